@@ -1,0 +1,362 @@
+"""Triggers: when a job is due. To add one, write a class here and list it in KINDS.
+
+A trigger is a frozen struct made by `parse` from its YAML value: text, a list, or a mapping of these.
+`parse` raises Invalid with a sentence, and with the key inside the mapping where that is what is wrong.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any, ClassVar, Protocol, Self
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from msgspec import Struct
+
+from agentd.core.units import (
+    HOUR,
+    SECOND,
+    format_duration,
+    format_time_of_day,
+    format_weekdays,
+    parse_duration,
+    parse_time_of_day,
+    parse_weekdays,
+)
+
+Raw = str | list["Raw"] | dict[str, "Raw"]
+_CRON_NAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Invalid(ValueError):
+    """A value that cannot be used; `key` names the part of a mapping that is wrong ("" for the whole)."""
+
+    def __init__(self, sentence: str, key: str = "") -> None:
+        super().__init__(sentence)
+        self.key = key
+
+
+class Context(Struct, frozen=True):
+    """What a trigger may depend on beside the time: the job's zone, an instant of its interval grid, the boot."""
+
+    zone: ZoneInfo
+    anchor: int = 0
+    boot: int = 0
+
+
+class Trigger(Protocol):
+    """How the engine sees every trigger."""
+
+    key: ClassVar[str]
+    elapsed: ClassVar[bool]
+    """True: counts elapsed time and moves with a clock step. False: follows the calendar."""
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self: ...
+    def next_after(self, t: int, context: Context) -> int | None:
+        """The first due time later than t, or None when there is none by the clock."""
+
+    def phrase(self) -> str:
+        """The schedule in words, unique for the schedule: it is compared to find changes."""
+
+    @property
+    def upstream(self) -> str | None:
+        """The job whose success makes this one due."""
+
+    @property
+    def interval(self) -> int | None:
+        """The interval from start to start, where the trigger has one."""
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The shortest and longest interval that increase, decrease and learning may choose."""
+
+
+class _Timed(Struct, frozen=True):
+    """What most triggers answer: no job goes before, no interval."""
+
+    elapsed: ClassVar[bool] = False
+    upstream: ClassVar[None] = None
+
+    @property
+    def interval(self) -> int | None:
+        return None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return (SECOND, 366 * 24 * HOUR)
+
+
+class Every(_Timed, frozen=True):
+    """A fixed interval, exact from start to start: the grid anchor + k * interval, k >= 1."""
+
+    key: ClassVar[str] = "every"
+    elapsed: ClassVar[bool] = True
+    period: int
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        return cls(_interval(_text(raw, "a duration such as 15min or 1hour")))
+
+    def next_after(self, t: int, context: Context) -> int:
+        steps = max(0, (t - context.anchor) // self.period)
+        return context.anchor + (steps + 1) * self.period
+
+    def phrase(self) -> str:
+        return f"every {format_duration(self.period)}"
+
+    @property
+    def interval(self) -> int:
+        return self.period
+
+
+class Adaptive(Every, frozen=True):
+    """An interval that agentd may choose between `min` and `max`; it begins at `start` (the period)."""
+
+    key: ClassVar[str] = "adaptive"
+    shortest: int = SECOND
+    longest: int = 24 * HOUR
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        values = _mapping(raw, {"start", "min", "max"}, "start: 5min, min: 30s, max: 6h")
+        if "start" not in values:
+            raise Invalid("adaptive needs start, the interval to begin with")
+        start = _interval(_text(values["start"], "a duration", "start"), "start")
+        low = (
+            _interval(_text(values["min"], "a duration", "min"), "min") if "min" in values else max(SECOND, start // 10)
+        )
+        high = _interval(_text(values["max"], "a duration", "max"), "max") if "max" in values else start * 10
+        if not low <= start <= high:
+            raise Invalid("start must lie between min and max", "start")
+        return cls(start, low, high)
+
+    def phrase(self) -> str:
+        low, high = format_duration(self.shortest), format_duration(self.longest)
+        return f"adaptive, from {format_duration(self.period)} ({low} to {high})"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return (self.shortest, self.longest)
+
+
+class Cron(_Timed, frozen=True):
+    """A crontab(5) expression of five fields, with Debian cron's rules for daylight saving time."""
+
+    key: ClassVar[str] = "cron"
+    expression: str
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        text = _text(raw, 'a cron expression such as "30 2 * * *"').strip()
+        expression = _CRON_NAMES.get(text.lower(), text)
+        if len(expression.split()) != 5:
+            raise Invalid(f'"{text}" is not a cron expression: expected five fields, minute hour day month weekday')
+        try:
+            cron = CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001
+            if min(cron.days) > 28:  # a date that may never come; any year serves to find out
+                next(cron)
+        except CronSimError as error:
+            raise Invalid(f'"{text}" is not a cron expression: {str(error).lower()}') from None
+        except StopIteration:
+            raise Invalid(f'"{text}" names a date that never comes') from None
+        return cls(expression)
+
+    def next_after(self, t: int, context: Context) -> int | None:
+        local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
+        for due in CronSim(self.expression, local):
+            # In a repeated hour the first candidates may lie in the past, on the first pass.
+            instant = _usec(due)
+            if instant > t:
+                return instant
+        return None
+
+    def phrase(self) -> str:
+        return f"cron {self.expression}"
+
+
+class At(_Timed, frozen=True):
+    """Local times of day on some weekdays. A time that does not exist is due at the jump, one that comes
+    twice is due the first time."""
+
+    key: ClassVar[str] = "at"
+    times: tuple[int, ...]
+    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        days: Raw = "daily"
+        if isinstance(raw, dict):
+            values = _mapping(raw, {"time", "days"}, 'time: "02:30", days: mon-fri')
+            if "time" not in values:
+                raise Invalid('at needs time, such as "02:30"')
+            raw, days = values["time"], values.get("days", "daily")
+        try:
+            times = tuple(
+                sorted({parse_time_of_day(_text(item, 'a time of day such as "02:30"')) for item in _list(raw)})
+            )
+        except Invalid:
+            raise
+        except ValueError as error:
+            raise Invalid(str(error), "time") from None
+        if not times:
+            raise Invalid('expected at least one time of day, such as "02:30"', "time")
+        try:
+            return cls(
+                times, parse_weekdays(",".join(_text(day, "weekdays such as mon-fri", "days") for day in _list(days)))
+            )
+        except ValueError as error:
+            raise Invalid(str(error), "days") from None
+
+    def next_after(self, t: int, context: Context) -> int | None:
+        local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
+        midnight = datetime(local.year, local.month, local.day)  # noqa: DTZ001
+        # From yesterday on: a time of yesterday that did not exist may be due today.
+        for offset in range(-1, 15):
+            day = midnight + timedelta(days=offset)
+            if day.weekday() not in self.days:
+                continue
+            dues = [local_instant(day + timedelta(seconds=seconds), context.zone) for seconds in self.times]
+            later = [due for due in dues if due > t]
+            if later:
+                return min(later)
+        return None
+
+    def phrase(self) -> str:
+        times = ", ".join(format_time_of_day(seconds) for seconds in self.times)
+        return f"at {times}" + ("" if len(self.days) == 7 else f" {format_weekdays(self.days)}")
+
+
+class Boot(_Timed, frozen=True):
+    """Once after each boot of the machine."""
+
+    key: ClassVar[str] = "boot"
+    elapsed: ClassVar[bool] = True
+    delay: int
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        text = _text(raw, "a duration such as 2min")
+        try:
+            return cls(parse_duration(text) if text.strip() != "0" else 0)
+        except ValueError as error:
+            raise Invalid(str(error)) from None
+
+    def next_after(self, t: int, context: Context) -> int | None:
+        due = context.boot + self.delay
+        return due if due > t else None
+
+    def phrase(self) -> str:
+        return f"{format_duration(self.delay)} after boot"
+
+
+class Manual(_Timed, frozen=True):
+    """Never by itself: only `agentctl run`."""
+
+    key: ClassVar[str] = "manual"
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        if raw not in ("true", "yes", "on", {}):
+            raise Invalid("expected manual: true, or no when at all")
+        return cls()
+
+    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002
+        return None
+
+    def phrase(self) -> str:
+        return "by hand only"
+
+
+KINDS: dict[str, Callable[[Raw], Trigger]] = {
+    kind.key: kind.parse for kind in (Every, Adaptive, Cron, At, Boot, Manual)
+}
+
+
+def parse(raw: Raw) -> Trigger:
+    """The trigger that a job's `when:` describes: the one key of a mapping names its kind. Raises Invalid."""
+    known = ", ".join(KINDS)
+    if raw == "manual":
+        return Manual()
+    if not isinstance(raw, dict):
+        raise Invalid(f"expected a mapping with one of {known} (for example {{every: 15min}})")
+    for key in raw:
+        if key not in KINDS:
+            raise Invalid(f'unknown key "{key}"; expected one of {known}', key)
+    if len(raw) != 1:
+        raise Invalid(f"expected exactly one of {known}, got {len(raw)}")
+    (key, value), *_ = raw.items()
+    try:
+        return KINDS[key](value)
+    except Invalid as error:
+        raise Invalid(str(error), f"{key}.{error.key}" if error.key else key) from None
+
+
+def local_instant(wall: datetime, zone: ZoneInfo) -> int:
+    """The instant of a local wall clock time: the first of two, and the jump itself where a gap swallows it."""
+    first = wall.replace(tzinfo=zone, fold=0)
+    instant = _usec(first)
+    if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall:
+        return instant
+    # In a gap fold=0 uses the offset before the jump and fold=1 the one after: the jump lies between.
+    low, high = _usec(wall.replace(tzinfo=zone, fold=1)), instant
+    offset = _offset(low, zone)
+    while high - low > SECOND:
+        middle = (low + high) // 2 // SECOND * SECOND
+        low, high = (middle, high) if _offset(middle, zone) == offset else (low, middle)
+    return high
+
+
+@lru_cache(maxsize=512)
+def timezone(name: str) -> ZoneInfo:
+    """The time zone of that name. Raises ValueError."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ValueError(f'"{name}" is not a time zone (try Europe/Berlin or UTC)') from None
+
+
+def _offset(instant: int, zone: ZoneInfo) -> timedelta | None:
+    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone).utcoffset()
+
+
+def _usec(moment: datetime) -> int:
+    return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
+
+
+def _interval(text: str, key: str = "") -> int:
+    try:
+        interval = parse_duration(text)
+    except ValueError as error:
+        raise Invalid(str(error), key) from None
+    if interval < SECOND:
+        raise Invalid(f'"{text}" is shorter than one second, the shortest interval', key)
+    return interval
+
+
+def _text(raw: Any, what: str, key: str = "") -> str:
+    if not isinstance(raw, str):
+        raise Invalid(f"expected {what}", key)
+    return raw
+
+
+def _list(raw: Raw) -> list[Raw]:
+    return raw if isinstance(raw, list) else [raw]
+
+
+def _mapping(raw: Raw, keys: set[str], example: str) -> dict[str, Raw]:
+    if not isinstance(raw, dict):
+        raise Invalid(f"expected a mapping such as {{{example}}}")
+    for key in raw:
+        if key not in keys:
+            raise Invalid(f'unknown key "{key}"; expected {", ".join(sorted(keys))}', key)
+    return raw
