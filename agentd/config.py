@@ -1,0 +1,259 @@
+"""The configuration: which files, how they lie over each other, what their values mean."""
+
+import gc
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from msgspec import UNSET, Struct
+from msgspec.structs import replace
+from yaml import MappingNode, Node, ScalarNode
+
+from agentd.core import triggers
+from agentd.core.model import Config, Job, Missed
+from agentd.core.units import parse_duration, parse_size
+from agentd.nodes import Decoder, Parser, Problem, Problems, compose
+
+SYSTEM_DIRECTORIES = tuple(Path(folder) for folder in ("/usr/lib/agentd", "/run/agentd", "/etc/agentd"))
+"""Rising precedence: a file hides those of the same name before it; a link to /dev/null masks them."""
+MAIN_FILE = "agentd.yaml"
+DROP_INS = "conf.d"
+
+
+class Loaded(Struct, frozen=True):
+    """A configuration and the files that it was read from, in order of rising precedence."""
+
+    config: Config
+    files: tuple[str, ...]
+
+
+def sources(given: Path | None) -> list[Path]:
+    """The files that make up the configuration: of one file, of one folder, or of the system's folders.
+
+    A folder holds agentd.yaml and conf.d/*.yaml; drop-ins are read in the order of their names.
+    """
+    if given is not None and not given.is_dir():
+        return [given]
+    found: dict[str, Path] = {}
+    for folder in SYSTEM_DIRECTORIES if given is None else [given]:
+        for file in (folder / MAIN_FILE, *sorted((folder / DROP_INS).glob("*.yaml"))):
+            if file.exists() or file.is_symlink():
+                found["" if file.parent == folder else file.name] = file
+    return [found[name] for name in sorted(found) if found[name].resolve() != Path("/dev/null")]
+
+
+def folders(given: Path | None) -> list[Path]:
+    """The folders in which a change may alter the configuration."""
+    if given is not None and not given.is_dir():
+        return [given.parent]
+    return [path for top in (SYSTEM_DIRECTORIES if given is None else [given]) for path in (top, top / DROP_INS)]
+
+
+def load(given: Path | None = None) -> Loaded:
+    """Reads the configuration. Raises Problems with every error of every file."""
+    # Nodes refer to nothing that refers to them: looking for cycles only doubles the time for many jobs.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return _load(given)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _load(given: Path | None) -> Loaded:
+    files = sources(given)
+    if not files:
+        where = given or SYSTEM_DIRECTORIES[-1]
+        raise Problems([Problem(str(where), 0, 0, f"no configuration: expected {MAIN_FILE} in this folder")])
+    decoder = Decoder(KINDS)
+    top: MappingNode | None = None
+    for file in files:
+        try:
+            layer = compose(file, str(file))
+        except Problems as error:
+            decoder.problems += error.found
+            continue
+        if layer is not None:
+            # Before they are laid over each other, each file must be sound by itself.
+            _walk(decoder, layer)
+            top = layer if top is None else _merge(top, layer, depth=3)
+    if any("is not YAML" in problem.message or not problem.line for problem in decoder.problems):
+        raise Problems(decoder.problems)
+    config = Config() if top is None else _decode(decoder, top)
+    if config is not None:
+        _check_references(decoder, top, config)
+    if decoder.problems or config is None:
+        raise Problems(decoder.problems)
+    return Loaded(config, tuple(str(file) for file in files))
+
+
+def _walk(decoder: Decoder, top: MappingNode) -> None:
+    """Finds keys that come twice at the levels that are laid over each other: merging would hide them."""
+    for key, _, value in decoder.items(top, ""):
+        if key == "jobs" and isinstance(value, MappingNode):
+            for name, _, job in decoder.items(value, "jobs"):
+                if isinstance(job, MappingNode):
+                    list(decoder.items(job, f"jobs.{name}"))
+
+
+def _merge(base: Node, over: Node, depth: int) -> Any:
+    """Mappings are laid over each other key by key down to a job's settings; anything else is replaced."""
+    if depth == 0 or not (isinstance(base, MappingNode) and isinstance(over, MappingNode)):
+        return over
+    merged = {key.value: (key, value) for key, value in base.value if isinstance(key, ScalarNode)}
+    for key, value in over.value:
+        old = merged.get(key.value)
+        merged[key.value] = (key, value if old is None else _merge(old[1], value, depth - 1))
+    return MappingNode(over.tag, list(merged.values()), over.start_mark, over.end_mark)
+
+
+def _decode(decoder: Decoder, top: MappingNode) -> Config | None:
+    jobs: dict[str, Job] = {}
+    rest = MappingNode(top.tag, [], top.start_mark, top.end_mark)
+    broken = False
+    for key, key_node, value in decoder.items(top, ""):
+        if key != "jobs":
+            rest.value.append((key_node, value))
+        elif not isinstance(value, MappingNode):
+            decoder.problem(value, "jobs", "expected a mapping of job names to jobs")
+        else:
+            for name, name_node, node in decoder.items(value, "jobs"):
+                if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", name):
+                    decoder.problem(name_node, "jobs", f'"{name}" is not a job name (letters, digits, _ . : -)')
+                job = decoder.struct(node, Job, f"jobs.{name}", name=name)
+                broken = broken or job is UNSET
+                jobs[name] = job
+    config = decoder.struct(rest, Config, jobs={})
+    if broken or config is UNSET:
+        return None
+    default = config.timezone or local_timezone()
+    filled = {name: job if job.timezone else replace(job, timezone=default) for name, job in jobs.items()}
+    result: Config = replace(config, jobs=filled, timezone=default)
+    return result
+
+
+def _check_references(decoder: Decoder, top: MappingNode | None, config: Config) -> None:
+    """A job that follows another: the other must exist, and no job may follow itself in the end."""
+    for name, job in config.jobs.items():
+        upstream = job.trigger.upstream
+        if upstream is None:
+            continue
+        node = _find(top, ("jobs", name, "when", job.trigger.key))
+        path = f"jobs.{name}.when.{job.trigger.key}"
+        if upstream not in config.jobs:
+            decoder.problem(node, path, f'there is no job "{upstream}"{_nearest(upstream, config.jobs)}')
+            continue
+        chain = [name]
+        while upstream is not None and upstream not in chain and upstream in config.jobs:
+            chain.append(upstream)
+            upstream = config.jobs[upstream].trigger.upstream
+        if upstream == name:
+            decoder.problem(node, path, f"the jobs go round in a circle: {' after '.join((*chain, name))}")
+
+
+def _find(node: Any, path: Iterable[str]) -> Any:
+    for part in path:
+        node = next((value for key, value in node.value if key.value == part), node)
+    return node
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    import difflib  # noqa: PLC0415 - only when something is wrong
+
+    near = difflib.get_close_matches(name, list(names), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def local_timezone() -> str:
+    """The machine's time zone by name: $TZ, else what /etc/localtime links to, else UTC."""
+    target = os.environ.get("TZ", "").lstrip(":") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
+    try:
+        triggers.timezone(target)
+    except ValueError:
+        return "UTC"
+    return target
+
+
+def _command(raw: Any) -> tuple[str, ...]:
+    words = ("/bin/sh", "-c", raw) if isinstance(raw, str) else raw
+    if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+        raise triggers.Invalid("expected a list of a program and its arguments, or a text for /bin/sh -c")
+    if not words or not words[0].strip() or not words[-1:] or (isinstance(raw, str) and not raw.strip()):
+        raise triggers.Invalid("is empty: expected a program to run")
+    if any("\0" in word for word in words):
+        raise triggers.Invalid("has a NUL character, which no argument can have")
+    if sum(len(word.encode()) for word in words) > 100_000:
+        raise triggers.Invalid("is longer than 100,000 bytes: put it into a script")
+    return tuple(words)
+
+
+def _timezone(raw: Any) -> str:
+    if not isinstance(raw, str):
+        raise triggers.Invalid("expected a time zone such as Europe/Berlin")
+    triggers.timezone(raw)
+    return raw
+
+
+def _path(raw: Any) -> str:
+    if not isinstance(raw, str) or not raw.startswith("/"):
+        raise triggers.Invalid(f'"{raw}" is not an absolute path' if isinstance(raw, str) else "expected a path")
+    return raw
+
+
+def _text(parse: Any, what: str) -> Parser:
+    def parser(raw: Any) -> object:
+        if not isinstance(raw, str):
+            raise triggers.Invalid(f"expected {what}")
+        result: object = parse(raw)
+        return result
+
+    return parser
+
+
+def _missed(raw: Any) -> Missed:
+    if raw in ("skip", "once", "all"):
+        return Missed(raw)
+    if isinstance(raw, dict) and set(raw) == {"within"} and isinstance(raw["within"], str):
+        try:
+            return Missed("within", parse_duration(raw["within"]))
+        except ValueError as error:
+            raise triggers.Invalid(str(error), "within") from None
+    shown = f'"{raw}" is not one of' if isinstance(raw, str) else "expected one of"
+    raise triggers.Invalid(f"{shown} skip, once, all, {{within: 1h}}")
+
+
+def _useful(raw: Any) -> str:
+    if raw in ("output", "exit-code"):
+        return str(raw)
+    if isinstance(raw, dict) and set(raw) == {"file"}:
+        return f"file:{_path(raw['file'])}"
+    shown = f'"{raw}" is not one of' if isinstance(raw, str) else "expected one of"
+    raise triggers.Invalid(f"{shown} output, exit-code, {{file: /path}}")
+
+
+def _environment(raw: Any) -> dict[str, str]:
+    if not isinstance(raw, dict):
+        raise triggers.Invalid("expected a mapping of names to texts")
+    for name, value in raw.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("AGENTD_"):
+            own = " (AGENTD_ names are agentd's own)" if name.startswith("AGENTD_") else ""
+            raise triggers.Invalid(f'"{name}" is not a name for an environment variable{own}', name)
+        if not isinstance(value, str) or "\0" in value or len(value) > 30_000:
+            raise triggers.Invalid("expected a text of at most 30,000 characters", name)
+    return raw
+
+
+KINDS: dict[str, Parser] = {
+    "when": triggers.parse,
+    "duration": _text(parse_duration, "a duration such as 5min"),
+    "size": _text(parse_size, "a size such as 512M"),
+    "command": _command,
+    "timezone": _timezone,
+    "path": _path,
+    "missed": _missed,
+    "useful": _useful,
+    "environment": _environment,
+}
