@@ -1,0 +1,234 @@
+"""Standalone: no root, no systemd. Jobs are child processes below a supervisor, the bus is our own.
+
+The supervisor process (supervisor.py) starts everything, so that nothing outlives the daemon.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+
+from agentd import supervisor
+from agentd.core.model import Job, Outcome, Run
+from agentd.core.units import SECOND
+
+_BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
+_BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <!-- a session bus: only the user that runs agentd may connect -->
+  <type>session</type>
+  <listen>unix:path={socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+  </policy>
+  <limit name="max_replies_per_connection">50000</limit>
+</busconfig>
+"""
+
+
+class Unusable(Exception):
+    """Standalone mode cannot start here; the text is a sentence."""
+
+
+def default_state() -> Path:
+    """Where the state goes when nobody says: the user's state directory (XDG)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "agentd"
+
+
+def runtime() -> Path:
+    """Where the bus's socket and its address are; agentctl looks there."""
+    given = os.environ.get("XDG_RUNTIME_DIR")
+    return Path(given) / "agentd" if given else Path.home() / ".cache/agentd"
+
+
+async def lock(state: Path, patience: float = 15.0) -> int:
+    """Takes the state directory for this daemon and its supervisor; waits while the jobs of a killed one end.
+
+    Returns the locked file's descriptor. Raises Unusable when another agentd lives there.
+    """
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise Unusable(f"the state directory {state} cannot be used: {(error.strerror or '').lower()}") from None
+    deadline = asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            alive = holder.isdigit() and Path(f"/proc/{holder}").exists()
+            if alive or asyncio.get_running_loop().time() > deadline:
+                os.close(descriptor)
+                who = f"another agentd (process {holder})" if alive else "the jobs of an agentd that was killed"
+                raise Unusable(f"{who} uses the state directory {state}; choose another with --state-dir") from None
+            await asyncio.sleep(0.02)
+        else:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            return descriptor
+
+
+class Standalone:
+    """The supervisor process and what it runs. Reports reach the callbacks on the event loop."""
+
+    def __init__(
+        self,
+        state: Path,
+        lock_file: int,
+        on_started: Callable[[str, int], None],
+        on_ended: Callable[[str, Outcome], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._state = state
+        self._on_started = on_started
+        self._on_ended = on_ended
+        self._on_lost = on_lost
+        self._encode = msgspec.json.Encoder().encode
+        self._outbox: list[bytes] = []
+        self._closing = False
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._socket, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        files = (theirs.fileno(), lock_file)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files)],
+            pass_fds=files,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the daemon alone
+        )
+        theirs.close()
+        self._socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
+        self.address = ""
+        self._folder = runtime()
+
+    async def start_bus(self) -> str:
+        """Starts the private bus and publishes its address. Raises Unusable where there is no dbus-daemon."""
+        program = shutil.which("dbus-daemon")
+        if program is None:
+            raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / f"bus-{os.getpid()}"
+        path.unlink(missing_ok=True)
+        config = self._state / "bus.conf"
+        config.write_text(_BUS_CONFIG.format(socket=path))
+        self._order(
+            op="start",
+            id=_BUS,
+            argv=[program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],
+            env={},
+            cwd="/",
+            user=None,
+            group=None,
+            output=str(self._state / "bus.log"),
+            cap=1 << 16,
+            timeout=None,
+            kill_after=2.0,
+        )
+        self.address = f"unix:path={path}"
+        return self.address
+
+    def publish(self) -> None:
+        """Tells agentctl where the bus is, once agentd answers there."""
+        new = self._folder / f"address.{os.getpid()}"
+        new.write_text(f"{self.address}\n{os.getpid()}\n")
+        new.rename(self._folder / "address")
+
+    def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None:
+        """Starts a run's process. `folder` is where it works unless the job says otherwise."""
+        facts = {
+            "AGENTD_JOB": run.job,
+            "AGENTD_RUN_ID": run.run_id,
+            "AGENTD_DUE": _iso(run.due),
+            "AGENTD_ATTEMPT": str(run.attempt),
+            "AGENTD_ADDRESS": self.address,
+        }
+        self._order(
+            op="start",
+            id=run.run_id,
+            argv=job.run,
+            env={**job.environment, **facts},
+            cwd=job.working_directory or folder,
+            user=job.user,
+            group=job.group,
+            output=str(output),
+            cap=cap,
+            timeout=None if job.timeout is None else job.timeout / SECOND,
+            kill_after=job.stop_timeout / SECOND,
+        )
+
+    def stop(self, run_id: str, result: str) -> None:
+        """Ends a run's process group; it will be reported with that result."""
+        self._order(op="stop", id=run_id, result=result)
+
+    def close(self) -> None:
+        """Ends the supervisor, and with it the bus and whatever still runs."""
+        self._closing = True
+        asyncio.get_running_loop().remove_reader(self._socket)
+        asyncio.get_running_loop().remove_writer(self._socket)
+        self._socket.close()
+        self._process.wait()
+        published = self._folder / "address"
+        if self.address and published.exists() and published.read_text().startswith(f"{self.address}\n"):
+            published.unlink(missing_ok=True)
+        Path(self.address.removeprefix("unix:path=")).unlink(missing_ok=True)
+
+    def _order(self, **order: object) -> None:
+        self._outbox.append(self._encode(order))
+        if len(self._outbox) == 1:
+            self._write()
+
+    def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        sent = 0
+        try:
+            for message in self._outbox:
+                self._socket.send(message)
+                sent += 1
+            loop.remove_writer(self._socket)
+        except BlockingIOError:
+            loop.add_writer(self._socket, self._write)
+        except ConnectionError:
+            sent = len(self._outbox)  # the supervisor is gone, as _read notices too
+        del self._outbox[:sent]
+
+    def _read(self) -> None:
+        # A bounded number at a time, so that the timer gets its turn among thousands of reports.
+        for _ in range(64):
+            try:
+                data = self._socket.recv(supervisor.LARGEST_MESSAGE)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._socket)
+                if not self._closing:
+                    self._on_lost("the supervisor of the jobs ended unexpectedly")
+                return
+            self._report(msgspec.json.decode(data))
+
+    def _report(self, report: dict[str, object]) -> None:
+        run_id, event = str(report.pop("id")), report.pop("ev")
+        if run_id == _BUS:
+            if event == "ended" and not self._closing:
+                self._on_lost(f"the private bus ended: {report.get('reason') or report.get('tail') or ''}".strip())
+        elif event == "started":
+            self._on_started(run_id, msgspec.convert(report["at"], int))
+        else:
+            self._on_ended(run_id, msgspec.convert(report, Outcome))
+
+
+def _iso(usec: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=usec)).isoformat(timespec="microseconds")

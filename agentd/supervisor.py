@@ -1,0 +1,392 @@
+"""The process that starts, bounds and reaps the jobs of a standalone agentd.
+
+It is the daemon's only child and adopts (PR_SET_CHILD_SUBREAPER) whatever its own children leave behind, so
+that every process of every job is below it. When the daemon goes away, however suddenly, the socket between
+them ends, and everything below ends too: no job outlives its agentd. Run as a script, it needs the standard
+library alone and stays small, which makes each fork cheap.
+
+It speaks datagrams of JSON. To it: {"op": "start", "id", "argv", "env", "cwd", "user", "group", "output", "cap",
+"timeout", "kill_after"} (times in seconds, null for none) and {"op": "stop", "id", "result"}. From it:
+{"ev": "started", "id", "at"} and {"ev": "ended", "id", ...} with the fields of model.Outcome.
+"""
+
+import contextlib
+import ctypes
+import grp
+import heapq
+import json
+import os
+import pwd
+import resource
+import select
+import signal
+import socket
+import sys
+import time
+
+PR_SET_CHILD_SUBREAPER = 36
+TAIL_BYTES = 4096
+GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
+LARGEST_MESSAGE = 1 << 20
+
+
+def usec() -> int:
+    return time.time_ns() // 1000
+
+
+class Child:
+    """A run's leading process, its process group and its output."""
+
+    def __init__(self, order: dict, pid: int, pipe: int, errors: int) -> None:  # type: ignore[type-arg]
+        self.id: str = order["id"]
+        self.pid = pid
+        self.pipe = pipe
+        self.errors = errors
+        self.started = usec()
+        self.kill_after: float = order["kill_after"]
+        self.verdict = ""  # why it was ended, where it did not end by itself
+        self.outcome: dict | None = None  # type: ignore[type-arg]  # once the leader is reaped
+        self._path: str | None = order["output"]
+        self._cap: int = order["cap"]
+        self._file = -1
+        self._written = 0
+        self._tail = b""
+
+    def signal(self, number: int) -> bool:
+        """Sends a signal to the whole group; False when there is nobody left."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # a member changed its user: the others have it, this one is adopted and killed last
+            return True
+        return True
+
+    def read(self) -> int:
+        """Takes what the run wrote: 0 at its end, -1 when there is nothing yet. The file holds the beginning,
+        the tail the end."""
+        try:
+            data = os.read(self.pipe, 65536)
+        except BlockingIOError:
+            return -1
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
+        room = self._cap - self._written
+        if self._path is not None and room > 0:
+            self._keep(data[:room], full=len(data) > room)
+        return len(data)
+
+    def _keep(self, data: bytes, *, full: bool) -> None:
+        try:
+            if self._file < 0:
+                self._file = os.open(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            os.write(self._file, data)
+            if full:
+                os.write(self._file, b"\n[agentd keeps no more of this output; the last lines are in the history]\n")
+        except OSError as error:  # a full disk must not stop the job
+            self._path = None
+            self._tail += f"\n[agentd could not write the output file: {error.strerror}]\n".encode()
+        self._written += len(data)
+
+    def tail(self) -> str:
+        """The last lines, whole ones where they fit."""
+        text = self._tail.decode(errors="replace")
+        return text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
+
+    def close(self) -> None:
+        for descriptor in (self.pipe, self.errors, self._file):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+class Supervisor:
+    """One loop over the daemon's socket, the runs' pipes, ended processes and deadlines."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.children: dict[str, Child] = {}
+        self.leaders: dict[int, Child] = {}
+        self.pipes: dict[int, Child] = {}
+        self.lingering: set[str] = set()
+        self.deadlines: list[tuple[float, str, str]] = []
+        self.outbox: list[bytes] = []
+        self.poll = select.epoll()
+        self.files = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (self.files[1], self.files[1]))
+        self.null = os.open("/dev/null", os.O_RDWR)
+        self.wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # the daemon decides when to end
+        sock.setblocking(False)
+        self.wanted = select.EPOLLIN
+        self.poll.register(sock, self.wanted)
+        self.poll.register(self.wake, select.EPOLLIN)
+
+    def run(self) -> None:
+        """Serves until the daemon is gone, then ends everything below."""
+        alive = True
+        while alive:
+            for descriptor, _ in self.poll.poll(self._patience()):
+                if descriptor == self.sock.fileno():
+                    alive = self._orders() and alive
+                elif descriptor == self.wake:
+                    self._drain_wakeups()
+                    self._reap()
+                elif descriptor in self.pipes and self.pipes[descriptor].read() == 0:
+                    self._unwatch(descriptor)
+            self._expire()
+            self._flush()
+        self._end_everything()
+
+    def _patience(self) -> float | None:
+        return max(0.0, self.deadlines[0][0] - time.monotonic()) if self.deadlines else None
+
+    def _drain_wakeups(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wake, 4096):
+                pass
+
+    # Orders and reports
+
+    def _orders(self) -> bool:
+        while True:
+            try:
+                data = self.sock.recv(LARGEST_MESSAGE)
+            except BlockingIOError:
+                return True
+            except ConnectionError:
+                return False
+            if not data:
+                return False
+            order = json.loads(data)
+            if order["op"] == "start":
+                self._start(order)
+                self._flush()
+            elif order["id"] in self.children:
+                self._end(self.children[order["id"]], order["result"])
+
+    def _report(self, **report: object) -> None:
+        self.outbox.append(json.dumps(report).encode())
+
+    def _flush(self) -> None:
+        sent = 0
+        wanted = select.EPOLLIN
+        try:
+            for message in self.outbox:
+                self.sock.send(message)
+                sent += 1
+        except BlockingIOError:
+            wanted |= select.EPOLLOUT
+        except ConnectionError:
+            sent = len(self.outbox)  # the daemon is gone; the loop notices by itself
+        if wanted != self.wanted:
+            self.wanted = wanted
+            self.poll.modify(self.sock, wanted)
+        del self.outbox[:sent]
+
+    # Processes
+
+    def _start(self, order: dict) -> None:  # type: ignore[type-arg]
+        try:
+            pipe, write = os.pipe2(os.O_CLOEXEC)
+            errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            pid = os.fork()
+        except OSError as error:
+            now = usec()
+            reason = f"no process could be started: {error.strerror}"
+            self._report(ev="ended", id=order["id"], result="start-failed", started=now, ended=now, reason=reason)
+            return
+        if pid == 0:
+            self._become(order, write, failed)
+        os.close(write)
+        os.close(failed)
+        os.set_blocking(pipe, False)
+        child = Child(order, pid, pipe, errors)
+        self.children[child.id] = self.leaders[pid] = self.pipes[pipe] = child
+        self.poll.register(pipe, select.EPOLLIN)
+        if order["timeout"] is not None:
+            heapq.heappush(self.deadlines, (time.monotonic() + order["timeout"], child.id, "timeout"))
+        self._report(ev="started", id=child.id, at=child.started)
+
+    def _become(self, order: dict, output: int, failed: int) -> None:  # type: ignore[type-arg]
+        """In the new process: becomes the job, or tells why not. Never returns."""
+        stage = "start"
+        try:
+            os.setsid()
+            signal.set_wakeup_fd(-1)
+            for number in (
+                signal.SIGINT,
+                signal.SIGTERM,
+                signal.SIGHUP,
+                signal.SIGCHLD,
+                signal.SIGPIPE,
+                signal.SIGXFSZ,
+            ):
+                signal.signal(number, signal.SIG_DFL)
+            resource.setrlimit(resource.RLIMIT_NOFILE, self.files)
+            for source, target in ((self.null, 0), (output, 1), (output, 2)):
+                os.dup2(source, target)
+            environment = {**os.environ, **order["env"]}
+            if order["user"] or order["group"]:
+                stage = "change to user " + (order["user"] or "") + (f" group {order['group']}" * bool(order["group"]))
+                environment.update(_change_user(order["user"], order["group"]))
+                environment.update(order["env"])
+            if order["cwd"]:
+                stage = f"change to the folder {order['cwd']}"
+                os.chdir(order["cwd"])
+            stage = f"run {order['argv'][0]}"
+            os.execvpe(order["argv"][0], order["argv"], environment)
+        except (OSError, KeyError, ValueError) as error:
+            what = error.strerror if isinstance(error, OSError) else f"there is no {error}"
+            os.write(failed, f"cannot {stage}: {what}".encode())
+        finally:
+            os._exit(127)
+
+    def _end(self, child: Child, verdict: str) -> None:
+        """SIGTERM now, SIGKILL when the job's patience is over."""
+        if not child.verdict:
+            child.verdict = verdict
+            child.signal(signal.SIGTERM)
+            child.signal(signal.SIGCONT)
+            heapq.heappush(self.deadlines, (time.monotonic() + child.kill_after, child.id, "kill"))
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self.deadlines and self.deadlines[0][0] <= now:
+            _, name, what = heapq.heappop(self.deadlines)
+            child = self.children.get(name)
+            if child is None:
+                continue
+            if what == "kill":
+                child.signal(signal.SIGKILL)
+                if child.outcome is not None:
+                    self._finish(child)
+            elif child.outcome is None:
+                self._end(child, "timeout")
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                pid = 0
+            if pid == 0:
+                break
+            child = self.leaders.pop(pid, None)
+            if child is not None:
+                child.outcome = _outcome(child, status, usage)
+                # As systemd does when a service's main process ends: the rest of the group ends too.
+                if child.signal(signal.SIGTERM):
+                    child.signal(signal.SIGCONT)
+                    self.lingering.add(child.id)
+                    heapq.heappush(self.deadlines, (time.monotonic() + child.kill_after, child.id, "kill"))
+                else:
+                    self._finish(child)
+        for name in [name for name in self.lingering if not self.children[name].signal(0)]:
+            self._finish(self.children[name])
+
+    def _finish(self, child: Child) -> None:
+        self.lingering.discard(child.id)
+        del self.children[child.id]
+        if child.pipe in self.pipes:
+            for _ in range(16):  # at most what a pipe holds: somebody in another session may write for ever
+                if child.read() <= 0:
+                    break
+            self._unwatch(child.pipe)
+        reason = _read_all(child.errors)
+        outcome = child.outcome or {}
+        if reason:
+            outcome.update(result="start-failed", exit_code=None, reason=reason)
+        elif child.verdict:
+            outcome["result"] = child.verdict
+        self._report(ev="ended", id=child.id, tail=child.tail(), **outcome)
+        child.close()
+
+    def _unwatch(self, pipe: int) -> None:
+        self.poll.unregister(pipe)
+        del self.pipes[pipe]
+
+    def _end_everything(self) -> None:
+        for child in self.children.values():
+            child.signal(signal.SIGTERM)
+            child.signal(signal.SIGCONT)
+        deadline = time.monotonic() + GRACE_AFTER_CRASH
+        while True:
+            try:
+                pid, _ = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                if time.monotonic() >= deadline:
+                    for below in descendants(os.getpid()):
+                        with contextlib.suppress(ProcessLookupError, PermissionError):
+                            os.kill(below, signal.SIGKILL)
+                select.select([self.wake], [], [], 0.1)
+                self._drain_wakeups()
+
+
+def descendants(of: int) -> list[int]:
+    """The processes below a process."""
+    parents: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as file:
+                parent = int(file.read().rpartition(b")")[2].split()[1])
+                parents.setdefault(parent, []).append(int(name))
+    found: list[int] = []
+    todo = [of]
+    while todo:
+        below = parents.get(todo.pop(), [])
+        found += below
+        todo += below
+    return found
+
+
+def _change_user(user: str | None, group: str | None) -> dict[str, str]:
+    """Becomes the user; returns the environment that goes with it. Raises KeyError, OSError."""
+    entry = pwd.getpwnam(user) if user else pwd.getpwuid(os.getuid())
+    gid = grp.getgrnam(group).gr_gid if group else entry.pw_gid
+    if os.getuid() == 0:
+        os.initgroups(entry.pw_name, gid)
+    if os.getgid() != gid:
+        os.setgid(gid)
+    if os.getuid() != entry.pw_uid:
+        os.setuid(entry.pw_uid)
+    return {"USER": entry.pw_name, "LOGNAME": entry.pw_name, "HOME": entry.pw_dir, "SHELL": entry.pw_shell}
+
+
+def _outcome(child: Child, status: int, usage: resource.struct_rusage) -> dict:  # type: ignore[type-arg]
+    outcome: dict[str, object] = {
+        "started": child.started,
+        "ended": usec(),
+        "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
+        # Of the largest single process. A fork begins with this process's memory: a few MiB are its floor.
+        "peak_memory": usage.ru_maxrss * 1024,
+    }
+    if os.WIFEXITED(status):
+        code = os.WEXITSTATUS(status)
+        return {**outcome, "result": "exit-code" if code else "success", "exit_code": code}
+    number = os.WTERMSIG(status)
+    known = number in signal.Signals._value2member_map_  # the real-time signals have no names
+    name = signal.Signals(number).name if known else f"signal {number}"
+    return {**outcome, "result": "core-dump" if os.WCOREDUMP(status) else "signal", "signal": name}
+
+
+def _read_all(descriptor: int) -> str:
+    with contextlib.suppress(BlockingIOError):
+        return os.read(descriptor, 4096).decode(errors="replace")
+    return ""
+
+
+def main() -> None:
+    sock = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(sock.fileno(), False)
+    for descriptor in sys.argv[2:]:  # the lock of the state directory: held until nothing runs any more
+        os.set_inheritable(int(descriptor), False)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    Supervisor(sock).run()
+
+
+if __name__ == "__main__":
+    main()
