@@ -1,0 +1,53 @@
+"""The configurations that we ship and print are sound: the sample, the examples, the man page's."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agentd import config
+from agentd.core.triggers import KINDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def uncommented(text: str) -> str:
+    """The sample with its settings uncommented: lines that begin with "#" and no single space."""
+    lines = [line[1:] if re.match(r"#(\w|  )", line) else line for line in text.splitlines()]
+    return "\n".join(lines).replace("jobs: {}\n", "")
+
+
+def test_the_sample_is_sound_as_shipped() -> None:
+    assert config.load(ROOT / "config/agentd.yaml").config.jobs == {}
+
+
+def test_the_sample_is_sound_when_uncommented_and_shows_every_kind_of_trigger(tmp_path: Path) -> None:
+    file = tmp_path / "agentd.yaml"
+    file.write_text(uncommented((ROOT / "config/agentd.yaml").read_text()))
+    jobs = config.load(file).config.jobs.values()
+    assert {job.trigger.key for job in jobs} == set(KINDS)
+
+
+def test_the_sample_names_every_setting_of_a_job() -> None:
+    sample = (ROOT / "config/agentd.yaml").read_text()
+    missing = [
+        name
+        for name in config.Job.__struct_fields__
+        if name != "name" and not re.search(rf"^#    {name}:", sample, re.MULTILINE)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("setting", [*config.Job.__struct_fields__[1:], *config.Config.__struct_fields__, *KINDS])
+def test_the_man_page_describes_every_setting(setting: str) -> None:
+    page = (ROOT / "units/man/agentd.yaml.5.scd").read_text()
+    assert re.search(rf"^\*.*\b{setting}\b.*\*$", page, re.MULTILINE)
+
+
+def test_the_man_pages_example_is_sound(tmp_path: Path) -> None:
+    page = (ROOT / "units/man/agentd.yaml.5.scd").read_text()
+    example = re.search(r"```\n(.*?)```", page, re.DOTALL)
+    assert example is not None
+    file = tmp_path / "agentd.yaml"
+    file.write_text(example[1])
+    assert list(config.load(file).config.jobs) == ["backup", "poll"]
