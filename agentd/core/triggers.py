@@ -85,7 +85,10 @@ class _Timed(Struct, frozen=True):
     """What most triggers answer: no job goes before, no interval."""
 
     elapsed: ClassVar[bool] = False
-    upstream: ClassVar[None] = None
+
+    @property
+    def upstream(self) -> str | None:
+        return None
 
     @property
     def interval(self) -> int | None:
@@ -259,6 +262,27 @@ class Boot(_Timed, frozen=True):
         return f"{format_duration(self.delay)} after boot"
 
 
+class After(_Timed, frozen=True):
+    """When another job succeeded; never by the clock."""
+
+    key: ClassVar[str] = "after"
+    job: str
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        return cls(_text(raw, "the name of a job"))
+
+    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002
+        return None
+
+    def phrase(self) -> str:
+        return f"after {self.job}"
+
+    @property
+    def upstream(self) -> str:
+        return self.job
+
+
 class Manual(_Timed, frozen=True):
     """Never by itself: only `agentctl run`."""
 
@@ -278,7 +302,7 @@ class Manual(_Timed, frozen=True):
 
 
 KINDS: dict[str, Callable[[Raw], Trigger]] = {
-    kind.key: kind.parse for kind in (Every, Adaptive, Cron, At, Boot, Manual)
+    kind.key: kind.parse for kind in (Every, Adaptive, Cron, At, Boot, After, Manual)
 }
 
 
