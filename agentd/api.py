@@ -58,8 +58,14 @@ class Host(Protocol):
     def output(self) -> Path: ...
 
     def now(self) -> int: ...
+    def ready(self) -> None:
+        """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
+
     def settle(self) -> Awaitable[None]:
-        """Carries out what the engine decided; returns once it is stored. Raises Refused StoreUnavailable."""
+        """Carries out what the engine decided; returns once it is stored, or known not to be storable for now.
+
+        Raises Refused StoreUnavailable when that turns out while it waits.
+        """
 
     def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Awaitable[Any]: ...
     def reload(self) -> Awaitable[list[str]]: ...
@@ -162,6 +168,7 @@ class Api:
 
     async def RunJob(self, job: str, options: dict[str, Any]) -> str:  # noqa: N802
         _only(options)
+        self._host.ready()
         run = self._host.engine.run(job, self._host.now())
         await self._host.settle()
         return run.run_id
@@ -178,11 +185,13 @@ class Api:
         return await self._step(job, -1)
 
     async def _step(self, job: str, direction: int) -> dict[str, Any]:
+        self._host.ready()
         old, new = self._host.engine.step_interval(job, direction, self._host.now())
         await self._host.settle()
         return self._interval_change(job, old, new, "more" if direction > 0 else "less")
 
     async def SetInterval(self, job: str, interval: int) -> dict[str, Any]:  # noqa: N802
+        self._host.ready()
         old = self._host.engine.set_interval(job, interval, self._host.now())
         await self._host.settle()
         return self._interval_change(job, old, interval)
@@ -201,6 +210,7 @@ class Api:
         return record(values, _CHANGE)
 
     async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:  # noqa: N802
+        self._host.ready()
         engine = self._host.engine
         already = engine.entry(job).enabled == enabled
         engine.set_enabled(job, enabled, self._host.now())
@@ -211,6 +221,7 @@ class Api:
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
     async def Reset(self, job: str) -> dict[str, Any]:  # noqa: N802
+        self._host.ready()
         self._host.engine.reset(job, self._host.now())
         await self._host.settle()
         entry = self._host.engine.entry(job)

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from agentd import __version__
 from agentd import log as logging
 from agentd.api import Api, run_record
@@ -49,7 +51,8 @@ class Daemon:
         self._error = ""
         self._storing = ThreadPoolExecutor(1, "store")
         self._queue: list[Effect] = []
-        self._settled: list[asyncio.Future[None]] = []
+        self._settled: list[asyncio.Future[None]] = []  # of callers that wait for the next batch
+        self._waiting: list[asyncio.Future[None]] = []  # of those whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
         self._trouble = ""
         self._watch: Watch | None = None
@@ -77,10 +80,12 @@ class Daemon:
         api = Api(self)
         self.server = Server(api.methods(), api.properties(), self._defect)
         await self.server.connect(address)
+        saved = replace(saved, outcomes=executor.left_behind())
         self.engine = Engine(self._loaded.config, saved, now(), host, boot)
         self.timer = WallTimer(self._tick, self._clock_stepped)
         self._watch_files()
-        self.pump()
+        await self.settle()
+        executor.forget_left_behind()
         jobs = len(self.engine.entries)
         log.info(f"agentd {__version__} started with {jobs} jobs from {', '.join(self._loaded.files)}", id="started")
 
@@ -157,24 +162,26 @@ class Daemon:
         without = f"limits of {', '.join(limited)} have no effect: standalone mode runs jobs without systemd"
         return [text for text in (self._trouble, self.store.warning, without if limited else "") if text]
 
-    async def ask(self, question: Callable[..., Any], /, **filter: Any) -> Any:  # noqa: A002
-        """Asks the store something, after what was decided before is stored."""
+    async def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Any:
+        """Asks the store something, after what was decided before is stored (or while nothing can be stored)."""
         await self.settle()
-        return await self._in_store(lambda: question(**filter))
+        return await self._in_store(lambda: question(**wanted))
+
+    def ready(self) -> None:
+        """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
+        if self._trouble:
+            raise Refused("StoreUnavailable", self._trouble)
 
     async def settle(self) -> None:
-        """Carries out what the engine decided; returns once it is stored. Raises Refused StoreUnavailable."""
+        """Carries out what the engine decided; returns once it is stored, or known not to be storable for now.
+
+        Raises Refused StoreUnavailable when that turns out while it waits.
+        """
         self.pump()
-        if self._performing is None:
-            return
-        stored = asyncio.get_running_loop().create_future()
-        self._settled.append(stored)
-        try:
-            await asyncio.wait_for(stored, 10)
-        except TimeoutError:
-            raise Refused(
-                "StoreUnavailable", f"agentd cannot store its state: {self._trouble or 'it takes too long'}"
-            ) from None
+        if self._performing is not None and not self._trouble:
+            stored = asyncio.get_running_loop().create_future()
+            self._settled.append(stored)
+            await stored
 
     async def reload(self) -> list[str]:
         """Reads the configuration again, all or nothing. Raises Refused InvalidConfig."""
@@ -239,9 +246,14 @@ class Daemon:
 
     def pump(self) -> None:
         """Queues what the engine decided, has it carried out, and sets the timer for what comes next."""
-        self._queue += self.engine.effects()
+        for effect in self.engine.effects():
+            if self._trouble and isinstance(effect, RunStops):
+                self._carry_out(effect)  # a job that fills the disk must not wait for room on it
+            else:
+                self._queue.append(effect)
         if self._queue and self._performing is None:
             self._performing = asyncio.get_running_loop().create_task(self._perform())
+            self._performing.add_done_callback(self._performed)
         self.timer.set(self.engine.wakeup())
         if not self.engine.under_way:
             self._idle.set()
@@ -251,16 +263,22 @@ class Daemon:
     async def _perform(self) -> None:
         while self._queue or self._settled:
             batch, self._queue = self._queue, []
-            waiting, self._settled = self._settled, []
+            self._waiting, self._settled = self._settled, []
             stored = [effect for effect in batch if isinstance(effect, STORED)]
             if stored:
                 await self._store_until_done(stored)
             for effect in batch:
                 self._carry_out(effect)
-            for future in waiting:
+            for future in self._waiting:
                 if not future.done():
                     future.set_result(None)
         self._performing = None
+
+    def _performed(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Effects that nobody carries out would be a daemon that only seems to live.
+            self._defect("carrying out effects", error)
+            self.executor_lost("of a defect, which is in the log")
 
     async def _store_until_done(self, effects: Sequence[Effect]) -> None:
         """Stores effects; while that fails, what they lead to waits and what runs goes on."""
@@ -274,6 +292,10 @@ class Daemon:
             if not self._trouble:
                 log.error(f"nothing starts: the state cannot be stored in {self._state}: {error}", id="state-trouble")
             self._trouble = f"nothing starts: the state cannot be stored: {error}"
+            for future in self._waiting:
+                if not future.done():
+                    text = f"{self._trouble}; what was asked for is done as soon as it can be"
+                    future.set_exception(Refused("StoreUnavailable", text))
             self.server.changed("Manager.Warnings")
             await asyncio.sleep(pause)
             pause = min(30.0, pause * 2)
@@ -313,10 +335,12 @@ class Daemon:
             log.info(f"{about}{effect.kind}: {effect.reason}", id="decision", job=effect.job, run_id=effect.run_id)
 
     def _tell(self, event: str, run: Run) -> None:
+        """Tells listeners and the log; what is told of here is stored."""
         if event == "started":
             log.debug(f"{run.run_id} started", id="run-started", job=run.job, run_id=run.run_id)
             self.server.emit("Jobs", "JobStarted", run.job, run.run_id)
         elif event == "finished":
+            self.executor.stored(run.run_id)
             failed = run.result in FAILURES
             (log.warning if failed else log.info)(
                 _sentence(run), id="run-failed" if failed else "run-finished", job=run.job, run_id=run.run_id

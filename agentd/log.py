@@ -3,10 +3,11 @@
 Each kind of event has a fixed MESSAGE_ID, so that `journalctl MESSAGE_ID=...` finds it for ever.
 """
 
+import contextlib
 import os
 import sys
 from collections.abc import MutableMapping
-from typing import Any
+from typing import Any, TextIO, cast
 
 # structlog imports rich where it is installed, for tracebacks that this daemon never prints: 6.6 MiB.
 sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
@@ -35,9 +36,21 @@ def setup(level: str = "info") -> None:
     structlog.configure(
         processors=[structlog.processors.add_log_level, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing())),
         cache_logger_on_first_use=True,
     )
+
+
+class _Unfailing:
+    """Standard error, where a full disk or a closed terminal loses lines and stops nothing."""
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 def _in_journal() -> bool:

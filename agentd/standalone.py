@@ -21,6 +21,7 @@ from agentd.core.model import Job, Outcome, Run
 from agentd.core.units import SECOND
 
 _BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
+_SPOOL = "ended.jsonl"
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -102,7 +103,7 @@ class Standalone:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         files = (theirs.fileno(), lock_file)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files)],
+            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files), str(state / _SPOOL)],
             pass_fds=files,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the daemon alone
@@ -171,6 +172,30 @@ class Standalone:
     def stop(self, run_id: str, result: str) -> None:
         """Ends a run's process group; it will be reported with that result."""
         self._order(op="stop", id=run_id, result=result)
+
+    def stored(self, run_id: str) -> None:
+        """The end of a run is stored: the supervisor may forget it."""
+        self._order(op="stored", id=run_id)
+
+    def left_behind(self) -> dict[str, Outcome]:
+        """The ends of runs that a daemon before did not live to store, by run id."""
+        try:
+            lines = (self._state / _SPOOL).read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
+        outcomes = {}
+        for line in lines:
+            try:
+                report = msgspec.json.decode(line, type=dict[str, object])
+                outcomes[str(report.get("id"))] = msgspec.convert(report, Outcome)
+            except msgspec.MsgspecError:
+                # A line that a full disk cut short: that run counts as interrupted.
+                continue
+        return outcomes
+
+    def forget_left_behind(self) -> None:
+        """They are stored now."""
+        (self._state / _SPOOL).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Ends the supervisor, and with it the bus and whatever still runs."""

@@ -6,8 +6,9 @@ them ends, and everything below ends too: no job outlives its agentd. Run as a s
 library alone and stays small, which makes each fork cheap.
 
 It speaks datagrams of JSON. To it: {"op": "start", "id", "argv", "env", "cwd", "user", "group", "output", "cap",
-"timeout", "kill_after"} (times in seconds, null for none) and {"op": "stop", "id", "result"}. From it:
-{"ev": "started", "id", "at"} and {"ev": "ended", "id", ...} with the fields of model.Outcome.
+"timeout", "kill_after"} (times in seconds, null for none), {"op": "stop", "id", "result"} and {"op": "stored", "id"}:
+the end of that run is stored. From it: {"ev": "started", "id", "at"} and {"ev": "ended", "id", ...} with the fields of
+model.Outcome. Ends that the daemon did not live to store are left in a file, a line each, for the next one.
 """
 
 import contextlib
@@ -101,14 +102,16 @@ class Child:
 class Supervisor:
     """One loop over the daemon's socket, the runs' pipes, ended processes and deadlines."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, spool: str) -> None:
         self.sock = sock
+        self.spool = spool
         self.children: dict[str, Child] = {}
         self.leaders: dict[int, Child] = {}
         self.pipes: dict[int, Child] = {}
         self.lingering: set[str] = set()
         self.deadlines: list[tuple[float, str, str]] = []
         self.outbox: list[bytes] = []
+        self.ended: dict[str, bytes] = {}  # reports that the daemon has not stored yet
         self.poll = select.epoll()
         self.files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.files[1], self.files[1]))
@@ -163,11 +166,16 @@ class Supervisor:
             if order["op"] == "start":
                 self._start(order)
                 self._flush()
+            elif order["op"] == "stored":
+                self.ended.pop(order["id"], None)
             elif order["id"] in self.children:
                 self._end(self.children[order["id"]], order["result"])
 
     def _report(self, **report: object) -> None:
-        self.outbox.append(json.dumps(report).encode())
+        message = json.dumps(report).encode()
+        self.outbox.append(message)
+        if report["ev"] == "ended":
+            self.ended[str(report["id"])] = message
 
     def _flush(self) -> None:
         sent = 0
@@ -265,12 +273,14 @@ class Supervisor:
             elif child.outcome is None:
                 self._end(child, "timeout")
 
-    def _reap(self) -> None:
+    def _reap(self) -> bool:
+        """Takes ended processes, jobs' and adopted ones; False when there is no process left."""
+        alive = True
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
-                pid = 0
+                pid, alive = 0, False
             if pid == 0:
                 break
             child = self.leaders.pop(pid, None)
@@ -285,6 +295,7 @@ class Supervisor:
                     self._finish(child)
         for name in [name for name in self.lingering if not self.children[name].signal(0)]:
             self._finish(self.children[name])
+        return alive
 
     def _finish(self, child: Child) -> None:
         self.lingering.discard(child.id)
@@ -298,7 +309,7 @@ class Supervisor:
         outcome = child.outcome or {}
         if reason:
             outcome.update(result="start-failed", exit_code=None, reason=reason)
-        elif child.verdict:
+        elif child.verdict and (child.verdict, outcome["result"]) != ("interrupted", "success"):
             outcome["result"] = child.verdict
         self._report(ev="ended", id=child.id, tail=child.tail(), **outcome)
         child.close()
@@ -308,22 +319,28 @@ class Supervisor:
         del self.pipes[pipe]
 
     def _end_everything(self) -> None:
+        """The daemon is gone: ends every process below, then leaves a note of the ends that it did not store."""
         for child in self.children.values():
+            child.verdict = child.verdict or "interrupted"
             child.signal(signal.SIGTERM)
             child.signal(signal.SIGCONT)
         deadline = time.monotonic() + GRACE_AFTER_CRASH
-        while True:
-            try:
-                pid, _ = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if pid == 0:
-                if time.monotonic() >= deadline:
-                    for below in descendants(os.getpid()):
-                        with contextlib.suppress(ProcessLookupError, PermissionError):
-                            os.kill(below, signal.SIGKILL)
-                select.select([self.wake], [], [], 0.1)
-                self._drain_wakeups()
+        while self._reap():
+            if time.monotonic() >= deadline:
+                for below in descendants(os.getpid()):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        os.kill(below, signal.SIGKILL)
+            select.select([self.wake], [], [], 0.1)
+            self._drain_wakeups()
+            self.outbox.clear()
+        for child in list(self.children.values()):
+            self._finish(child)
+        if self.ended:
+            with open(f"{self.spool}.part", "wb") as file:
+                file.write(b"\n".join(self.ended.values()))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(f"{self.spool}.part", self.spool)
 
 
 def descendants(of: int) -> list[int]:
@@ -382,10 +399,9 @@ def _read_all(descriptor: int) -> str:
 def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(sock.fileno(), False)
-    for descriptor in sys.argv[2:]:  # the lock of the state directory: held until nothing runs any more
-        os.set_inheritable(int(descriptor), False)
+    os.set_inheritable(int(sys.argv[2]), False)  # the lock of the state directory: held until nothing runs any more
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    Supervisor(sock).run()
+    Supervisor(sock, sys.argv[3]).run()
 
 
 if __name__ == "__main__":

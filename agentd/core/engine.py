@@ -5,7 +5,7 @@ stores those of model.STORED before it carries out any other.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from heapq import heapify, heappop, heappush
 
 from msgspec.structs import replace
@@ -32,6 +32,8 @@ from agentd.core.model import (
 from agentd.core.schedule import CATCH_UP, Schedule, begin, catch_up, changed, jitter_offset, stepped
 from agentd.core.triggers import Context, timezone
 from agentd.core.units import SECOND, format_duration
+
+_CUT_OFF = Outcome(result="interrupted", reason="agentd ended while it was under way")
 
 
 class Entry:
@@ -82,7 +84,7 @@ class Engine:
             if name in self.entries:
                 self.entries[name].last = run
         self._index()
-        self._resume(saved.open_runs, now)
+        self._resume(saved.open_runs, saved.outcomes, now)
         self._admit(now)
 
     # What the caller asks of every event
@@ -208,22 +210,8 @@ class Engine:
         entry = self._entry_of(run_id)
         if entry is None:
             return
-        run = entry.running.pop(run_id)
+        run = _with(entry.running.pop(run_id), outcome, now)
         self._under_way -= 1
-        reason = outcome.reason or run.reason
-        run = replace(
-            run,
-            state="ended",
-            started=outcome.started or run.started,
-            ended=outcome.ended or now,
-            result=outcome.result,
-            exit_code=outcome.exit_code,
-            signal=outcome.signal,
-            cpu_usec=outcome.cpu_usec,
-            peak_memory=outcome.peak_memory,
-            reason=reason,
-            tail=outcome.tail,
-        )
         self._conclude(entry, run, now)
         if not entry.running:
             self._removed.pop(entry.job.name, None)
@@ -425,14 +413,16 @@ class Engine:
         if entry.retry is not None:
             self._cancel(entry, entry.retry, reason, now)
 
-    def _resume(self, open_runs: Iterable[Run], now: int) -> None:
-        """What the last daemon left: runs that waited wait again, runs that were under way were cut off."""
+    def _resume(self, open_runs: Iterable[Run], outcomes: Mapping[str, Outcome], now: int) -> None:
+        """What the last daemon left: runs that waited wait again, runs that were under way have ended: as their
+        executor saw it, or cut off."""
         for run in open_runs:
             entry = self.entries.get(run.job)
             if run.state == "running":
-                cut = replace(
-                    run, state="ended", ended=now, result="interrupted", reason="agentd ended while it was under way"
-                )
+                outcome = outcomes.get(run.run_id, _CUT_OFF)
+                if outcome.result == "interrupted":
+                    outcome = replace(outcome, reason=_CUT_OFF.reason)
+                cut = _with(run, outcome, now)
                 if entry is not None:
                     self._conclude(entry, cut, now)
                 else:
@@ -553,6 +543,23 @@ class Engine:
     def _notify(self, job: Job, event: str, run: Run, text: str) -> None:
         if event in job.notify:
             self._effects.append(Notified(event, run, text))
+
+
+def _with(run: Run, outcome: Outcome, now: int) -> Run:
+    """The run with its end."""
+    return replace(
+        run,
+        state="ended",
+        started=outcome.started or run.started,
+        ended=outcome.ended or now,
+        result=outcome.result,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        cpu_usec=outcome.cpu_usec,
+        peak_memory=outcome.peak_memory,
+        reason=outcome.reason or run.reason,
+        tail=outcome.tail,
+    )
 
 
 def _fingerprint(job: Job) -> str:

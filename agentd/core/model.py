@@ -170,11 +170,12 @@ class JobState(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """What the store gives the engine at start."""
+    """What the engine takes up at start: from the store, and by run id the ends that nobody stored."""
 
     states: dict[str, JobState] = {}
     open_runs: tuple[Run, ...] = ()
     last_runs: dict[str, Run] = {}
+    outcomes: dict[str, Outcome] = {}
     next_seq: int = 1
 
 
