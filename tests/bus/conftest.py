@@ -1,0 +1,20 @@
+"""Fixtures of the tests that run a real agentd."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.bus.harness import Agentd
+
+
+@pytest.fixture
+def agentd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Agentd]:
+    """An agentd that is not yet started; whatever is left of it ends with the test."""
+    daemon = Agentd(tmp_path_factory.mktemp("a"))
+    yield daemon
+    daemon.disconnect()
+    if daemon.process is not None and daemon.process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            daemon.process.kill()
+        daemon.process.wait()

@@ -1,0 +1,140 @@
+"""A real agentd on its own private bus, and a small client for it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jeepney import DBusAddress, HeaderFields, MessageType, Properties, new_method_call
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+
+ROOT = Path(__file__).parents[2]
+OBJECT = "/org/agentd1"
+
+
+class CallError(Exception):
+    """A D-Bus error: its name and its sentence."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class Agentd:
+    """An agentd of its own configuration, state and bus. Kill it and start it as often as you like."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.config = folder / "agentd.yaml"
+        self.state = folder / "state"
+        self.log = folder / "log"
+        self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT)}
+        self.environment.pop("AGENTD_ADDRESS", None)
+        (folder / "run").mkdir()
+        self.process: subprocess.Popen[bytes] | None = None
+        self._bus: DBusConnection | None = None
+
+    def start(self, config: str = "", *arguments: str) -> "Agentd":
+        """Starts the daemon and waits until it answers."""
+        if config:
+            self.config.write_text(config)
+        address = self.folder / "run/agentd/address"
+        address.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(self.config)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, "--state-dir", str(self.state), *arguments], stderr=log, env=self.environment, cwd=ROOT
+            )
+        self.until(address.exists, "agentd to answer")
+        self.address = address.read_text().splitlines()[0]
+        return self
+
+    def until(self, true: Callable[[], object], what: str, seconds: float = 20) -> None:
+        """Waits for something outside this process to come true; fails with the log when it does not."""
+        deadline = time.monotonic() + seconds
+        while not true():
+            if self.process is not None and self.process.poll() not in (None, 0):
+                pytest.fail(f"agentd ended with {self.process.returncode}:\n{self.log.read_text()}")
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {seconds} s for {what}; the log:\n{self.log.read_text()[-3000:]}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        self.process = None
+        self.disconnect()
+
+    def stop(self, number: int = signal.SIGTERM, seconds: float = 20) -> int:
+        """Ends the daemon in peace; returns its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        code = self.process.wait(seconds)
+        self.disconnect()
+        return code
+
+    @property
+    def bus(self) -> DBusConnection:
+        if self._bus is None:
+            self._bus = open_dbus_connection(bus=self.address)
+        return self._bus
+
+    def disconnect(self) -> None:
+        if self._bus is not None:
+            self._bus.close()
+            self._bus = None
+
+    def call(self, member: str, signature: str = "", *body: Any) -> Any:
+        """Calls "Jobs.RunJob" and the like; returns the one value, or all of several."""
+        interface, _, name = member.partition(".")
+        address = DBusAddress(OBJECT, "org.agentd1", f"org.agentd1.{interface}")
+        reply = self.bus.send_and_get_reply(new_method_call(address, name, signature or None, body), timeout=20)
+        return self._value(reply)
+
+    def property(self, name: str) -> Any:
+        interface, _, member = name.partition(".")
+        address = DBusAddress(OBJECT, "org.agentd1", f"org.agentd1.{interface}")
+        return self._value(self.bus.send_and_get_reply(Properties(address).get(member), timeout=20))[1]
+
+    def introspect(self) -> str:
+        address = DBusAddress(OBJECT, "org.agentd1", "org.freedesktop.DBus.Introspectable")
+        return str(self._value(self.bus.send_and_get_reply(new_method_call(address, "Introspect"), timeout=20)))
+
+    @staticmethod
+    def _value(reply: Any) -> Any:
+        if reply.header.message_type is MessageType.error:
+            raise CallError(reply.header.fields[HeaderFields.error_name], reply.body[0])
+        return reply.body[0] if len(reply.body) == 1 else reply.body
+
+    def job(self, name: str) -> dict[str, Any]:
+        return {key: value for key, (_, value) in self.call("Jobs.GetJob", "s", name).items()}
+
+    def runs(self, **wanted: tuple[str, Any]) -> list[dict[str, Any]]:
+        """Runs, newest first."""
+        records = self.call("Jobs.ListRuns", "a{sv}", {"limit": ("u", 10_000), **wanted})
+        return [{key: value for key, (_, value) in record.items()} for record in records]
+
+    def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """agentctl, finding this daemon by itself."""
+        return subprocess.run(
+            [sys.executable, "-m", "agentctl", *arguments],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            cwd=ROOT,
+            timeout=60,
+            check=False,
+        )
+
+    def ctl_json(self, *arguments: str) -> Any:
+        done = self.ctl(*arguments, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)

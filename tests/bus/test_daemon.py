@@ -1,0 +1,328 @@
+"""The running daemon as its callers meet it: real processes, a real bus."""
+
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.bus.harness import ROOT, Agentd, CallError
+
+CONFIG = """
+timezone: UTC
+jobs:
+  hello: {run: 'echo "hello from $AGENTD_RUN_ID"; echo oops >&2'}
+  fail: {run: [sh, -c, "exit 3"]}
+  slow: {run: sleep 100, stop_timeout: 2s}
+  stubborn: {run: "trap '' TERM; echo ready; while :; do sleep 0.1; done", stop_timeout: 1s}
+  late: {run: sleep 100, timeout: 1s}
+  missing: {run: [/nonexistent/program]}
+  crash: {run: [sh, -c, "kill -SEGV $$"]}
+  hourly: {run: [/bin/true], when: {every: 1hour}}
+  feed: {run: [/bin/true], when: {adaptive: {start: 5min, min: 2min, max: 6h}}}
+  nightly: {run: [/bin/true], when: {at: "00:00"}}
+"""
+
+
+def finished(agentd: Agentd, run_id: str) -> dict[str, Any]:
+    """The run once it has ended."""
+    runs: list[dict[str, Any]] = []
+
+    def over() -> bool:
+        runs[:] = agentd.runs(run_id=("s", run_id), tail=("b", True))
+        return bool(runs[0]["state"] == "ended")
+
+    agentd.until(over, f"{run_id} to end")
+    return runs[0]
+
+
+def run(agentd: Agentd, job: str) -> dict[str, Any]:
+    return finished(agentd, agentd.call("Jobs.RunJob", "sa{sv}", job, {}))
+
+
+def test_introspection_is_the_contract_and_its_parents_lead_to_it(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    contract = (ROOT / "agentd/org.agentd1.xml").read_text()
+    assert agentd.introspect() == contract
+    assert {interface.get("name") for interface in ET.fromstring(contract)} == {
+        "org.agentd1.Manager",
+        "org.agentd1.Jobs",
+    }
+
+
+@pytest.mark.parametrize(
+    ("job", "expected"),
+    [
+        ("hello", {"result": "success", "exit_code": 0, "signal": ""}),
+        ("fail", {"result": "exit-code", "exit_code": 3}),
+        ("late", {"result": "timeout", "signal": "SIGTERM"}),
+        ("missing", {"result": "start-failed", "reason": "cannot run /nonexistent/program: No such file or directory"}),
+    ],
+)
+def test_how_a_run_ended_is_told_apart(agentd: Agentd, job: str, expected: dict[str, Any]) -> None:
+    agentd.start(CONFIG)
+    record = run(agentd, job)
+    assert {key: record[key] for key in expected} == expected
+    assert ("exit_code" in record) == ("exit_code" in expected)
+    assert record["due"] <= record["started"] <= record["ended"]
+
+
+def test_a_run_ended_by_a_signal_names_it(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    record = run(agentd, "crash")
+    assert record["result"] in {"signal", "core-dump"}
+    assert record["signal"] == "SIGSEGV"
+
+
+def test_output_is_kept_and_its_last_lines_are_in_the_history(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    record = run(agentd, "hello")
+    text = f"hello from {record['run_id']}\noops\n"
+    data, offset, over = agentd.call("Jobs.ReadOutput", "st", record["run_id"], 0)
+    assert (bytes(data).decode(), offset, over) == (text, len(text), True)
+    assert record["tail"] == text
+    assert record["cpu_usec"] > 0
+    assert record["peak_memory"] > 1 << 20
+
+
+def test_output_is_capped_but_its_end_is_not_lost(agentd: Agentd) -> None:
+    agentd.start("history: {output: 10k}\njobs:\n  much: {run: 'seq 100000; echo the end'}\n")
+    record = run(agentd, "much")
+    data, _, over = agentd.call("Jobs.ReadOutput", "st", record["run_id"], 0)
+    assert over
+    assert len(data) < 11_000
+    assert bytes(data).decode().startswith("1\n2\n3\n")
+    assert "keeps no more of this output" in bytes(data).decode()
+    assert record["tail"].endswith("100000\nthe end\n")
+
+
+def test_stop_ends_the_whole_process_group(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
+    agentd.until(lambda: agentd.property("Jobs.Running"), "the run")
+    assert agentd.call("Jobs.StopJob", "s", "slow") == [run_id]
+    record = finished(agentd, run_id)
+    assert (record["result"], record["signal"]) == ("stopped", "SIGTERM")
+
+
+def test_a_run_that_does_not_heed_sigterm_is_killed_after_its_stop_timeout(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", "stubborn", {})
+    agentd.until(lambda: bytes(agentd.call("Jobs.ReadOutput", "st", run_id, 0)[0]) == b"ready\n", "its trap")
+    agentd.call("Jobs.StopJob", "s", run_id)
+    record = finished(agentd, run_id)
+    assert (record["result"], record["signal"]) == ("stopped", "SIGKILL")
+
+
+@pytest.mark.parametrize(
+    ("member", "signature", "body", "name", "text"),
+    [
+        ("Jobs.GetJob", "s", ["helo"], "NoSuchJob", 'there is no job "helo" (did you mean hello?)'),
+        ("Jobs.RunJob", "sa{sv}", ["nothing", {}], "NoSuchJob", 'there is no job "nothing"'),
+        ("Jobs.RunJob", "sa{sv}", ["hello", {"x": ("s", "y")}], "InvalidArgument", '"x" is not an option here'),
+        ("Jobs.StopJob", "s", ["hello.99"], "NoSuchRun", "the run hello.99 is not under way"),
+        ("Jobs.ReadOutput", "st", ["../../etc/passwd", 0], "NoSuchRun", None),
+        ("Jobs.ReadOutput", "st", ["hello.1' OR '1", 0], "NoSuchRun", None),
+        ("Jobs.ReportProgress", "ss", ["hello.1", "x"], "NoSuchRun", "the run hello.1 is not under way"),
+        ("Jobs.Increase", "s", ["nightly"], "Unsupported", None),
+        ("Jobs.SetInterval", "st", ["feed", 1_000_000], "InvalidArgument", None),
+        ("Jobs.NextTimes", "stu", ["", 0, 0], "InvalidArgument", "count must lie between 1 and 1000, not 0"),
+        ("Jobs.ListRuns", "a{sv}", [{"limit": ("s", "many")}], "InvalidArgument", None),
+        ("Jobs.ListRuns", "a{sv}", [{"colour": ("s", "red")}], "InvalidArgument", None),
+        ("Jobs.RunJob", "s", ["hello"], "InvalidArgument", "RunJob takes (sa{sv}), it was called with (s)"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_with_a_sentence(
+    agentd: Agentd, member: str, signature: str, body: list[Any], name: str, text: str | None
+) -> None:
+    agentd.start(CONFIG)
+    with pytest.raises(CallError) as caught:
+        agentd.call(member, signature, *body)
+    assert caught.value.name == f"org.agentd1.Error.{name}"
+    assert "Traceback" not in str(caught.value)
+    if text is not None:
+        assert str(caught.value) == text
+
+
+def test_progress_is_shown_live_and_kept(agentd: Agentd) -> None:
+    agentd.start(
+        "jobs:\n  steps: {run: 'python3 -m agentctl progress \"1 of  2 done\"; until [ -e go ]; do sleep 0.05; done', "
+        f"environment: {{PYTHONPATH: {ROOT}}}, notify: [progress]}}\n".replace("python3", sys.executable)
+    )
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", "steps", {})
+    agentd.until(lambda: agentd.job("steps")["progress"] == "1 of 2 done", "the progress")
+    (agentd.folder / "go").touch()
+    assert finished(agentd, run_id)["progress"] == "1 of 2 done"
+
+
+def test_interval_steps_are_bounded_remembered_and_undone(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    change = {key: value for key, (_, value) in agentd.call("Jobs.Increase", "s", "feed").items()}
+    assert (change["old"], change["new"], change["adaptive"]) == (300_000_000, 200_000_000, True)
+    agentd.kill()
+    agentd.start()
+    job = agentd.job("feed")
+    assert (job["interval"], job["preference"], job["overridden"]) == (200_000_000, 1, ["interval"])
+    agentd.call("Jobs.Increase", "s", "feed")
+    agentd.call("Jobs.Increase", "s", "feed")
+    with pytest.raises(CallError, match="already runs every 2min, the shortest it may"):
+        agentd.call("Jobs.Increase", "s", "feed")
+    agentd.call("Jobs.Reset", "s", "feed")
+    assert agentd.job("feed")["interval"] == 300_000_000
+
+
+def test_a_disabled_job_is_not_due_until_it_is_enabled(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    agentd.call("Jobs.SetEnabled", "sb", "hourly", False)
+    assert (agentd.job("hourly")["state"], agentd.job("hourly")["next"]) == ("disabled", 0)
+    agentd.call("Jobs.SetEnabled", "sb", "hourly", True)
+    assert agentd.job("hourly")["next"] > 0
+
+
+def reload_by_call(agentd: Agentd) -> None:
+    agentd.call("Manager.Reload")
+
+
+def reload_by_hangup(agentd: Agentd) -> None:
+    assert agentd.process is not None
+    agentd.process.send_signal(signal.SIGHUP)
+
+
+def reload_by_itself(agentd: Agentd) -> None:
+    """Nothing to do: the file was changed."""
+
+
+@pytest.mark.parametrize("reload", [reload_by_call, reload_by_hangup, reload_by_itself])
+def test_a_changed_configuration_is_taken_all_or_nothing(agentd: Agentd, reload: Any) -> None:
+    watch = f"watch: {'true' if reload is reload_by_itself else 'false'}\n"
+    agentd.start(watch + CONFIG)
+    agentd.config.write_text(watch + CONFIG + "  new: {run: [/bin/true], when: {every: 5x}}\n")
+    if reload is reload_by_call:
+        with pytest.raises(CallError, match="is not a duration"):
+            reload(agentd)
+    else:
+        reload(agentd)
+    agentd.until(lambda: agentd.property("Manager.ConfigurationError"), "the error")
+    line = 1 + (watch + CONFIG).count("\n")
+    sentence = f'{agentd.config}:{line}:41: jobs.new.when.every: "5x" is not a duration (try 5min, 2h, 1d)'
+    assert agentd.property("Manager.ConfigurationError") == sentence
+    assert sentence in agentd.log.read_text()
+    assert "new" not in [job["name"][1] for job in agentd.call("Jobs.ListJobs", "a{sv}", {})]
+    assert agentd.job("hourly")["interval"] == 3_600_000_000
+
+    changed = CONFIG.replace("every: 1hour", "every: 3hours").replace("  feed:", "  food:")
+    agentd.config.write_text(watch + changed)
+    reload(agentd)
+    agentd.until(lambda: agentd.job("hourly")["interval"] == 3 * 3_600_000_000, "the new configuration")
+    assert agentd.property("Manager.ConfigurationError") == ""
+    assert agentd.job("food")["adaptive"] is True
+
+
+def test_what_runs_goes_on_through_a_reload(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
+    agentd.config.write_text("jobs: {}\n")
+    agentd.call("Manager.Reload")
+    assert [r["run_id"][1] for r in agentd.property("Jobs.Running")] == [run_id]
+    agentd.call("Jobs.StopJob", "s", run_id)
+    assert finished(agentd, run_id)["result"] == "stopped"
+
+
+def test_sigterm_lets_runs_end_and_stops_those_that_take_too_long(agentd: Agentd) -> None:
+    agentd.start("stop_timeout: 2s\njobs:\n  brief: {run: sleep 0.5}\n  long: {run: sleep 100}\n")
+    agentd.call("Jobs.RunJob", "sa{sv}", "brief", {})
+    agentd.call("Jobs.RunJob", "sa{sv}", "long", {})
+    assert agentd.stop() == 0
+    agentd.start()
+    assert {(r["job"], r["result"], r.get("reason")) for r in agentd.runs()} == {
+        ("brief", "success", ""),
+        ("long", "interrupted", ""),
+    }
+
+
+def test_a_second_ctrl_c_stops_the_runs_at_once(agentd: Agentd) -> None:
+    agentd.start("stop_timeout: 100s\njobs:\n  long: {run: sleep 100}\n")
+    agentd.call("Jobs.RunJob", "sa{sv}", "long", {})
+    assert agentd.process is not None
+    agentd.process.send_signal(signal.SIGINT)
+    agentd.until(lambda: agentd.property("Manager.State") == "draining", "the drain")
+    with pytest.raises(CallError, match="nothing new starts"):
+        agentd.call("Jobs.RunJob", "sa{sv}", "long", {})
+    assert agentd.stop(signal.SIGINT) == 0
+
+
+def test_a_damaged_database_is_set_aside_and_told(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    run(agentd, "hello")
+    assert agentd.stop() == 0
+    database = agentd.state / "agentd.db"
+    database.write_bytes(b"this is no database" * 1000)
+    agentd.start()
+    (warning,) = agentd.property("Manager.Warnings")
+    assert "set aside as" in warning
+    assert [file.name for file in agentd.state.glob("agentd.db.damaged-*")] != []
+    assert run(agentd, "hello")["result"] == "success"
+
+
+def test_a_database_of_a_newer_version_is_not_touched_but_set_aside(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    agentd.stop()
+    with sqlite3.connect(agentd.state / "agentd.db") as database:
+        database.execute("PRAGMA user_version = 99")
+    agentd.start()
+    assert "newer agentd (version 99" in agentd.property("Manager.Warnings")[0]
+
+
+def test_a_full_disk_starts_nothing_stops_nothing_and_is_told(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    slow = agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
+    assert agentd.process is not None
+    free = resource.prlimit(agentd.process.pid, resource.RLIMIT_FSIZE)
+    # Files of the daemon may not grow any more: to SQLite that is a full disk.
+    resource.prlimit(agentd.process.pid, resource.RLIMIT_FSIZE, (0, free[1]))
+    with pytest.raises(CallError, match="done as soon as it can be"):
+        agentd.call("Jobs.Increase", "s", "feed")
+    with pytest.raises(CallError) as caught:
+        agentd.call("Jobs.RunJob", "sa{sv}", "hello", {})
+    assert caught.value.name == "org.agentd1.Error.StoreUnavailable"
+    assert "cannot be stored" in agentd.property("Manager.Warnings")[0]
+    assert [r["run_id"][1] for r in agentd.property("Jobs.Running") if r["job"][1] == "slow"] == [slow]
+    assert agentd.call("Jobs.StopJob", "s", "slow") == [slow]
+    agentd.until(lambda: agentd.job("slow")["state"] == "idle", "the run to be stopped all the same")
+    resource.prlimit(agentd.process.pid, resource.RLIMIT_FSIZE, free)
+    agentd.until(lambda: not agentd.property("Manager.Warnings"), "the state to be stored again", 40)
+    assert agentd.job("feed")["interval"] == 200_000_000
+    assert run(agentd, "hello")["result"] == "success"
+
+
+def test_two_daemons_do_not_share_a_state_directory(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    assert agentd.process is not None
+    first = agentd.process
+    text = f"agentd: not started: another agentd (process {first.pid}) uses the state directory {agentd.state}"
+    command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(agentd.config)]
+    done = subprocess.run(
+        [*command, "--state-dir", str(agentd.state)],
+        capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, f"{text}; choose another with --state-dir\n")
+
+
+def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    assert agentd.process is not None
+    pids = [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and f"PPid:\t{agentd.process.pid}\n" in (entry / "status").read_text()
+    ]
+    (supervisor,) = pids
+    os.kill(supervisor, signal.SIGKILL)
+    assert agentd.process.wait(20) == 1
+    assert "agentd ends: the supervisor of the jobs ended unexpectedly" in agentd.log.read_text()
