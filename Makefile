@@ -1,0 +1,61 @@
+# Every target does its own set-up: a virtual environment in .venv, and the few system packages it cannot do without.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STATE ?= .state
+CONFIG ?= config/examples
+
+.PHONY: run test lint bench deb test-vm format clean help
+
+help:
+	@echo "make run      set up what is missing, run agentd with the sample jobs of $(CONFIG)"
+	@echo "make test     unit and bus tests        make lint   ruff, mypy, man pages"
+	@echo "make bench    speed and memory, beside others"
+	@echo "make deb      the Debian package        make test-vm   the package in a real machine"
+
+# The headers that systemd-python is built with, and the program that a private bus is.
+$(VENV)/system:
+	@sh .ci/system-packages
+	@mkdir -p $(VENV) && touch $@
+
+$(VENV)/run: pyproject.toml | $(VENV)/system
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing agentd and what it needs into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/develop: $(VENV)/run
+	@echo "installing the tools of tests and lint into $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint,bench]'
+	@touch $@
+
+run: $(VENV)/run
+	@echo "agentd runs the jobs of $(CONFIG); in a second terminal: $(BIN)/agentctl status    Ctrl-C ends it"
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m agentd --standalone --config $(CONFIG) --state-dir $(STATE)
+
+test: $(VENV)/develop
+	$(BIN)/python -m pytest -q $(TESTS)
+
+lint: $(VENV)/develop
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
+	@for script in .ci/run .ci/system-packages; do sh -n $$script || exit 1; done
+
+bench: $(VENV)/develop
+	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+format: $(VENV)/develop
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+deb:
+	@echo "make deb: there is no debian/ packaging yet; it comes with the issue about the .deb and jobs as units." >&2; exit 1
+
+test-vm:
+	@echo "make test-vm: there is no .deb to test in a machine yet; it comes with the issue about the .deb." >&2; exit 1
+
+clean:
+	rm -rf $(VENV) $(STATE) dist .mypy_cache .pytest_cache .ruff_cache
