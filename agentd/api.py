@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from msgspec import structs
 
 from agentd.bus import Handler, record
-from agentd.core.engine import Engine, Entry
+from agentd.core.engine import Engine
 from agentd.core.model import Decided, Refused, Run
+from agentd.core.roster import Entry
 from agentd.core.units import format_duration
 
 _CHUNK = 64 << 10
@@ -83,20 +84,19 @@ def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
 def job_record(entry: Entry) -> dict[str, Any]:
     """A job as ListJobs describes it."""
     job, state, last = entry.job, entry.state, entry.last
-    trigger = entry.schedule.trigger
     newest = next(reversed(entry.running.values()), None)
     values: dict[str, Any] = {
         "name": job.name,
         "description": job.description,
         "command": job.run,
-        "trigger": trigger.phrase(),
-        "kind": trigger.key,
+        "trigger": job.trigger.phrase(),
+        "kind": job.trigger.key,
         "timezone": job.timezone,
         "enabled": entry.enabled,
-        "adaptive": trigger.key == "adaptive",
+        "adaptive": job.trigger.key == "adaptive",
         "state": _state(entry),
         "next": entry.due or 0,
-        "interval": trigger.interval or 0,
+        "interval": entry.schedule.trigger.interval or 0,
         "overridden": [name for name in ("interval", "enabled") if getattr(state, name) is not None],
         "preference": state.preference,
         "running": list(entry.running),

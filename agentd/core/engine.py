@@ -4,9 +4,7 @@ Every method that takes `now` returns nothing; the effects it led to are taken w
 stores those of model.STORED before it carries out any other.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping
-from heapq import heapify, heappop, heappush
 
 from msgspec.structs import replace
 
@@ -29,35 +27,11 @@ from agentd.core.model import (
     Saved,
     Told,
 )
-from agentd.core.schedule import CATCH_UP, Schedule, begin, catch_up, changed, jitter_offset, stepped
-from agentd.core.triggers import Context, timezone
+from agentd.core.roster import Entry, Roster
+from agentd.core.schedule import CATCH_UP, catch_up
 from agentd.core.units import SECOND, format_duration
 
 _CUT_OFF = Outcome(result="interrupted", reason="agentd ended while it was under way")
-
-
-class Entry:
-    """A job in the engine: its configuration, its memory and what is under way. Others only read it."""
-
-    __slots__ = ("due", "job", "last", "retry", "running", "schedule", "state", "waiting")
-
-    def __init__(self, job: Job, state: JobState) -> None:
-        self.job = job
-        self.state = state
-        self.schedule: Schedule
-        self.due: int | None = None
-        self.running: dict[str, Run] = {}
-        self.waiting: list[Run] = []
-        self.retry: Run | None = None
-        self.last: Run | None = None
-
-    @property
-    def enabled(self) -> bool:
-        return self.job.enabled if self.state.enabled is None else self.state.enabled
-
-    @property
-    def active(self) -> int:
-        return len(self.running) + len(self.waiting)
 
 
 class Engine:
@@ -66,24 +40,18 @@ class Engine:
     def __init__(self, config: Config, saved: Saved, now: int, host: str = "", boot: int = 0) -> None:
         self.config = config
         self.draining = False
-        self.entries: dict[str, Entry] = {}
-        self._host = host
-        self._boot = boot
-        self._states = dict(saved.states)
-        self._seq = saved.next_seq
         self._effects: list[Effect] = []
-        self._heap: list[tuple[int, str]] = []
+        self._roster = Roster(saved.states, host, boot, self._effects)
+        self._seq = saved.next_seq
         self._waiting: dict[int, Run] = {}  # for a place, in order of arrival
         self._unsaved: dict[int, Run] = {}
         self._under_way = 0
-        self._removed: dict[str, Entry] = {}  # no longer configured, but with a run under way
-        self._followers: dict[str, list[Entry]] = {}
         for job in config.jobs.values():
-            self._add(job, now)
+            self._roster.add(job, now)
         for name, run in saved.last_runs.items():
             if name in self.entries:
                 self.entries[name].last = run
-        self._index()
+        self._roster.index()
         self._resume(saved.open_runs, saved.outcomes, now)
         self._admit(now)
 
@@ -91,33 +59,46 @@ class Engine:
 
     def effects(self) -> list[Effect]:
         """The effects since the last call: those to be stored first, each group in order."""
-        taken, self._effects = self._effects, []
+        taken = self._effects.copy()
+        self._effects.clear()
         return [e for e in taken if isinstance(e, STORED)] + [e for e in taken if not isinstance(e, STORED)]
 
     def wakeup(self) -> int | None:
         """When tick() is next wanted; None: not before something else happens."""
-        while self._heap and not self.draining:
-            when, name = self._heap[0]
-            if when in self._wanted(self.entries.get(name)):
-                return when
-            heappop(self._heap)
-        return None
+        return None if self.draining else self._roster.wakeup()
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
-        while (when := self.wakeup()) is not None and when <= now:
-            _, name = heappop(self._heap)
-            self._act(self.entries[name], now)
+        while not self.draining and (entry := self._roster.take(now)) is not None:
+            if entry.retry is not None and entry.retry.not_before <= now:
+                run, entry.retry = entry.retry, None
+                self._wait(entry, run)
+            if entry.due is not None and entry.due <= now:
+                self._due(entry, now, clock_step=False)
+            self._roster.push(entry)
         self._admit(now)
 
-    # Requests
+    # What others may look at
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The configured jobs by name."""
+        return self._roster.entries
 
     def entry(self, name: str) -> Entry:
         """The job of that name. Raises Refused NoSuchJob with the nearest name."""
-        if name not in self.entries:
-            near = difflib.get_close_matches(name, self.entries, 1)
-            raise Refused("NoSuchJob", f'there is no job "{name}"' + (f" (did you mean {near[0]}?)" if near else ""))
-        return self.entries[name]
+        return self._roster.named(name)
+
+    @property
+    def under_way(self) -> int:
+        """How many runs are under way."""
+        return self._under_way
+
+    def running(self) -> list[Run]:
+        """The runs under way, those of removed jobs included."""
+        return [run for entry in self._roster.all() for run in entry.running.values()]
+
+    # Requests
 
     def run(self, name: str, now: int) -> Run:
         """Starts a run by hand, whether the job is enabled or not. Raises Refused NoSuchJob, Busy, Draining."""
@@ -136,9 +117,8 @@ class Engine:
 
     def stop(self, target: str, now: int) -> list[str]:
         """Stops a job's runs, or one run by its id. Raises Refused NoSuchJob, NoSuchRun."""
-        for entry in (*self.entries.values(), *self._removed.values()):
-            known = {run.run_id for run in (*entry.running.values(), *entry.waiting, *self._retries(entry))}
-            if target in known:
+        for entry in self._roster.all():
+            if target in entry.running or target in {run.run_id for run in entry.pending}:
                 return self._stop(entry, "stopped", "asked to stop", now, only=target)
         name, _, number = target.rpartition(".")
         if number.isdigit() and name in self.entries and target not in self.entries:
@@ -175,20 +155,20 @@ class Engine:
         entry = self.entry(name)
         state = entry.state
         if enabled and not entry.enabled:
-            state = self._fresh(entry, state, now)
+            state = self._roster.rested(entry, now)
         word = "enable" if enabled else "disable"
         self._override(entry, replace(state, enabled=enabled), word, f"{word}d by hand", now)
 
     def reset(self, name: str, now: int) -> None:
         """Forgets what was changed at run time."""
         entry = self.entry(name)
-        state = entry.state if entry.enabled else self._fresh(entry, entry.state, now)
+        state = entry.state if entry.enabled else self._roster.rested(entry, now)
         state = replace(state, interval=None, enabled=None, preference=0)
         self._override(entry, state, "reset", "back to the configuration", now)
 
     def progress(self, run_id: str, text: str) -> None:
         """A run tells how far it is. Raises Refused NoSuchRun."""
-        entry = self._entry_of(run_id)
+        entry = self._roster.running(run_id)
         if entry is None:
             raise Refused("NoSuchRun", f"the run {run_id} is not under way")
         run = entry.running[run_id] = replace(entry.running[run_id], progress=text)
@@ -199,7 +179,7 @@ class Engine:
 
     def started(self, run_id: str, at: int) -> None:
         """The process of a run exists since `at`."""
-        entry = self._entry_of(run_id)
+        entry = self._roster.running(run_id)
         if entry is not None:
             run = entry.running[run_id] = replace(entry.running[run_id], started=at)
             self._effects.append(Told("started", run))
@@ -207,31 +187,27 @@ class Engine:
 
     def ended(self, run_id: str, outcome: Outcome, now: int) -> None:
         """A run is over. Its retry, the jobs that follow it and those that wait for its place come next."""
-        entry = self._entry_of(run_id)
+        entry = self._roster.running(run_id)
         if entry is None:
             return
         run = _with(entry.running.pop(run_id), outcome, now)
         self._under_way -= 1
         self._conclude(entry, run, now)
         if not entry.running:
-            self._removed.pop(entry.job.name, None)
+            self._roster.removed.pop(entry.job.name, None)
         self._admit(now)
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """The wall clock was set by delta and shows `now`; elapsed time went on as if it had not."""
-        self._boot += delta
         self._effects.append(Decided(now, "clock", "", "", f"the clock was set by {delta / SECOND:+.6g} s"))
+        self._roster.clock_stepped(delta, now)
         for entry in self.entries.values():
-            trigger = entry.schedule.trigger
-            entry.state = stepped(entry.state, trigger, delta, now)
             if entry.retry is not None:
                 entry.retry = replace(entry.retry, not_before=entry.retry.not_before + delta)
                 self._effects.append(RunSaved(entry.retry))
-            self._effects.append(JobSaved(entry.job.name, entry.state))
-            self._plan(entry)
-            if entry.enabled and entry.due is not None and entry.due <= now:
+            if entry.due is not None and entry.due <= now:
                 self._due(entry, now, clock_step=True)
-        self._rebuild()
+        self._roster.index()
         self._admit(now)
 
     def reconfigure(self, config: Config, now: int) -> list[str]:
@@ -240,15 +216,17 @@ class Engine:
         old, self.config = self.config, config
         for name in [name for name in self.entries if name not in config.jobs]:
             changes.append(f"{name} removed")
-            self._remove(self.entries.pop(name), now)
+            for run in self.entries[name].pending:
+                self._cancel(self.entries[name], run, "the job was removed", now)
+            self._roster.remove(self.entries[name])
         for name, job in config.jobs.items():
             if name not in self.entries:
                 changes.append(f"{name} added: {job.trigger.phrase()}")
-                self._add(job, now)
+                self._roster.add(job, now)
             elif job != old.jobs.get(name):
                 changes.append(f"{name} changed")
-                self._change(self.entries[name], job, now)
-        self._index()
+                self._roster.change(self.entries[name], job, now)
+        self._roster.index()
         self._admit(now)
         return changes
 
@@ -258,42 +236,25 @@ class Engine:
 
     def stop_all(self, result: str, reason: str, now: int) -> None:
         """Stops what is under way."""
-        for entry in (*self.entries.values(), *self._removed.values()):
+        for entry in self._roster.all():
             for run_id in entry.running:
                 self._effects.append(Decided(now, "stop", entry.job.name, run_id, reason))
                 self._effects.append(RunStops(run_id, result))
 
     def save_all(self) -> None:
         """Stores everything once more: the store that had it is gone."""
-        for entry in (*self.entries.values(), *self._removed.values()):
+        for entry in self._roster.all():
             self._effects.append(JobSaved(entry.job.name, entry.state))
-            self._effects += map(RunSaved, (*entry.running.values(), *entry.waiting, *self._retries(entry)))
-
-    @property
-    def under_way(self) -> int:
-        """How many runs are under way."""
-        return self._under_way
-
-    def running(self) -> list[Run]:
-        """The runs under way, those of removed jobs included."""
-        return [run for entry in (*self.entries.values(), *self._removed.values()) for run in entry.running.values()]
+            self._effects += map(RunSaved, (*entry.running.values(), *entry.pending))
 
     # Due times
-
-    def _act(self, entry: Entry, now: int) -> None:
-        if entry.retry is not None and entry.retry.not_before <= now:
-            run, entry.retry = entry.retry, None
-            self._wait(entry, run)
-        if entry.enabled and entry.due is not None and entry.due <= now:
-            self._due(entry, now, clock_step=False)
-        self._push(entry)
 
     def _due(self, entry: Entry, now: int, *, clock_step: bool) -> None:
         job = entry.job
         most = CATCH_UP if job.missed.policy == "all" and not clock_step else 2
         dues = entry.schedule.outstanding(entry.state, now, most)
         if not dues:
-            self._plan(entry)
+            self._roster.plan(entry)
             return
         chosen, reason = catch_up(job.missed, dues, now, clock_step=clock_step)
         entry.state = replace(entry.state, handled=dues[-1])
@@ -303,7 +264,7 @@ class Engine:
         for due in chosen:
             self._offer(entry, due, cause, reason, now, catching_up=len(chosen) > 1)
         self._effects.append(JobSaved(job.name, entry.state))
-        self._plan(entry)
+        self._roster.plan(entry)
 
     def _offer(self, entry: Entry, due: int, cause: str, reason: str, now: int, *, catching_up: bool = False) -> None:
         """A due time wants a run: overlap decides."""
@@ -339,10 +300,10 @@ class Engine:
             )
             self._seq += 1
             self._effects += [RunSaved(entry.retry), Decided(now, "retry", run.job, entry.retry.run_id, reason)]
-            self._push(entry)
+            self._roster.push(entry)
         elif run.result == "success":
             self._notify(entry.job, "success", run, f"{run.job} succeeded")
-            for follower in self._followers.get(run.job, ()):
+            for follower in self._roster.followers.get(run.job, ()):
                 if follower.enabled and not self.draining:
                     self._offer(follower, now, "after", f"after {run.run_id}", now)
         elif run.result not in {"stopped", "cancelled"}:
@@ -390,7 +351,7 @@ class Engine:
     def _stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "") -> list[str]:
         """Stops runs under way and takes back those that wait."""
         ids = []
-        for run in (*entry.waiting, *self._retries(entry)):
+        for run in entry.pending:
             if only in ("", run.run_id):
                 ids.append(run.run_id)
                 self._cancel(entry, run, reason, now)
@@ -434,111 +395,13 @@ class Engine:
                 # A retry is never farther away than its longest pause, whatever the clock did meanwhile.
                 latest = now + max(entry.job.retries.max, entry.job.retries.backoff)
                 entry.retry = replace(run, not_before=min(run.not_before, latest))
-                self._push(entry)
+                self._roster.push(entry)
             else:
                 self._wait(entry, run)
 
-    # The set of jobs
-
-    def _add(self, job: Job, now: int) -> None:
-        schedule = _fingerprint(job)
-        state = self._states.pop(job.name, None)
-        entry = self._removed.pop(job.name, None) or Entry(job, state or begin(schedule, now))
-        if state is not None:
-            entry.state = state
-        entry.job = job
-        trigger = interval.with_interval(job.trigger, entry.state.interval)
-        if entry.state.schedule != schedule:
-            entry.state = changed(entry.state, schedule, trigger, now)
-        if entry.state.handled > now:
-            # The clock went back while nobody looked: by how much is unknown, at least to here.
-            entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
-        self.entries[job.name] = entry
-        self._effects.append(JobSaved(job.name, entry.state))
-
-    def _change(self, entry: Entry, job: Job, now: int) -> None:
-        was_enabled, entry.job = entry.enabled, job
-        fingerprint = _fingerprint(job)
-        if entry.state.schedule != fingerprint:
-            trigger = interval.with_interval(job.trigger, entry.state.interval)
-            entry.state = changed(entry.state, fingerprint, trigger, now)
-        if entry.enabled and not was_enabled:
-            self._plan(entry)
-            entry.state = self._fresh(entry, entry.state, now)
-        self._effects.append(JobSaved(job.name, entry.state))
-
-    def _remove(self, entry: Entry, now: int) -> None:
-        for run in (*entry.waiting, *self._retries(entry)):
-            self._cancel(entry, run, "the job was removed", now)
-        self._states[entry.job.name] = entry.state
-        if entry.running:
-            self._removed[entry.job.name] = entry
-
-    def _index(self) -> None:
-        """Works out what depends on the set of jobs as a whole, and every due time."""
-        for entry in self.entries.values():
-            self._plan(entry)
-        self._link()
-        self._rebuild()
-
-    def _link(self) -> None:
-        self._followers = {}
-        for entry in self.entries.values():
-            upstream = entry.schedule.trigger.upstream
-            if upstream is not None:
-                self._followers.setdefault(upstream, []).append(entry)
-
     def _override(self, entry: Entry, state: JobState, kind: str, reason: str, now: int) -> None:
-        if state.interval != entry.state.interval:
-            trigger = interval.with_interval(entry.job.trigger, state.interval)
-            state = changed(state, state.schedule, trigger, now)
-        entry.state = state
-        self._effects += [JobSaved(entry.job.name, state), Decided(now, kind, entry.job.name, "", reason)]
-        self._plan(entry)
-        self._link()
-        self._push(entry)
-
-    def _fresh(self, entry: Entry, state: JobState, now: int) -> JobState:
-        """The memory of a job that was off: nothing from before now is due, an interval keeps its grid."""
-        due = entry.schedule.next_due(state)
-        return state if due is None or due > now else replace(state, handled=now)
-
-    def _plan(self, entry: Entry) -> None:
-        """Works out the job's next due time from its state."""
-        job, state = entry.job, entry.state
-        entry.schedule = Schedule(
-            interval.with_interval(job.trigger, state.interval),
-            Context(zone=timezone(job.timezone), anchor=state.anchor, boot=self._boot),
-            jitter_offset(self._host, job.name, job.jitter),
-        )
-        entry.due = entry.schedule.next_due(state) if entry.enabled else None
-
-    def _push(self, entry: Entry) -> None:
-        for when in self._wanted(entry):
-            heappush(self._heap, (when, entry.job.name))
-
-    def _rebuild(self) -> None:
-        self._heap = [(when, entry.job.name) for entry in self.entries.values() for when in self._wanted(entry)]
-        heapify(self._heap)
-
-    @staticmethod
-    def _wanted(entry: Entry | None) -> list[int]:
-        """When the job has something to do."""
-        if entry is None:
-            return []
-        wanted = [] if entry.due is None else [entry.due]
-        return [*wanted, entry.retry.not_before] if entry.retry is not None else wanted
-
-    @staticmethod
-    def _retries(entry: Entry) -> tuple[Run, ...]:
-        return () if entry.retry is None else (entry.retry,)
-
-    def _entry_of(self, run_id: str) -> Entry | None:
-        name = run_id.rpartition(".")[0]
-        for entry in (self.entries.get(name), self._removed.get(name)):
-            if entry is not None and run_id in entry.running:
-                return entry
-        return None
+        self._roster.override(entry, state, now)
+        self._effects.append(Decided(now, kind, entry.job.name, "", reason))
 
     def _notify(self, job: Job, event: str, run: Run, text: str) -> None:
         if event in job.notify:
@@ -560,8 +423,3 @@ def _with(run: Run, outcome: Outcome, now: int) -> Run:
         reason=outcome.reason or run.reason,
         tail=outcome.tail,
     )
-
-
-def _fingerprint(job: Job) -> str:
-    """Tells one schedule from another: what was due under the old one is not due under the new."""
-    return f"{job.trigger.phrase()} {job.timezone} {job.jitter}{'' if job.enabled else ' disabled'}"

@@ -1,0 +1,84 @@
+"""Every command that the README and agentctl's man page show, typed as written, against the sample jobs."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.bus.harness import ROOT, Agentd
+
+README = (ROOT / "README.md").read_text()
+
+
+def commands(text: str) -> list[tuple[str, list[str]]]:
+    """The commands of the console blocks, each with the output that is shown below it."""
+    found: list[tuple[str, list[str]]] = []
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            if line.startswith("$ "):
+                found.append((line[2:], []))
+            else:
+                found[-1][1].append(line)
+    return found
+
+
+def tools(folder: Path) -> Path:
+    """A folder with agentctl and python3 as the virtual environment of `make run` has them."""
+    folder.mkdir()
+    for name, command in (("agentctl", "-m agentctl"), ("python3", "")):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {command} "$@"\n')
+        program.chmod(0o755)
+    return folder
+
+
+def words(line: str) -> list[str]:
+    """What must come again: words without the digits of times, run numbers and durations."""
+    return [word for word in line.split() if not re.search(r"\d|now|ago|in$", word)]
+
+
+def test_the_tour_of_the_readme(agentd: Agentd) -> None:
+    agentd.environment["PATH"] = f"{tools(agentd.folder / 'bin')}:{os.environ['PATH']}"
+    agentd.environment["XDG_CACHE_HOME"] = str(agentd.folder / "cache")
+    agentd.config = ROOT / "config/examples"
+    agentd.start()
+    agentd.until(lambda: {"sample1", "sample2"} <= {run["job"] for run in agentd.runs()}, "the samples to run")
+    tour = commands(README)
+    assert len(tour) > 10
+    for command, shown in tour:
+        if command.startswith("export PATH"):
+            continue  # the tools above stand for it
+        done = subprocess.run(
+            ["sh", "-c", f"{command} 2>&1"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=agentd.environment,
+            cwd=ROOT,
+            check=False,
+        )
+        assert (command, done.returncode) == (command, 0), done.stdout
+        if command == "agentctl status":
+            assert done.stdout.splitlines()[2].split() == shown[2].split()
+            assert [line.split()[0] for line in done.stdout.splitlines()[3:]] == [line.split()[0] for line in shown[3:]]
+        elif shown and "status" not in command:
+            assert words(shown[0]) == words(done.stdout.splitlines()[0]), command
+
+
+def test_the_make_targets_of_the_readme_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"`?make ([a-z-]+)`?", README))
+    assert {"run", "test", "lint", "bench"} <= targets
+    assert [target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)] == []
+
+
+def test_the_readmes_jobs_are_sound(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 1
+    file = tmp_path / "my.yaml"
+    file.write_text(blocks[0])
+    done = subprocess.run(
+        [sys.executable, "-m", "agentd", "--check", str(file)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
