@@ -6,6 +6,7 @@ without which nobody can be asked for permission.
 
 import asyncio
 import xml.etree.ElementTree as ET
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class Server:
         self._interfaces: dict[str, Interface] = {i.name: i for i in Node.parse(self._xml).interfaces}
         self._tasks: set[asyncio.Task[None]] = set()
         self._bus: MessageBus | None = None
+        self._outbox: deque[Message] = deque()
         self._changed: dict[str, set[str]] = {}
         wanted = {
             f"{interface.name.removeprefix(NAME + '.')}.{member}"
@@ -137,9 +139,24 @@ class Server:
             self._send(Message.new_signal(PATH, _PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
 
     def _send(self, message: Message) -> None:
-        if self._bus is not None and self._bus.connected:
-            # A message that finds the bus gone is lost with it; `lost` tells.
-            self._bus.send(message).add_done_callback(lambda sent: sent.cancelled() or sent.exception())
+        self._outbox.append(message)
+        if len(self._outbox) == 1:
+            self._send_next()
+
+    def _send_next(self) -> None:
+        """Hands over one message at a time: dbus_next takes a full socket between two messages for a broken one."""
+        if self._bus is None or not self._bus.connected:
+            self._outbox.clear()  # lost with the bus, as `lost` tells
+            return
+        self._bus.send(self._outbox[0]).add_done_callback(self._sent)
+
+    def _sent(self, sent: asyncio.Future[None]) -> None:
+        if sent.cancelled() or sent.exception() is not None:
+            self._outbox.clear()
+            return
+        self._outbox.popleft()
+        if self._outbox:
+            self._send_next()
 
     # Calls
 

@@ -36,6 +36,9 @@ from agentd.store import Damaged, Store
 
 log = logging.get()
 
+LEAD = 100_000
+"""Microseconds before a due time at which its run is decided and stored: more than a slow disk takes."""
+
 
 class Daemon:
     """One running agentd. `load` reads the configuration; `folder` is where jobs work by default."""
@@ -54,6 +57,8 @@ class Daemon:
         self._settled: list[asyncio.Future[None]] = []  # of callers that wait for the next batch
         self._waiting: list[asyncio.Future[None]] = []  # of those whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
+        self._pumping = False
+        self._planned: dict[str, asyncio.TimerHandle] = {}  # runs that are decided and begin at their due time
         self._trouble = ""
         self._watch: Watch | None = None
         self._idle = asyncio.Event()
@@ -81,7 +86,7 @@ class Daemon:
         self.server = Server(api.methods(), api.properties(), self._defect)
         await self.server.connect(address)
         saved = replace(saved, outcomes=executor.left_behind())
-        self.engine = Engine(self._loaded.config, saved, now(), host, boot)
+        self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
         self.timer = WallTimer(self._tick, self._clock_stepped)
         self._watch_files()
         await self.settle()
@@ -215,11 +220,11 @@ class Daemon:
 
     def run_started(self, run_id: str, at: int) -> None:
         self.engine.started(run_id, at)
-        self.pump()
+        self._pump_soon()
 
     def run_ended(self, run_id: str, outcome: Outcome) -> None:
         self.engine.ended(run_id, outcome, now())
-        self.pump()
+        self._pump_soon()
 
     def executor_lost(self, why: str) -> None:
         """Without the one that runs the jobs nothing can go on: says so and ends."""
@@ -244,8 +249,15 @@ class Daemon:
 
     # Effects
 
+    def _pump_soon(self) -> None:
+        """Pumps once for all reports that are read together."""
+        if not self._pumping:
+            self._pumping = True
+            asyncio.get_running_loop().call_soon(self.pump)
+
     def pump(self) -> None:
         """Queues what the engine decided, has it carried out, and sets the timer for what comes next."""
+        self._pumping = False
         for effect in self.engine.effects():
             if self._trouble and isinstance(effect, RunStops):
                 self._carry_out(effect)  # a job that fills the disk must not wait for room on it
@@ -321,10 +333,18 @@ class Daemon:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, RunStarts):
-            run, history = effect.run, self._loaded.config.history
-            self.executor.start(run, effect.job, self.output / f"{run.run_id}.log", history.output, self._folder)
+            wait = (effect.run.due - now()) / SECOND
+            if wait > 0:
+                timer = asyncio.get_running_loop().call_later(wait, self._start, effect)
+                self._planned[effect.run.run_id] = timer
+            else:
+                self._start(effect)
         elif isinstance(effect, RunStops):
-            self.executor.stop(effect.run_id, effect.result)
+            if (planned := self._planned.pop(effect.run_id, None)) is not None:
+                planned.cancel()
+                self.run_ended(effect.run_id, Outcome(result=effect.result, reason="it had not begun yet"))
+            else:
+                self.executor.stop(effect.run_id, effect.result)
         elif isinstance(effect, Told):
             self._tell(effect.event, effect.run)
         elif isinstance(effect, Notified):
@@ -333,6 +353,11 @@ class Daemon:
         elif isinstance(effect, Decided):
             about = f"{effect.job}: " if effect.job else ""
             log.info(f"{about}{effect.kind}: {effect.reason}", id="decision", job=effect.job, run_id=effect.run_id)
+
+    def _start(self, effect: RunStarts) -> None:
+        run, history = effect.run, self._loaded.config.history
+        self._planned.pop(run.run_id, None)
+        self.executor.start(run, effect.job, self.output / f"{run.run_id}.log", history.output, self._folder)
 
     def _tell(self, event: str, run: Run) -> None:
         """Tells listeners and the log; what is told of here is stored."""

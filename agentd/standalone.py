@@ -4,9 +4,11 @@ The supervisor process (supervisor.py) starts everything, so that nothing outliv
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -98,6 +100,7 @@ class Standalone:
         self._encode = msgspec.json.Encoder().encode
         self._outbox: list[bytes] = []
         self._closing = False
+        supervisor.adopt_orphans()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._socket, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
@@ -240,9 +243,16 @@ class Standalone:
             if not data:
                 asyncio.get_running_loop().remove_reader(self._socket)
                 if not self._closing:
+                    self._end_orphans()
                     self._on_lost("the supervisor of the jobs ended unexpectedly")
                 return
             self._report(msgspec.json.decode(data))
+
+    def _end_orphans(self) -> None:
+        """Ends what the supervisor left behind when it was killed: this process has adopted it."""
+        for below in supervisor.descendants(os.getpid()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(below, signal.SIGKILL)
 
     def _report(self, report: dict[str, object]) -> None:
         run_id, event = str(report.pop("id")), report.pop("ev")

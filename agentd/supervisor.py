@@ -13,6 +13,7 @@ model.Outcome. Ends that the daemon did not live to store are left in a file, a 
 
 import contextlib
 import ctypes
+import errno
 import grp
 import heapq
 import json
@@ -24,11 +25,15 @@ import signal
 import socket
 import sys
 import time
+from typing import NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
 TAIL_BYTES = 4096
 GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
 LARGEST_MESSAGE = 1 << 20
+PATIENCE = 0.2  # seconds that reports may wait while orders come in
+# What this process or Python handles in its own way and a job must find as usual.
+_TO_DEFAULT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
 
 def usec() -> int:
@@ -153,7 +158,13 @@ class Supervisor:
     # Orders and reports
 
     def _orders(self) -> bool:
+        """Carries out what the daemon asks; False when it is gone. Reports wait a moment for the end of a burst: they
+        wake the daemon, which would compete with the processes that are being started."""
+        latest = time.monotonic() + PATIENCE
         while True:
+            if time.monotonic() > latest:
+                self._flush()
+                latest = time.monotonic() + PATIENCE
             try:
                 data = self.sock.recv(LARGEST_MESSAGE)
             except BlockingIOError:
@@ -165,7 +176,6 @@ class Supervisor:
             order = json.loads(data)
             if order["op"] == "start":
                 self._start(order)
-                self._flush()
             elif order["op"] == "stored":
                 self.ended.pop(order["id"], None)
             elif order["id"] in self.children:
@@ -199,16 +209,23 @@ class Supervisor:
         try:
             pipe, write = os.pipe2(os.O_CLOEXEC)
             errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-            pid = os.fork()
         except OSError as error:
-            now = usec()
-            reason = f"no process could be started: {error.strerror}"
-            self._report(ev="ended", id=order["id"], result="start-failed", started=now, ended=now, reason=reason)
+            self._refuse(order, f"no process could be started: {error.strerror}")
             return
-        if pid == 0:
-            self._become(order, write, failed)
-        os.close(write)
-        os.close(failed)
+        try:
+            if order["user"] or order["group"]:
+                pid = os.fork() or self._become(order, write, failed)
+            else:
+                pid = self._spawn(order, write)
+        except OSError as error:
+            os.close(pipe)
+            os.close(errors)
+            what = "change to the folder" if error.filename == order["cwd"] else "run"
+            self._refuse(order, f"cannot {what} {error.filename or order['argv'][0]}: {error.strerror}")
+            return
+        finally:
+            os.close(write)
+            os.close(failed)
         os.set_blocking(pipe, False)
         child = Child(order, pid, pipe, errors)
         self.children[child.id] = self.leaders[pid] = self.pipes[pipe] = child
@@ -217,32 +234,46 @@ class Supervisor:
             heapq.heappush(self.deadlines, (time.monotonic() + order["timeout"], child.id, "timeout"))
         self._report(ev="started", id=child.id, at=child.started)
 
-    def _become(self, order: dict, output: int, failed: int) -> None:  # type: ignore[type-arg]
-        """In the new process: becomes the job, or tells why not. Never returns."""
+    def _refuse(self, order: dict, reason: str) -> None:  # type: ignore[type-arg]
+        now = usec()
+        self._report(ev="ended", id=order["id"], result="start-failed", started=now, ended=now, reason=reason)
+
+    def _spawn(self, order: dict, output: int) -> int:  # type: ignore[type-arg]
+        """Starts a process as this user: nothing is copied for it, which takes a third of the time of a fork."""
+        environment = {**os.environ, **order["env"]}
+        os.chdir(order["cwd"] or "/")  # the child's; this process has no use for a folder of its own
+        # The soft limit is the child's too; nothing below opens a file in this process.
+        resource.setrlimit(resource.RLIMIT_NOFILE, self.files)
+        try:
+            return os.posix_spawn(
+                _program(order["argv"][0], environment.get("PATH", os.defpath)),
+                order["argv"],
+                environment,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, source, to) for to, source in enumerate((self.null, output, output))
+                ],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_TO_DEFAULT,
+            )
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self.files[1], self.files[1]))
+
+    def _become(self, order: dict, output: int, failed: int) -> NoReturn:  # type: ignore[type-arg]
+        """In a forked process: becomes the job as another user, or tells why not."""
         stage = "start"
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
-            for number in (
-                signal.SIGINT,
-                signal.SIGTERM,
-                signal.SIGHUP,
-                signal.SIGCHLD,
-                signal.SIGPIPE,
-                signal.SIGXFSZ,
-            ):
+            for number in _TO_DEFAULT:
                 signal.signal(number, signal.SIG_DFL)
             resource.setrlimit(resource.RLIMIT_NOFILE, self.files)
-            for source, target in ((self.null, 0), (output, 1), (output, 2)):
-                os.dup2(source, target)
-            environment = {**os.environ, **order["env"]}
-            if order["user"] or order["group"]:
-                stage = "change to user " + (order["user"] or "") + (f" group {order['group']}" * bool(order["group"]))
-                environment.update(_change_user(order["user"], order["group"]))
-                environment.update(order["env"])
-            if order["cwd"]:
-                stage = f"change to the folder {order['cwd']}"
-                os.chdir(order["cwd"])
+            for to, source in enumerate((self.null, output, output)):
+                os.dup2(source, to)
+            stage = "change to user " + (order["user"] or "") + (f" group {order['group']}" * bool(order["group"]))
+            environment = {**os.environ, **_change_user(order["user"], order["group"]), **order["env"]}
+            stage = f"change to the folder {order['cwd']}"
+            os.chdir(order["cwd"] or "/")
             stage = f"run {order['argv'][0]}"
             os.execvpe(order["argv"][0], order["argv"], environment)
         except (OSError, KeyError, ValueError) as error:
@@ -343,6 +374,11 @@ class Supervisor:
             os.replace(f"{self.spool}.part", self.spool)
 
 
+def adopt_orphans() -> None:
+    """Makes this process the parent of whatever its children leave behind."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
 def descendants(of: int) -> list[int]:
     """The processes below a process."""
     parents: dict[int, list[int]] = {}
@@ -358,6 +394,17 @@ def descendants(of: int) -> list[int]:
         found += below
         todo += below
     return found
+
+
+def _program(name: str, path: str) -> str:
+    """Where the program is, by the PATH of the job. Raises FileNotFoundError."""
+    if "/" in name:
+        return name
+    for folder in path.split(os.pathsep):
+        candidate = os.path.join(folder or ".", name)
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+    raise FileNotFoundError(errno.ENOENT, "there is no such program in PATH", name)
 
 
 def _change_user(user: str | None, group: str | None) -> dict[str, str]:
@@ -378,7 +425,7 @@ def _outcome(child: Child, status: int, usage: resource.struct_rusage) -> dict: 
         "started": child.started,
         "ended": usec(),
         "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
-        # Of the largest single process. A fork begins with this process's memory: a few MiB are its floor.
+        # Of the largest single process. Linux counts what it was started from: this process is the floor.
         "peak_memory": usage.ru_maxrss * 1024,
     }
     if os.WIFEXITED(status):
@@ -400,7 +447,7 @@ def main() -> None:
     sock = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(sock.fileno(), False)
     os.set_inheritable(int(sys.argv[2]), False)  # the lock of the state directory: held until nothing runs any more
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    adopt_orphans()
     Supervisor(sock, sys.argv[3]).run()
 
 

@@ -35,13 +35,16 @@ _CUT_OFF = Outcome(result="interrupted", reason="agentd ended while it was under
 
 
 class Engine:
-    """Decides which job runs when. `host` seeds the jitter, `boot` is the instant of the machine's boot."""
+    """Decides which job runs when. `host` seeds the jitter, `boot` is the instant of the machine's boot.
 
-    def __init__(self, config: Config, saved: Saved, now: int, host: str = "", boot: int = 0) -> None:
+    With a `lead`, what can start without waiting is decided so long before it is due: storing it then delays nothing.
+    """
+
+    def __init__(self, config: Config, saved: Saved, now: int, *, host: str = "", boot: int = 0, lead: int = 0) -> None:
         self.config = config
         self.draining = False
         self._effects: list[Effect] = []
-        self._roster = Roster(saved.states, host, boot, self._effects)
+        self._roster = Roster(saved.states, host, boot, lead, self._effects)
         self._seq = saved.next_seq
         self._waiting: dict[int, Run] = {}  # for a place, in order of arrival
         self._unsaved: dict[int, Run] = {}
@@ -73,8 +76,11 @@ class Engine:
             if entry.retry is not None and entry.retry.not_before <= now:
                 run, entry.retry = entry.retry, None
                 self._wait(entry, run)
-            if entry.due is not None and entry.due <= now:
-                self._due(entry, now, clock_step=False)
+            if entry.due is not None and entry.wake <= now:
+                if entry.due <= now or self._has_place(entry):
+                    self._due(entry, max(now, entry.due), clock_step=False)
+                else:
+                    entry.wake = entry.due  # what is in its way may be over by then
             self._roster.push(entry)
         self._admit(now)
 
@@ -338,6 +344,9 @@ class Engine:
                 self._start(entry, run, now)
         self._effects.extend(RunSaved(run) for run in self._unsaved.values())
         self._unsaved.clear()
+
+    def _has_place(self, entry: Entry) -> bool:
+        return entry.active < entry.job.concurrency and self._under_way + len(self._waiting) < self.config.concurrency
 
     def _start(self, entry: Entry, run: Run, now: int) -> None:
         del self._waiting[run.seq]

@@ -14,13 +14,14 @@ from agentd.core.triggers import Context, timezone
 class Entry:
     """A job on the roster: its configuration, its memory and what is under way. Outside the core it is only read."""
 
-    __slots__ = ("due", "job", "last", "retry", "running", "schedule", "state", "waiting")
+    __slots__ = ("due", "job", "last", "retry", "running", "schedule", "state", "waiting", "wake")
 
     def __init__(self, job: Job, state: JobState) -> None:
         self.job = job
         self.state = state
         self.schedule: Schedule
         self.due: int | None = None
+        self.wake = 0  # when the due time is looked at: a little before it, or at it
         self.running: dict[str, Run] = {}
         self.waiting: list[Run] = []
         self.retry: Run | None = None
@@ -44,20 +45,21 @@ class Entry:
     def wanted(self) -> list[int]:
         """When the job has something to do."""
         retry = [] if self.retry is None else [self.retry.not_before]
-        return retry if self.due is None else [self.due, *retry]
+        return retry if self.due is None else [self.wake, *retry]
 
 
 class Roster:
     """The jobs by name. `states` is what is remembered of jobs, `host` seeds the jitter, `boot` is the instant of the
-    boot; what is to be stored goes to `effects`."""
+    boot, `lead` by how much a due time is looked at in advance; what is to be stored goes to `effects`."""
 
-    def __init__(self, states: dict[str, JobState], host: str, boot: int, effects: list[Effect]) -> None:
+    def __init__(self, states: dict[str, JobState], host: str, boot: int, lead: int, effects: list[Effect]) -> None:
         self.entries: dict[str, Entry] = {}
         self.removed: dict[str, Entry] = {}  # no longer configured, but with a run under way
         self.followers: dict[str, list[Entry]] = {}
         self._states = dict(states)
         self._host = host
         self._boot = boot
+        self._lead = lead
         self._effects = effects
         self._heap: list[tuple[int, str]] = []
 
@@ -161,6 +163,7 @@ class Roster:
             jitter_offset(self._host, job.name, job.jitter),
         )
         entry.due = entry.schedule.next_due(state) if entry.enabled else None
+        entry.wake = (entry.due or 0) - self._lead
 
     def push(self, entry: Entry) -> None:
         """Notes when a job is next wanted, after that changed."""

@@ -1,13 +1,11 @@
 """agentd is killed with -9 again and again while real jobs run: nothing doubled, nothing lost, no orphan."""
 
-import os
 import random
 import sqlite3
 import time
 from collections import Counter
-from pathlib import Path
 
-from tests.bus.harness import Agentd
+from tests.bus.harness import Agentd, processes_with
 
 KILLS = 50
 JOBS = 20
@@ -18,19 +16,6 @@ sleep "0.$(( ${AGENTD_RUN_ID##*.} % 8 + 1 ))"
 trap '' TERM
 echo "end $AGENTD_RUN_ID" >> "$NOTES"
 """
-
-
-def processes_with(text: str) -> list[int]:
-    """The processes whose environment has the text."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
-                if text.encode() in (entry / "environ").read_bytes():
-                    found.append(int(entry.name))
-            except OSError:
-                continue  # it ended meanwhile, or is somebody else's
-    return found
 
 
 def test_fifty_kills_double_nothing_lose_nothing_and_leave_no_orphan(agentd: Agentd) -> None:

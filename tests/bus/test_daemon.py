@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.bus.harness import ROOT, Agentd, CallError
+from tests.bus.harness import ROOT, Agentd, CallError, processes_with
 
 CONFIG = """
 timezone: UTC
@@ -315,7 +315,10 @@ def test_two_daemons_do_not_share_a_state_directory(agentd: Agentd) -> None:
 
 
 def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Agentd) -> None:
-    agentd.start(CONFIG)
+    marker = f"HERE={agentd.folder}"
+    agentd.start(f"jobs:\n  slow: {{run: 'sleep 100 & sleep 100', environment: {{HERE: {agentd.folder}}}}}\n")
+    agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
+    agentd.until(lambda: len(processes_with(marker)) == 3, "the run")
     assert agentd.process is not None
     pids = [
         int(entry.name)
@@ -325,4 +328,6 @@ def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Age
     (supervisor,) = pids
     os.kill(supervisor, signal.SIGKILL)
     assert agentd.process.wait(20) == 1
+    assert processes_with(marker) == []
+    assert processes_with(f"XDG_RUNTIME_DIR={agentd.folder}") == []
     assert "agentd ends: the supervisor of the jobs ended unexpectedly" in agentd.log.read_text()
