@@ -1,0 +1,228 @@
+"""The daemon's records: as JSON, as rows of a table and as text. `now` is always an argument, in microseconds."""
+
+import shlex
+
+from agentctl.client import Record
+from agentctl.times import SECOND, clock, exact, iso, relative, span, stamp
+
+JOB_KEYS = (
+    *("name", "description", "command", "trigger", "kind", "timezone", "enabled", "adaptive", "state", "next"),
+    *("interval", "overridden", "preference", "running", "queued", "progress", "last_run_id", "last_due"),
+    *("last_started", "last_ended", "last_result", "last_exit_code", "last_skip", "last_skip_at"),
+)
+_INSTANTS = {"next", "last_due", "last_started", "last_ended", "last_skip_at", "due", "started", "ended", "at"}
+_DAEMON_KEYS = {
+    "version": "Version",
+    "mode": "Mode",
+    "state": "State",
+    "started": "StartedUSec",
+    "configuration_files": "ConfigurationFiles",
+    "configuration_loaded": "ConfigurationLoadedUSec",
+    "configuration_error": "ConfigurationError",
+    "warnings": "Warnings",
+    "state_directory": "StateDirectory",
+}
+JOB_HEADER = ("JOB", "STATE", "SCHEDULE", "NEXT", "LAST")
+RUN_HEADER = ("RUN", "DUE", "STARTED", "TOOK", "RESULT", "CPU", "PEAK")
+DECISION_HEADER = ("AT", "JOB", "WHAT", "WHY")
+
+
+def picked(record: Record, *keys: str) -> Record:
+    """These keys of a record for JSON: instants as ISO 8601, null for what is missing."""
+    return {key: iso(record.get(key)) if key in _INSTANTS else record.get(key) for key in keys}
+
+
+def daemon_json(daemon: Record) -> Record:
+    """The daemon's properties under lower-case names."""
+    return {
+        key: iso(daemon.get(name)) if name.endswith("USec") else daemon.get(name) for key, name in _DAEMON_KEYS.items()
+    }
+
+
+def job_json(job: Record) -> Record:
+    """A job with the keys of the contract; durations in microseconds, null for none; "last" is its last run."""
+    last = {key: job.get(f"last_{key}") for key in ("run_id", "result", "exit_code", "started", "ended")}
+    return {
+        **picked(job, *JOB_KEYS),
+        "interval": job.get("interval") or None,
+        "last": picked(last, *last) if last["run_id"] else None,
+    }
+
+
+def run_json(run: Record) -> Record:
+    """A run; CPU time in seconds, peak memory in bytes."""
+    usage = run.get("cpu_usec")
+    return {
+        **picked(run, "job", "run_id", "due", "started", "ended", "result", "exit_code"),
+        "cpu_s": None if usage is None else usage / SECOND,
+        **picked(run, "peak_memory", "cause", "attempt", "state", "signal", "progress", "reason"),
+    }
+
+
+def change_json(change: Record) -> Record:
+    """What a change of a job's schedule brought."""
+    return {key: iso(value) if key in _INSTANTS else value for key, value in change.items()}
+
+
+def job_row(job: Record, now: int) -> tuple[str, ...]:
+    """A row under JOB_HEADER. A star marks what was changed at run time."""
+    overridden = job.get("overridden", [])
+    due = job.get("next", 0)
+    return (
+        job["name"],
+        state(job) + (" *" if "enabled" in overridden else ""),
+        schedule(job) + (" *" if "interval" in overridden else ""),
+        f"{relative(due, now)} ({clock(due, now)})" if due else "-",
+        last(job, now),
+    )
+
+
+def run_row(run: Record, now: int) -> tuple[str, ...]:
+    """A row under RUN_HEADER."""
+    due, started, ended = run.get("due", 0), run.get("started", 0), run.get("ended", 0)
+    known_end = ended or (now if run.get("state") == "running" else started)
+    return (
+        run["run_id"],
+        stamp(due) if due else "-",
+        clock(started, now, seconds=True) if started else "-",
+        span(max(0, known_end - started)) if started else "-",
+        outcome(run),
+        span(run["cpu_usec"]) if run.get("cpu_usec") else "-",
+        size(run["peak_memory"]) if run.get("peak_memory") else "-",
+    )
+
+
+def state(job: Record) -> str:
+    """What a job is doing: "running: 40% (+2 queued)"."""
+    text = str(job.get("state", ""))
+    if job.get("progress") and job.get("running"):
+        text += f": {job['progress']}"
+    if len(job.get("running", [])) > 1:
+        text += f" ({len(job['running'])} runs)"
+    if job.get("queued"):
+        text += f" ({job['queued']})" if text == "queued" else f" (+{job['queued']} queued)"
+    return text
+
+
+def schedule(job: Record) -> str:
+    """When a job runs, as it is now: an interval set at run time replaces the configured trigger."""
+    trigger, interval = str(job.get("trigger", "")), job.get("interval", 0)
+    if not interval:
+        return trigger
+    if "interval" in job.get("overridden", []):
+        return f"every {exact(interval)}"
+    # An adaptive trigger's phrase tells where it began: worth a word only once it has moved.
+    moved = job.get("adaptive") and f"from {exact(interval)} " not in trigger
+    return f"{trigger}, now every {exact(interval)}" if moved else trigger
+
+
+def last(job: Record, now: int) -> str:
+    """How the last run ended, and when."""
+    if not job.get("last_result"):
+        return "-"
+    text = outcome({"result": job["last_result"], "exit_code": job.get("last_exit_code")})
+    ended = job.get("last_ended", 0)
+    return f"{text}, {relative(ended, now)}" if ended else text
+
+
+def outcome(run: Record) -> str:
+    """A run's result with what tells it from others: "exit-code 3", "signal SIGSEGV"; its state until it ends."""
+    result = run.get("result") or run.get("state", "")
+    if result == "exit-code" and run.get("exit_code") is not None:
+        return f"exit-code {run['exit_code']}"
+    if result in ("signal", "core-dump") and run.get("signal"):
+        return f"{result} {run['signal']}"
+    if result == "running" and run.get("progress"):
+        return f"running: {run['progress']}"
+    return str(result)
+
+
+def changes(jobs: list[Record]) -> str:
+    """The footnote to the stars of job_row; empty when there are none."""
+    names = [job["name"] for job in jobs if job.get("overridden")]
+    if not names:
+        return ""
+    return f"* set by you; agentctl reset {shlex.quote(names[0]) if len(names) == 1 else 'JOB'} undoes it"
+
+
+def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
+    """The labelled lines about one job."""
+    overridden = job.get("overridden", [])
+    undo = f" (set by you; agentctl reset {shlex.quote(job['name'])} undoes it)"
+    changed = "interval" in overridden and schedule(job) != job.get("trigger")
+    facts = [
+        ("about", str(job.get("description", ""))),
+        ("state", state(job) + (undo if "enabled" in overridden else "")),
+        ("command", shlex.join(job.get("command", []))),
+        ("schedule", schedule(job) + (undo if "interval" in overridden else "")),
+        ("configured", str(job.get("trigger", "")) if changed else ""),
+        ("timezone", str(job.get("timezone", ""))),
+        ("preference", preference(job.get("preference", 0))),
+        *(("" if index else "next", f"{stamp(at)}  {relative(at, now)}") for index, at in enumerate(due)),
+        ("running", ", ".join(job.get("running", []))),
+        ("last", last(job, now)),
+    ]
+    if job.get("last_skip"):
+        when = job.get("last_skip_at", 0)
+        facts.append(("skipped", f"{job['last_skip']}" + (f" ({relative(when, now)})" if when else "")))
+    return [(label, text) for label, text in facts if text]
+
+
+def preference(balance: int) -> str:
+    """The balance of increase and decrease requests in words; empty for none."""
+    if not balance:
+        return ""
+    times = "once" if abs(balance) == 1 else f"{abs(balance)} times"
+    return f"{'more' if balance > 0 else 'less'} often, asked {times}"
+
+
+def size(count: int) -> str:
+    """Bytes for a person, in powers of 1024: "512 B", "1.4 MiB"."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def headline(daemon: Record, jobs: list[Record], now: int) -> str:
+    """ "agentd 0.1.0 (standalone), running since Sat 08:00 (2h 3min), 12 jobs, 1 running"."""
+    running = sum(len(job.get("running", [])) for job in jobs)
+    started = daemon.get("StartedUSec", 0)
+    since = f"running since {clock(started, now)} ({span(max(0, now - started) // SECOND * SECOND)})"
+    counted = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
+    return f"agentd {daemon.get('Version')} ({daemon.get('Mode')}), {since}, {counted}, {running} running"
+
+
+def troubles(daemon: Record, now: int) -> list[tuple[str, str]]:
+    """What a person should know before anything else: lines, each with its colour."""
+    lines = []
+    if daemon.get("State") == "draining":
+        lines.append(("agentd is draining: it starts nothing new and ends when the running jobs have", "yellow"))
+    if daemon.get("ConfigurationError"):
+        loaded = daemon.get("ConfigurationLoadedUSec", 0)
+        in_force = f"that of {clock(loaded, now)}" if loaded else "the one before"
+        lines.append((f"configuration error: the last reload was refused, {in_force} stays in force:", "red"))
+        lines += [(f"  {line}", "red") for line in daemon["ConfigurationError"].splitlines()]
+    return lines + [(f"warning: {warning}", "yellow") for warning in daemon.get("Warnings", [])]
+
+
+def ending(run: Record) -> str:
+    """One line about an ended run: "backup.12: exit-code 3 after 1.2s: the disk is full"."""
+    took = max(0, run.get("ended", 0) - run.get("started", 0)) if run.get("started") else 0
+    after = f" after {span(took)}" if run.get("started") else ""
+    reason = f": {run['reason']}" if run.get("reason") else ""
+    return f"{run.get('run_id')}: {outcome(run)}{after}{reason}"
+
+
+def decision_json(decision: Record) -> Record:
+    """A decision."""
+    return picked(decision, "at", "kind", "job", "run_id", "reason")
+
+
+def decision_row(decision: Record, now: int) -> tuple[str, ...]:
+    """A row under DECISION_HEADER."""
+    at = decision.get("at", 0)
+    about = decision.get("run_id") or decision.get("job") or "-"
+    return (clock(at, now, seconds=True), about, decision.get("kind", ""), decision.get("reason", ""))
