@@ -98,6 +98,7 @@ class Standalone:
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._encode = msgspec.json.Encoder().encode
+        self._under_way: set[str] = set()
         self._outbox: list[bytes] = []
         self._closing = False
         supervisor.adopt_orphans()
@@ -158,6 +159,7 @@ class Standalone:
             "AGENTD_ATTEMPT": str(run.attempt),
             "AGENTD_ADDRESS": self.address,
         }
+        self._under_way.add(run.run_id)
         self._order(
             op="start",
             id=run.run_id,
@@ -244,6 +246,8 @@ class Standalone:
                 asyncio.get_running_loop().remove_reader(self._socket)
                 if not self._closing:
                     self._end_orphans()
+                    for run_id in list(self._under_way):
+                        self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
                     self._on_lost("the supervisor of the jobs ended unexpectedly")
                 return
             self._report(msgspec.json.decode(data))
@@ -262,7 +266,11 @@ class Standalone:
         elif event == "started":
             self._on_started(run_id, msgspec.convert(report["at"], int))
         else:
-            self._on_ended(run_id, msgspec.convert(report, Outcome))
+            self._ended(run_id, msgspec.convert(report, Outcome))
+
+    def _ended(self, run_id: str, outcome: Outcome) -> None:
+        self._under_way.discard(run_id)
+        self._on_ended(run_id, outcome)
 
 
 def _iso(usec: int) -> str:
