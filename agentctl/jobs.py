@@ -183,7 +183,8 @@ def reset(session: Session, job: str) -> None:
 def next_times(session: Session, job: str | None, count: int, start: int | None) -> None:
     """Shows when jobs, or one JOB, will be due.
 
-    In local time with its UTC offset, so that a change of daylight saving time shows.
+    With the UTC offset, so that a change of daylight saving time shows; one JOB's in its own time zone, those of
+    all jobs in local time.
 
     \b
     Examples:
@@ -195,6 +196,7 @@ def next_times(session: Session, job: str | None, count: int, start: int | None)
     if session.json:
         print_json([{"job": name, "due": times.iso(at)} for name, at in due])
     elif due:
-        print_table(("DUE", "IN", "JOB"), [(times.stamp(t), times.relative(t, at), name) for name, t in due])
+        zone = session.client.call("GetJob", job)[0].get("timezone", "") if job else ""
+        print_table(("DUE", "IN", "JOB"), [(times.stamp(t, zone), times.relative(t, at), name) for name, t in due])
     else:
         print_line(f"{job} is never due by itself" if job else "no job is ever due by itself")

@@ -120,7 +120,7 @@ def last(job: Record, now: int) -> str:
     """How the last run ended, and when."""
     if not job.get("last_result"):
         return "-"
-    text = outcome({"result": job["last_result"], "exit_code": job.get("last_exit_code")})
+    text = outcome({key: job.get(f"last_{key}") for key in ("result", "exit_code", "signal")})
     ended = job.get("last_ended", 0)
     return f"{text}, {relative(ended, now)}" if ended else text
 
@@ -147,7 +147,7 @@ def changes(jobs: list[Record]) -> str:
 
 def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
     """The labelled lines about one job."""
-    overridden = job.get("overridden", [])
+    overridden, zone = job.get("overridden", []), str(job.get("timezone", ""))
     undo = f" (set by you; agentctl reset {shlex.quote(job['name'])} undoes it)"
     changed = "interval" in overridden and schedule(job) != job.get("trigger")
     facts = [
@@ -156,9 +156,9 @@ def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
         ("command", shlex.join(job.get("command", []))),
         ("schedule", schedule(job) + (undo if "interval" in overridden else "")),
         ("configured", str(job.get("trigger", "")) if changed else ""),
-        ("timezone", str(job.get("timezone", ""))),
+        ("timezone", zone),
         ("preference", preference(job.get("preference", 0))),
-        *(("" if index else "next", f"{stamp(at)}  {relative(at, now)}") for index, at in enumerate(due)),
+        *(("" if index else "next", f"{stamp(at, zone)}  {relative(at, now)}") for index, at in enumerate(due)),
         ("running", ", ".join(job.get("running", []))),
         ("last", last(job, now)),
     ]

@@ -89,9 +89,18 @@ def iso(instant: int | None) -> str | None:
     return local(instant).isoformat(timespec="microseconds") if instant else None
 
 
-def stamp(instant: int) -> str:
-    """Weekday, date, time and UTC offset: what is needed to tell the two passes of a repeated hour apart."""
-    return local(instant).strftime("%a %Y-%m-%d %H:%M:%S %z")
+def stamp(instant: int, zone: str = "") -> str:
+    """Weekday, date, time and UTC offset: what is needed to tell the two passes of a repeated hour apart.
+
+    In the zone of that name, or in local time where it is empty or this machine does not know it.
+    """
+    moment = local(instant)
+    if zone:
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        with suppress(ZoneInfoNotFoundError, ValueError):
+            moment = moment.astimezone(ZoneInfo(zone))
+    return moment.strftime("%a %Y-%m-%d %H:%M:%S %z")
 
 
 def clock(instant: int, now: int, *, seconds: bool = False) -> str:

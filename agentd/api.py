@@ -27,7 +27,7 @@ _RUN = {
 }
 _JOB = {
     **dict.fromkeys(("name", "description", "trigger", "kind", "timezone", "state", "progress"), "s"),
-    **dict.fromkeys(("last_run_id", "last_result", "last_skip"), "s"),
+    **dict.fromkeys(("last_run_id", "last_result", "last_signal", "last_skip"), "s"),
     **dict.fromkeys(("next", "interval", "last_due", "last_started", "last_ended", "last_skip_at"), "t"),
     **dict.fromkeys(("enabled", "adaptive"), "b"),
     **dict.fromkeys(("command", "overridden", "running"), "as"),
@@ -111,6 +111,7 @@ def job_record(entry: Entry) -> dict[str, Any]:
             "last_ended": last.ended,
             "last_result": last.result,
             "last_exit_code": last.exit_code,
+            "last_signal": last.signal,
         }
     if state.last_skip:
         values |= {"last_skip": state.last_skip, "last_skip_at": state.last_skip_at}

@@ -182,7 +182,7 @@ FEED = {
     "command": ["/opt/feed.py", "--all of it"],
     "trigger": "adaptive, from 5min (30s to 6h)",
     "kind": "adaptive",
-    "timezone": "UTC",
+    "timezone": "Europe/Berlin",
     "enabled": True,
     "adaptive": True,
     "state": "running",

@@ -101,11 +101,16 @@ def test_changes_print_their_note(daemon: FakeDaemon, ctl: Ctl, arguments: tuple
     }
 
 
+def test_next_of_one_job_is_in_its_own_time_zone(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers |= {"NextTimes": [("feed", NOW + HOUR)], "GetJob": {**FEED, "timezone": "Asia/Kathmandu"}}
+    assert ctl("next", "feed").out.splitlines()[1] == "Sun 2026-10-25 05:11:40 +0545  in 1h  feed"
+
+
 def test_next_shows_both_passes_of_the_repeated_hour(daemon: FakeDaemon, ctl: Ctl) -> None:
-    daemon.answers["NextTimes"] = [("feed", NOW + 2 * HOUR), ("feed", NOW + 3 * HOUR)]
+    daemon.answers |= {"NextTimes": [("feed", NOW + 2 * HOUR), ("feed", NOW + 3 * HOUR)], "GetJob": FEED}
     lines = ctl("next", "feed", "-n", "2", "--at", "2026-10-25T00:00Z").out.splitlines()
     assert lines[1:] == ["Sun 2026-10-25 02:26:40 +0200  in 2h  feed", "Sun 2026-10-25 02:26:40 +0100  in 3h  feed"]
-    assert daemon.calls[-1] == ("NextTimes", "feed", 1_792_886_400 * SECOND, 2)
+    assert ("NextTimes", "feed", 1_792_886_400 * SECOND, 2) in daemon.calls
     assert ctl("next", "--json").json[1] == {"job": "feed", "due": "2026-10-25T02:26:40.000000+01:00"}
     assert daemon.calls[-1] == ("NextTimes", "", 0, 10)
     daemon.answers["NextTimes"] = []
