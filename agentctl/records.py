@@ -8,7 +8,7 @@ from agentctl.times import SECOND, clock, exact, iso, relative, span, stamp
 JOB_KEYS = (
     *("name", "description", "command", "trigger", "kind", "timezone", "enabled", "adaptive", "state", "next"),
     *("interval", "overridden", "preference", "running", "queued", "progress", "last_run_id", "last_due"),
-    *("last_started", "last_ended", "last_result", "last_exit_code", "last_skip", "last_skip_at"),
+    *("last_started", "last_ended", "last_result", "last_exit_code", "last_signal", "last_skip", "last_skip_at"),
 )
 _INSTANTS = {"next", "last_due", "last_started", "last_ended", "last_skip_at", "due", "started", "ended", "at"}
 _DAEMON_KEYS = {

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -331,3 +332,77 @@ def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Age
     assert processes_with(marker) == []
     assert processes_with(f"XDG_RUNTIME_DIR={agentd.folder}") == []
     assert "agentd ends: the supervisor of the jobs ended unexpectedly" in agentd.log.read_text()
+
+
+def output(agentd: Agentd, record: dict[str, Any]) -> str:
+    return bytes(agentd.call("Jobs.ReadOutput", "st", record["run_id"], 0)[0]).decode()
+
+
+def test_a_job_finds_the_world_as_it_expects_it(agentd: Agentd) -> None:
+    # Ignored signals, open files and limits of ours must not reach it.
+    script = agentd.folder / "look.sh"
+    script.write_text(
+        'echo "$AGENTD_JOB|$AGENTD_RUN_ID|$AGENTD_ATTEMPT|$COLOUR|$PWD|$(cat | wc -c)"\n'
+        'echo "$AGENTD_DUE"; ulimit -Sn; grep SigIgn /proc/$$/status; ls /proc/$$/fd | tr "\\n" " "\n'
+    )
+    agentd.start(f"jobs:\n  look: {{run: [sh, {script}], environment: {{COLOUR: 'blue $HOME %d'}}}}\n")
+    record = run(agentd, "look")
+    first, due, files, ignored, descriptors = output(agentd, record).splitlines()
+    assert first == f"look|{record['run_id']}|1|blue $HOME %d|{agentd.folder}|0"
+    assert due.endswith("+00:00")
+    assert int(files) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    assert (
+        int(ignored.split()[1], 16) & (1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1 | 1 << signal.SIGPIPE - 1) == 0
+    )
+    assert set(descriptors.split()) <= {"0", "1", "2", "10"}  # 10: the shell's own hold of its script
+
+
+def test_another_user_is_taken_on_by_root_and_refused_to_others(agentd: Agentd) -> None:
+    agentd.start("jobs:\n  who: {run: 'id -un; echo $HOME', user: nobody, working_directory: /}\n")
+    record = run(agentd, "who")
+    if os.getuid() == 0:
+        assert output(agentd, record) == "nobody\n/nonexistent\n"
+    else:
+        assert (record["result"], record["reason"]) == (
+            "start-failed",
+            "cannot change to user nobody: Operation not permitted",
+        )
+
+
+@pytest.mark.parametrize(
+    ("job", "reason"),
+    [
+        (
+            "{run: [true], working_directory: /not/there}",
+            "cannot change to the folder /not/there: No such file or directory",
+        ),
+        ("{run: [no-such-program]}", "cannot run no-such-program: there is no such program in PATH"),
+        ("{run: [/etc/passwd]}", "cannot run /etc/passwd: Permission denied"),
+    ],
+)
+def test_what_cannot_be_started_says_why(agentd: Agentd, job: str, reason: str) -> None:
+    agentd.start(f"jobs:\n  bad: {job}\n")
+    record = run(agentd, "bad")
+    assert (record["result"], record["reason"]) == ("start-failed", reason)
+
+
+def test_what_a_run_leaves_in_its_group_ends_with_it(agentd: Agentd) -> None:
+    marker = f"LEFT={agentd.folder}"
+    agentd.start(f"jobs:\n  leaver: {{run: 'sleep 100 & echo gone', environment: {{LEFT: {agentd.folder}}}}}\n")
+    assert run(agentd, "leaver")["result"] == "success"
+    assert processes_with(marker) == []
+
+
+def test_a_job_after_another_starts_when_that_one_succeeded(agentd: Agentd) -> None:
+    agentd.start("jobs:\n  first: {run: [true]}\n  second: {run: [true], when: {after: first}}\n")
+    first = run(agentd, "first")
+    agentd.until(lambda: agentd.job("second").get("last_result") == "success", "the second job")
+    (second,) = agentd.runs(job=("s", "second"))
+    assert (second["cause"], second["reason"]) == ("after", f"after {first['run_id']}")
+
+
+def test_due_times_are_met_one_by_one_and_shown_in_the_history(agentd: Agentd) -> None:
+    agentd.start("jobs:\n  tick: {run: [true], when: {every: 1s}}\n")
+    agentd.until(lambda: len(agentd.runs(result=("s", "success"))) >= 4, "four runs")
+    dues = [record["due"] for record in reversed(agentd.runs())]
+    assert {later - due for due, later in pairwise(dues)} == {1_000_000}
