@@ -115,7 +115,7 @@ async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.ending.set)
-    loop.add_signal_handler(signal.SIGHUP, daemon.hangup)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload_soon)
     lost = loop.create_task(daemon.server.lost())
     ending = loop.create_task(daemon.ending.wait())
     await asyncio.wait((lost, ending), return_when=asyncio.FIRST_COMPLETED)

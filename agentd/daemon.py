@@ -29,7 +29,7 @@ from agentd.core.model import (
     Told,
 )
 from agentd.core.units import SECOND, format_duration
-from agentd.linux import WallTimer, Watch, now
+from agentd.linux import WallTimer, Watch, boot_time, now
 from agentd.nodes import Problems
 from agentd.standalone import Standalone
 from agentd.store import Damaged, Store
@@ -80,13 +80,12 @@ class Daemon:
         await self._in_store(self.store.open, now())
         if self.store.warning:
             log.error(self.store.warning, id="state-trouble")
-        saved = await self._in_store(self.store.load)
+        saved = replace(await self._in_store(self.store.load), outcomes=executor.left_behind())
         boot = await self._in_store(self._boot, boot_id)
+        self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
         api = Api(self)
         self.server = Server(api.methods(), api.properties(), self._defect)
         await self.server.connect(address)
-        saved = replace(saved, outcomes=executor.left_behind())
-        self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
         self.timer = WallTimer(self._tick, self._clock_stepped)
         self._watch_files()
         await self.settle()
@@ -96,8 +95,6 @@ class Daemon:
 
     def _boot(self, boot_id: str) -> int:
         """The instant of the boot: as it was first seen, so that it stays the same instant for every restart."""
-        from agentd.linux import boot_time  # noqa: PLC0415
-
         known, _, instant = (self.store.fact("boot") or "").partition(" ")
         if known != boot_id:
             instant = str(boot_time())
@@ -124,7 +121,8 @@ class Daemon:
                 await asyncio.wait((nobody,), timeout=longest / SECOND + 5)
             nobody.cancel()
         if self._performing is not None:
-            await self._performing
+            # A disk that stays full must not keep agentd from stopping; the supervisor leaves a note of the ends.
+            await asyncio.wait((self._performing,), timeout=5 if self._trouble else None)
 
     async def close(self) -> None:
         """Ends everything in the order that loses nothing."""
@@ -231,7 +229,9 @@ class Daemon:
         self.failure = why
         self.ending.set()
 
-    def _files_changed(self) -> None:
+    def reload_soon(self) -> None:
+        """Reads the configuration again, because somebody sent SIGHUP or changed a file."""
+
         async def reload() -> None:
             try:
                 await self.reload()
@@ -240,12 +240,10 @@ class Daemon:
 
         self._reloading = asyncio.get_running_loop().create_task(reload())
 
-    hangup = _files_changed
-
     def _watch_files(self) -> None:
         if self._watch is not None:
             self._watch.close()
-        self._watch = Watch(self._watched(), self._files_changed) if self._loaded.config.watch else None
+        self._watch = Watch(self._watched(), self.reload_soon) if self._loaded.config.watch else None
 
     # Effects
 

@@ -302,6 +302,15 @@ def test_a_full_disk_starts_nothing_stops_nothing_and_is_told(agentd: Agentd) ->
     assert run(agentd, "hello")["result"] == "success"
 
 
+def test_a_disk_that_stays_full_does_not_keep_agentd_from_stopping(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    assert agentd.process is not None
+    resource.prlimit(agentd.process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    with pytest.raises(CallError, match="cannot be stored"):
+        agentd.call("Jobs.RunJob", "sa{sv}", "hello", {})
+    assert agentd.stop() == 0
+
+
 def test_two_daemons_do_not_share_a_state_directory(agentd: Agentd) -> None:
     agentd.start(CONFIG)
     assert agentd.process is not None
