@@ -104,25 +104,38 @@ class Daemon:
     async def drain(self) -> None:
         """Starts nothing new, waits for what runs up to the configured limit, stops the rest, saves."""
         self.engine.drain()
-        limit = self._loaded.config.stop_timeout
         self.server.changed("Manager.State")
-        if self.engine.under_way:
-            text = f"waiting up to {format_duration(limit)} for {self.engine.under_way} runs to end"
+        await self._carried_out()
+        limit, busy = self._loaded.config.stop_timeout, self._busy
+        if busy:
+            text = f"waiting up to {format_duration(limit)} for {busy} runs to end"
             log.info(f"stopping: {text} (again: stop them now)", id="stopped")
+            self.ending.clear()
+            self._idle.clear()
             hurry = asyncio.create_task(self.ending.wait())
             nobody = asyncio.create_task(self._idle.wait())
-            self.ending.clear()
             await asyncio.wait((hurry, nobody), timeout=limit / SECOND, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
-            if self.engine.under_way:
+            if self._busy:
                 self.engine.stop_all("interrupted", "agentd was stopped", now())
                 self.pump()
                 longest = max((job.stop_timeout for job in self._loaded.config.jobs.values()), default=0)
                 await asyncio.wait((nobody,), timeout=longest / SECOND + 5)
             nobody.cancel()
+        await self._carried_out()
+
+    @property
+    def _busy(self) -> int:
+        """How many runs have a process, or will have one in a moment."""
+        return self.executor.under_way + len(self._planned)
+
+    async def _carried_out(self) -> None:
+        """Waits until what was decided is carried out; not for ever for a disk that is full.
+
+        What cannot be stored then is left by the supervisor as a note for the next daemon.
+        """
         if self._performing is not None:
-            # A disk that stays full must not keep agentd from stopping; the supervisor leaves a note of the ends.
-            await asyncio.wait((self._performing,), timeout=5 if self._trouble else None)
+            await asyncio.wait((self._performing,), timeout=2 if self._trouble else None)
 
     async def close(self) -> None:
         """Ends everything in the order that loses nothing."""
@@ -265,10 +278,8 @@ class Daemon:
             self._performing = asyncio.get_running_loop().create_task(self._perform())
             self._performing.add_done_callback(self._performed)
         self.timer.set(self.engine.wakeup())
-        if not self.engine.under_way:
+        if not self._busy:
             self._idle.set()
-        else:
-            self._idle.clear()
 
     async def _perform(self) -> None:
         while self._queue or self._settled:

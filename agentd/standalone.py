@@ -118,6 +118,11 @@ class Standalone:
         self.address = ""
         self._folder = runtime()
 
+    @property
+    def under_way(self) -> int:
+        """How many runs were started and have not ended."""
+        return len(self._under_way)
+
     async def start_bus(self) -> str:
         """Starts the private bus and publishes its address. Raises Unusable where there is no dbus-daemon."""
         program = shutil.which("dbus-daemon")
