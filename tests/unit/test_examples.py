@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agentd import config
+from agentd.core.model import Config, Job
 from agentd.core.triggers import KINDS
 
 ROOT = Path(__file__).parents[2]
@@ -32,13 +33,13 @@ def test_the_sample_names_every_setting_of_a_job() -> None:
     sample = (ROOT / "config/agentd.yaml").read_text()
     missing = [
         name
-        for name in config.Job.__struct_fields__
+        for name in Job.__struct_fields__
         if name != "name" and not re.search(rf"^#    {name}:", sample, re.MULTILINE)
     ]
     assert missing == []
 
 
-@pytest.mark.parametrize("setting", [*config.Job.__struct_fields__[1:], *config.Config.__struct_fields__, *KINDS])
+@pytest.mark.parametrize("setting", [*Job.__struct_fields__[1:], *Config.__struct_fields__, *KINDS])
 def test_the_man_page_describes_every_setting(setting: str) -> None:
     page = (ROOT / "units/man/agentd.yaml.5.scd").read_text()
     assert re.search(rf"^\*.*\b{setting}\b.*\*$", page, re.MULTILINE)
