@@ -13,7 +13,7 @@ from yaml import MappingNode, Node, ScalarNode
 
 from agentd.core import triggers
 from agentd.core.model import Config, Job, Missed
-from agentd.core.units import parse_duration, parse_size
+from agentd.core.units import nearest, parse_duration, parse_size
 from agentd.nodes import Decoder, Parser, Problem, Problems, compose
 
 SYSTEM_DIRECTORIES = tuple(Path(folder) for folder in ("/usr/lib/agentd", "/run/agentd", "/etc/agentd"))
@@ -38,10 +38,18 @@ def sources(given: Path | None) -> list[Path]:
         return [given]
     found: dict[str, Path] = {}
     for folder in SYSTEM_DIRECTORIES if given is None else [given]:
-        for file in (folder / MAIN_FILE, *sorted((folder / DROP_INS).glob("*.yaml"))):
+        for file in (folder / MAIN_FILE, *_drop_ins(folder / DROP_INS)):
             if file.exists() or file.is_symlink():
                 found["" if file.parent == folder else file.name] = file
-    return [found[name] for name in sorted(found) if found[name].resolve() != Path("/dev/null")]
+    return [found[name] for name in sorted(found) if not found[name].is_char_device()]  # /dev/null
+
+
+def _drop_ins(folder: Path) -> list[Path]:
+    try:
+        # A name with a dot first is an editor's.
+        return [file for file in folder.iterdir() if file.suffix == ".yaml" and not file.name.startswith(".")]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def folders(given: Path | None) -> list[Path]:
@@ -64,23 +72,29 @@ def load(given: Path | None = None) -> Loaded:
 
 
 def _load(given: Path | None) -> Loaded:
-    files = sources(given)
+    try:
+        files = sources(given)
+    except OSError as error:
+        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise Problems([Problem(str(error.filename or given), 0, 0, reason)]) from None
     if not files:
         where = given or SYSTEM_DIRECTORIES[-1]
         raise Problems([Problem(str(where), 0, 0, f"no configuration: expected {MAIN_FILE} in this folder")])
     decoder = Decoder(KINDS)
     top: MappingNode | None = None
+    whole = True
     for file in files:
         try:
             layer = compose(file, str(file))
         except Problems as error:
             decoder.problems += error.found
+            whole = False
             continue
         if layer is not None:
-            # Before they are laid over each other, each file must be sound by itself.
-            _walk(decoder, layer)
+            if len(files) > 1:  # before they are laid over each other, each must be sound by itself
+                _walk(decoder, layer, "", depth=3)
             top = layer if top is None else _merge(top, layer, depth=3)
-    if any("is not YAML" in problem.message or not problem.line for problem in decoder.problems):
+    if not whole:  # what is missing would only make for more errors
         raise Problems(decoder.problems)
     config = Config() if top is None else _decode(decoder, top)
     if config is not None:
@@ -90,13 +104,11 @@ def _load(given: Path | None) -> Loaded:
     return Loaded(config, tuple(str(file) for file in files))
 
 
-def _walk(decoder: Decoder, top: MappingNode) -> None:
+def _walk(decoder: Decoder, node: Node, path: str, depth: int) -> None:
     """Finds keys that come twice at the levels that are laid over each other: merging would hide them."""
-    for key, _, value in decoder.items(top, ""):
-        if key == "jobs" and isinstance(value, MappingNode):
-            for name, _, job in decoder.items(value, "jobs"):
-                if isinstance(job, MappingNode):
-                    list(decoder.items(job, f"jobs.{name}"))
+    if depth and isinstance(node, MappingNode):
+        for key, _, value in decoder.items(node, path):
+            _walk(decoder, value, f"{path}.{key}" if path else key, depth - 1)
 
 
 def _merge(base: Node, over: Node, depth: int) -> Any:
@@ -105,8 +117,9 @@ def _merge(base: Node, over: Node, depth: int) -> Any:
         return over
     merged = {key.value: (key, value) for key, value in base.value if isinstance(key, ScalarNode)}
     for key, value in over.value:
-        old = merged.get(key.value)
-        merged[key.value] = (key, value if old is None else _merge(old[1], value, depth - 1))
+        if isinstance(key, ScalarNode):
+            old = merged.get(key.value)
+            merged[key.value] = (key, value if old is None else _merge(old[1], value, depth - 1))
     return MappingNode(over.tag, list(merged.values()), over.start_mark, over.end_mark)
 
 
@@ -118,11 +131,12 @@ def _decode(decoder: Decoder, top: MappingNode) -> Config | None:
         if key != "jobs":
             rest.value.append((key_node, value))
         elif not isinstance(value, MappingNode):
-            decoder.problem(value, "jobs", "expected a mapping of job names to jobs")
+            decoder.problem(value, "jobs", "expected a mapping of job names to jobs (with no job: {})")
         else:
             for name, name_node, node in decoder.items(value, "jobs"):
                 if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", name):
-                    decoder.problem(name_node, "jobs", f'"{name}" is not a job name (letters, digits, _ . : -)')
+                    sentence = "is not a job name (1 to 100 letters, digits, _ . : - and none of . : - first)"
+                    decoder.problem(name_node, "jobs", f'"{name}" {sentence}')
                 job = decoder.struct(node, Job, f"jobs.{name}", name=name)
                 broken = broken or job is UNSET
                 jobs[name] = job
@@ -144,7 +158,7 @@ def _check_references(decoder: Decoder, top: MappingNode | None, config: Config)
         node = _find(top, ("jobs", name, "when", job.trigger.key))
         path = f"jobs.{name}.when.{job.trigger.key}"
         if upstream not in config.jobs:
-            decoder.problem(node, path, f'there is no job "{upstream}"{_nearest(upstream, config.jobs)}')
+            decoder.problem(node, path, f'there is no job "{upstream}"{nearest(upstream, config.jobs)}')
             continue
         chain = [name]
         while upstream is not None and upstream not in chain and upstream in config.jobs:
@@ -158,13 +172,6 @@ def _find(node: Any, path: Iterable[str]) -> Any:
     for part in path:
         node = next((value for key, value in node.value if key.value == part), node)
     return node
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    import difflib  # noqa: PLC0415 - only when something is wrong
-
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def local_timezone() -> str:
@@ -181,7 +188,7 @@ def _command(raw: Any) -> tuple[str, ...]:
     words = ("/bin/sh", "-c", raw) if isinstance(raw, str) else raw
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
         raise triggers.Invalid("expected a list of a program and its arguments, or a text for /bin/sh -c")
-    if not words or not words[0].strip() or not words[-1:] or (isinstance(raw, str) and not raw.strip()):
+    if not words or not words[0].strip() or (isinstance(raw, str) and not raw.strip()):
         raise triggers.Invalid("is empty: expected a program to run")
     if any("\0" in word for word in words):
         raise triggers.Invalid("has a NUL character, which no argument can have")
@@ -200,6 +207,8 @@ def _timezone(raw: Any) -> str:
 def _path(raw: Any) -> str:
     if not isinstance(raw, str) or not raw.startswith("/"):
         raise triggers.Invalid(f'"{raw}" is not an absolute path' if isinstance(raw, str) else "expected a path")
+    if "\0" in raw:
+        raise triggers.Invalid("has a NUL character, which no path can have")
     return raw
 
 
@@ -229,7 +238,10 @@ def _useful(raw: Any) -> str:
     if raw in ("output", "exit-code"):
         return str(raw)
     if isinstance(raw, dict) and set(raw) == {"file"}:
-        return f"file:{_path(raw['file'])}"
+        try:
+            return f"file:{_path(raw['file'])}"
+        except triggers.Invalid as error:
+            raise triggers.Invalid(str(error), "file") from None
     shown = f'"{raw}" is not one of' if isinstance(raw, str) else "expected one of"
     raise triggers.Invalid(f"{shown} output, exit-code, {{file: /path}}")
 
@@ -240,9 +252,9 @@ def _environment(raw: Any) -> dict[str, str]:
     for name, value in raw.items():
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("AGENTD_"):
             own = " (AGENTD_ names are agentd's own)" if name.startswith("AGENTD_") else ""
-            raise triggers.Invalid(f'"{name}" is not a name for an environment variable{own}', name)
+            raise triggers.Invalid(f'"{name}" is not a name for an environment variable{own}', name, is_key=True)
         if not isinstance(value, str) or "\0" in value or len(value) > 30_000:
-            raise triggers.Invalid("expected a text of at most 30,000 characters", name)
+            raise triggers.Invalid("expected a text of at most 30,000 characters, without NUL", name)
     return raw
 
 

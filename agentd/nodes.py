@@ -5,8 +5,8 @@ time, `no` stays a word where a word is wanted, and each problem is told with it
 at once. Types are msgspec structs; a field whose metadata names a "kind" is read by that parser.
 """
 
-import difflib
 import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -17,11 +17,15 @@ from msgspec import UNSET, Struct, ValidationError, convert, inspect
 from msgspec.structs import FieldInfo, fields
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from agentd.core.units import nearest, unknown_key
+
 Parser = Callable[[Any], object]
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 _MAX_BYTES = 16 << 20
+_MAX_DEPTH = 50  # libyaml's composer recurses, and would take the process down
 _MAX_VALUES = 1_000_000  # aliases may repeat a node without end
+_MAX_MESSAGE = 500
 
 
 class Problem(Struct, frozen=True, order=True):
@@ -45,6 +49,20 @@ class Problems(Exception):
         super().__init__("\n".join(str(problem) for problem in self.found))
 
 
+class _Loader(_FastLoader):  # type: ignore[misc]
+    """The loader, with an end to nesting: these two are called around every node."""
+
+    _depth = 0
+
+    def descend_resolver(self, parent: Node | None, _: object) -> None:
+        self._depth += 1
+        if parent is not None and self._depth > _MAX_DEPTH:
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=parent.start_mark)
+
+    def ascend_resolver(self) -> None:
+        self._depth -= 1
+
+
 class _Source(io.BytesIO):
     """What a YAML file says; its nodes carry `name` as the place they come from."""
 
@@ -57,26 +75,33 @@ def compose(file: Path, name: str) -> MappingNode | None:
     """The top mapping of a YAML file (None: it is empty); `name` is how errors call the file. Raises Problems."""
 
     def refuse(message: str, line: int = 0, column: int = 0) -> Problems:
-        return Problems([Problem(name, line, column, message)])
+        return Problems([Problem(name, line, column, _legible(message))])
+
+    def place(before: bytes) -> tuple[int, int]:
+        lines = before.decode(errors="replace").split("\n")
+        return len(lines), len(lines[-1]) + 1
 
     try:
-        if file.stat().st_size > _MAX_BYTES:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
             raise refuse(f"is larger than {_MAX_BYTES >> 20} MiB")
-        text = file.read_bytes()
         text.decode()
     except OSError as error:
         raise refuse(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
-        raise refuse(f"is not UTF-8 text (byte {error.start})") from None
+        raise refuse("is not UTF-8 text", *place(text[: error.start])) from None
     try:
         node = yaml.compose(_Source(text, name), Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
+        line, column, index = (mark.line + 1, mark.column + 1, mark.index) if mark else (0, 0, 0)
         what = ", ".join(str(part) for part in (error.context, error.problem) if part)
-        place = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise refuse(f"is not YAML: {what}", *place) from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise refuse(f"is not YAML: {str(error).splitlines()[0] if str(error) else 'too deeply nested'}") from None
+        if "tab" not in what and text.decode()[index : index + 1] == "\t":
+            what += " (a tab: YAML is indented with spaces)"
+        raise refuse(f"is not YAML: {what}", line, column) from None
+    except yaml.reader.ReaderError as error:
+        raise refuse(f"is not YAML: {error.reason}", *place(text[: error.position])) from None
     if node is None or (isinstance(node, ScalarNode) and node.tag.endswith(":null")):
         return None
     if not isinstance(node, MappingNode):
@@ -95,7 +120,7 @@ class Decoder:
     def problem(self, node: Node, path: str, message: str) -> None:
         """Notes an error at the node."""
         where = f"{path}: " if path else ""
-        self.problems.append(Problem(str(node.start_mark.name), *_place(node), f"{where}{message}"))
+        self.problems.append(Problem(str(node.start_mark.name), *_place(node), _legible(f"{where}{message}")))
 
     def struct(self, node: Node, type_: type[Struct], path: str = "", **given: object) -> Any:
         """A struct from a mapping; `given` are the fields that do not come from it. UNSET where it has errors."""
@@ -107,9 +132,7 @@ class Decoder:
         values = dict(given)
         for key, key_node, value in self.items(node, path):
             if key not in known:
-                near = difflib.get_close_matches(key, names, 1)
-                hint = f" (did you mean {near[0]}?)" if near else f"; expected one of {', '.join(names)}"
-                self.problem(key_node, path, f'unknown key "{key}"{hint}')
+                self.problem(key_node, path, unknown_key(key, names))
                 continue
             values[known[key].name] = self.value(value, known[key].type, f"{path}.{key}" if path else key)
         required = [field.encode_name for field in known.values() if field.required and field.name not in values]
@@ -121,6 +144,7 @@ class Decoder:
 
     def items(self, node: MappingNode, path: str) -> Iterator[tuple[str, Node, Node]]:
         """The keys and values of a mapping; a key that comes twice is an error."""
+        self._count(node, path)
         seen: dict[str, Node] = {}
         for key_node, value in node.value:
             if not isinstance(key_node, ScalarNode):
@@ -136,13 +160,8 @@ class Decoder:
 
     def value(self, node: Node, type_: Any, path: str) -> Any:
         """A value of any type that a field may have; UNSET, and a problem noted, where the node is not one."""
-        self._values += 1
-        if self._values > _MAX_VALUES:
-            if self._values == _MAX_VALUES + 1:
-                self.problem(node, path, "the aliases of this file repeat more than a million values")
-            return UNSET
-        if isinstance(node, ScalarNode) and node.tag.endswith(":null") and node.style is None:
-            self.problem(node, path, "has no value (remove the key to get the default)")
+        if isinstance(node, ScalarNode) and node.tag.endswith(":null") and not node.style:
+            self.problem(node, path, "has no value: give one, or leave the key out")
             return UNSET
         info = _info(type_)
         constrained = type_
@@ -169,8 +188,11 @@ class Decoder:
         return UNSET if UNSET in values.values() else values
 
     def _tuple(self, node: Node, item: Any, path: str) -> Any:
-        nodes = node.value if isinstance(node, SequenceNode) else [node]
-        values = tuple(self.value(one, item, f"{path}[{index}]") for index, one in enumerate(nodes))
+        if not isinstance(node, SequenceNode):
+            one = self.value(node, item, path)
+            return UNSET if one is UNSET else (one,)
+        self._count(node, path)
+        values = tuple(self.value(one, item, f"{path}[{index}]") for index, one in enumerate(node.value))
         return UNSET if UNSET in values else values
 
     def _scalar(self, node: Node, info: inspect.Type, type_: Any, path: str) -> Any:
@@ -185,26 +207,49 @@ class Decoder:
             return text.lower() in _TRUE
         if isinstance(info, inspect.LiteralType):
             if text not in info.values:
-                near = difflib.get_close_matches(text, [str(value) for value in info.values], 1)
-                hint = f" (did you mean {near[0]}?)" if near else ""
-                self.problem(node, path, f'"{text}" is not one of {", ".join(map(str, info.values))}{hint}')
+                words = [str(value) for value in info.values]
+                self.problem(node, path, f'"{text}" is not one of {", ".join(words)}{nearest(text, words)}')
                 return UNSET
             return text
         if isinstance(info, inspect.IntType):
-            if not text.isdecimal() or (text.startswith("0") and text != "0"):
-                octal = f" (YAML reads it as octal; write {text.lstrip('0')})" if text.isdecimal() else ""
+            if not re.fullmatch(r"0|-?[1-9][0-9]{0,30}", text):
+                octal = f" (YAML reads it as octal; write {int(text)})" if re.fullmatch(r"0[0-9]{1,30}", text) else ""
                 self.problem(node, path, f'"{text}" is not a whole number{octal}')
                 return UNSET
             return self._constrained(node, int(text), type_, path)
         return self._constrained(node, text, type_, path)
 
     def _kind(self, node: Node, kind: str, type_: Any, path: str) -> Any:
-        try:
-            return self._constrained(node, self._kinds[kind](plain(node)), type_, path)
-        except ValueError as error:
-            inner: str = getattr(error, "key", "")
-            self.problem(_inside(node, inner), f"{path}.{inner}" if inner else path, str(error))
+        before = len(self.problems)
+        raw = self._plain(node, path)
+        if len(self.problems) > before:
             return UNSET
+        try:
+            return self._constrained(node, self._kinds[kind](raw), type_, path)
+        except ValueError as error:
+            keys: tuple[str, ...] = getattr(error, "keys", ())
+            is_key: bool = getattr(error, "is_key", False)
+            where = ".".join((path, *(keys[:-1] if is_key else keys)))
+            self.problem(_inside(node, keys, is_key=is_key), where, str(error))
+            return UNSET
+
+    def _plain(self, node: Node, path: str, depth: int = 0) -> Any:
+        """The node as text, lists and dictionaries of text, as it was written."""
+        if isinstance(node, ScalarNode):
+            return node.value
+        if depth > _MAX_DEPTH:  # a node that holds itself
+            self.problem(node, path, "is nested too deeply")
+            return None
+        if isinstance(node, MappingNode):
+            return {key: self._plain(value, path, depth + 1) for key, _, value in self.items(node, path)}
+        self._count(node, path)
+        return [self._plain(item, path, depth + 1) for item in node.value]
+
+    def _count(self, node: Node, path: str) -> None:
+        self._values += len(node.value)
+        if self._values > _MAX_VALUES:
+            self.problem(node, path, "the file holds more than a million values (those of an alias count each time)")
+            raise Problems(self.problems)
 
     def _constrained(self, node: Node, value: object, type_: Any, path: str) -> Any:
         """The value, when it keeps to the bounds and patterns of its type."""
@@ -215,7 +260,7 @@ class Decoder:
         try:
             return convert(value, type_)
         except ValidationError:
-            self.problem(node, path, f"{_shown(node)} {_bounds(base)}")
+            self.problem(node, path, f"{_shown(node)} {_bounds(base, info)}")
             return UNSET
 
 
@@ -234,40 +279,28 @@ def _fields(type_: type[Struct]) -> tuple[FieldInfo, ...]:
     return fields(type_)
 
 
-def plain(node: Node) -> Any:
-    """The node as text, lists and dictionaries of text, as it was written. Raises ValueError for odd keys."""
-    if isinstance(node, ScalarNode):
-        return node.value
-    if isinstance(node, SequenceNode):
-        return [plain(item) for item in node.value]
-    result = {}
-    for key, value in node.value:
-        if not isinstance(key, ScalarNode):
-            raise ValueError("a key must be plain text")  # noqa: TRY004 - of the text, not of the program
-        if key.value in result:
-            raise ValueError(f'"{key.value}" is there twice')
-        result[key.value] = plain(value)
-    return result
-
-
-def _inside(node: Node, path: str) -> Node:
-    """The node at a dotted path below; the nearest one above it that exists."""
-    for part in filter(None, path.split(".")):
-        if not isinstance(node, MappingNode):
-            return node
-        matches = [(key, value) for key, value in node.value if isinstance(key, ScalarNode) and key.value == part]
-        if not matches:
-            return node
-        node = matches[0][1]
+def _inside(node: Node, keys: tuple[str, ...], *, is_key: bool) -> Node:
+    """The node below these keys, or the last key itself; the nearest one above it that exists."""
+    for key, value in node.value if keys and isinstance(node, MappingNode) else ():
+        if key.value == keys[0]:
+            return key if is_key and len(keys) == 1 else _inside(value, keys[1:], is_key=is_key)
     return node
 
 
-def _bounds(info: inspect.IntType | inspect.StrType) -> str:
-    if isinstance(info, inspect.StrType):
-        return "is not a valid name" if info.pattern else "has a length that is not allowed"
-    if info.ge is not None and info.le is not None:
-        return f"must lie between {info.ge} and {info.le}"
-    return "is too small" if info.le is None else "is too large"
+def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type) -> str:
+    if isinstance(base, inspect.StrType):
+        return "is not a valid name" if base.pattern else "has a length that is not allowed"
+    if base.ge is not None and base.le is not None:
+        return f"must lie between {base.ge} and {base.le}"
+    # The bound of a text such as "5min" is in another unit than the text.
+    return "is too small" if isinstance(info, inspect.Metadata) else f"must be at least {base.ge}"
+
+
+def _legible(message: str) -> str:
+    """The message on one line, and of a length that can be read, whatever the file holds."""
+    if len(message) > _MAX_MESSAGE:
+        message = f"{message[: _MAX_MESSAGE // 2]} ... {message[-_MAX_MESSAGE // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 def _place(node: Node) -> tuple[int, int]:

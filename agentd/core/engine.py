@@ -28,7 +28,7 @@ from agentd.core.model import (
     Told,
 )
 from agentd.core.roster import Entry, Roster
-from agentd.core.schedule import CATCH_UP, catch_up
+from agentd.core.schedule import CATCH_UP, catch_up, dealt_with
 from agentd.core.units import SECOND, format_duration
 
 _CUT_OFF = Outcome(result="interrupted", reason="agentd ended while it was under way")
@@ -259,12 +259,9 @@ class Engine:
         job = entry.job
         most = CATCH_UP if job.missed.policy == "all" and not clock_step else 2
         dues = entry.schedule.outstanding(entry.state, now, most)
-        if not dues:
-            self._roster.plan(entry)
-            return
-        chosen, reason = catch_up(job.missed, dues, now, clock_step=clock_step)
-        entry.state = replace(entry.state, handled=dues[-1])
-        if not chosen:
+        chosen, reason = catch_up(job.missed, dues, now, clock_step=clock_step) if dues else ([], "")
+        entry.state = dealt_with(entry.state, entry.schedule.trigger, dues, chosen, now)
+        if dues and not chosen:
             self._skip(entry, reason, now)
         cause = "missed" if reason or len(chosen) > 1 else "schedule"
         for due in chosen:
@@ -299,6 +296,7 @@ class Engine:
         again = runs.retry(entry.job, run) if self.entries.get(run.job) is entry else None
         if again is not None:
             pause, reason = again
+            self._give_up_retry(entry, "a later run failed", now)
             entry.retry = replace(
                 Run(seq=self._seq, job=run.job, due=run.due, cause="retry", attempt=run.attempt + 1),
                 not_before=now + pause,
@@ -403,6 +401,7 @@ class Engine:
             elif run.cause == "retry" and run.not_before > now:
                 # A retry is never farther away than its longest pause, whatever the clock did meanwhile.
                 latest = now + max(entry.job.retries.max, entry.job.retries.backoff)
+                self._give_up_retry(entry, "a later run failed", now)
                 entry.retry = replace(run, not_before=min(run.not_before, latest))
                 self._roster.push(entry)
             else:

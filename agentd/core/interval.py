@@ -1,5 +1,7 @@
 """How often: bounded steps on a job's interval, and triggers with another interval."""
 
+from math import ceil, floor
+
 from msgspec.structs import replace
 
 from agentd.core.model import Refused
@@ -32,10 +34,11 @@ def step(job: str, trigger: Trigger, direction: int) -> int:
             f"agentctl set {job} --every 2h",
         )
     low, high = trigger.bounds
-    wanted = round(current / STEP) if direction > 0 else round(current * STEP)
-    wanted = round(wanted / SECOND) * SECOND if wanted >= 10 * SECOND else wanted
-    new = max(low, min(wanted, current)) if direction > 0 else min(high, max(wanted, current))
-    if new == current or not low <= new <= high:
+    wanted = ceil(current / STEP) if direction > 0 else floor(current * STEP)
+    if wanted >= 10 * SECOND:  # whole seconds, rounded towards the interval of now
+        wanted = (ceil(wanted / SECOND) if direction > 0 else floor(wanted / SECOND)) * SECOND
+    new = max(low, wanted) if direction > 0 else min(high, wanted)
+    if (new - current) * direction >= 0 or not low <= new <= high:
         end = "shortest" if direction > 0 else "longest"
         raise Refused("Unsupported", f"{job} already runs every {format_duration(current)}, the {end} it may")
     return new

@@ -3,11 +3,9 @@
 import difflib
 from heapq import heapify, heappop, heappush
 
-from msgspec.structs import replace
-
 from agentd.core import interval
 from agentd.core.model import Effect, Job, JobSaved, JobState, Refused, Run
-from agentd.core.schedule import Schedule, begin, changed, jitter_offset, stepped
+from agentd.core.schedule import Schedule, begin, changed, dealt_with, jitter_offset, stepped
 from agentd.core.triggers import Context, timezone
 
 
@@ -94,7 +92,7 @@ class Roster:
         entry.job = job
         trigger = interval.with_interval(job.trigger, entry.state.interval)
         if entry.state.schedule != schedule:
-            entry.state = changed(entry.state, schedule, trigger, now)
+            entry.state = changed(entry.state, schedule, trigger, now, self._jitter(job))
         if entry.state.handled > now:
             # The clock went back while nobody looked: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
@@ -107,7 +105,7 @@ class Roster:
         fingerprint = _fingerprint(job)
         if entry.state.schedule != fingerprint:
             trigger = interval.with_interval(job.trigger, entry.state.interval)
-            entry.state = changed(entry.state, fingerprint, trigger, now)
+            entry.state = changed(entry.state, fingerprint, trigger, now, self._jitter(job))
         if entry.enabled and not was_enabled:
             self.plan(entry)
             entry.state = self.rested(entry, now)
@@ -132,7 +130,7 @@ class Roster:
         """Gives a job another memory, with what was changed at run time."""
         if state.interval != entry.state.interval:
             trigger = interval.with_interval(entry.job.trigger, state.interval)
-            state = changed(state, state.schedule, trigger, now)
+            state = changed(state, state.schedule, trigger, now, self._jitter(entry.job))
         entry.state = state
         self._effects.append(JobSaved(entry.job.name, state))
         self.plan(entry)
@@ -142,7 +140,9 @@ class Roster:
     def rested(self, entry: Entry, now: int) -> JobState:
         """The memory of a job that was off: nothing from before now is due, an interval keeps its grid."""
         due = entry.schedule.next_due(entry.state)
-        return entry.state if due is None or due > now else replace(entry.state, handled=now)
+        if due is None or due > now:
+            return entry.state
+        return dealt_with(entry.state, entry.schedule.trigger, [], [], now)
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """Moves what every job remembers with the wall clock; index() is then due."""
@@ -160,10 +160,13 @@ class Roster:
         entry.schedule = Schedule(
             interval.with_interval(job.trigger, state.interval),
             Context(zone=timezone(job.timezone), anchor=state.anchor, boot=self._boot),
-            jitter_offset(self._host, job.name, job.jitter),
+            self._jitter(job),
         )
         entry.due = entry.schedule.next_due(state) if entry.enabled else None
         entry.wake = (entry.due or 0) - self._lead
+
+    def _jitter(self, job: Job) -> int:
+        return jitter_offset(self._host, job.name, job.jitter)
 
     def push(self, entry: Entry) -> None:
         """Notes when a job is next wanted, after that changed."""

@@ -3,6 +3,7 @@
 import hashlib
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice, pairwise
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -15,7 +16,7 @@ ON_TIME = MINUTE
 """A due time handled within this span is on time; later, the job's `missed` policy decides."""
 CATCH_UP = 100
 """The most due times that `missed: all` makes up for at once."""
-_RANGES = 4
+_RANGES = 8
 
 
 class Schedule(Struct, frozen=True):
@@ -43,21 +44,26 @@ class Schedule(Struct, frozen=True):
     def outstanding(self, state: JobState, now: int, most: int) -> list[int]:
         """The newest (at most `most`) due times up to now that were not handled, in order.
 
-        Looks back in growing steps, so that a year of missed minutes costs no more than the last few.
+        Looks back in growing steps, so that a year of missed minutes costs no more than the last few, and never
+        before a time that was dealt with already: the clock was wrong in between.
         """
+        first = max([state.handled, *(hi for _, hi in state.past if hi <= now)])
+        last = min([now, *(lo - 1 for lo, hi in state.past if lo <= now < hi)])
+        found = list(islice(self._between(first, last), 2))
         span = MINUTE
-        while True:
-            begin = max(state.handled, now - span)
-            found = deque(self._between(state, begin, now), maxlen=most)
-            if begin == state.handled or len(found) == most:
-                return list(found)
+        while len(found) == 2:
+            begin = max(first, last - span)
+            newest = deque(self._between(begin, last), maxlen=most)
+            if begin == first or len(newest) == most:
+                return list(newest)
             span *= 4
+        return found
 
-    def _between(self, state: JobState, begin: int, end: int) -> Iterator[int]:
-        due = self.next_due(state, begin)
+    def _between(self, begin: int, end: int) -> Iterator[int]:
+        due = self.next_after(begin)
         while due is not None and due <= end:
             yield due
-            due = self.next_due(state, due)
+            due = self.next_after(due)
 
 
 def jitter_offset(host: str, job: str, jitter: int) -> int:
@@ -73,10 +79,16 @@ def begin(schedule: str, now: int) -> JobState:
     return JobState(schedule=schedule, anchor=now, since=now, handled=now)
 
 
-def changed(state: JobState, schedule: str, trigger: Trigger, now: int) -> JobState:
-    """The job's schedule is another: an interval counts from the last due time, a calendar from now."""
+def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: int = 0) -> JobState:
+    """The job's schedule is another: an interval counts from the last due time, a calendar from now.
+
+    At most one due time of the new interval has passed: it was not in force when the others would have been due.
+    """
     if trigger.elapsed:
-        return replace(state, schedule=schedule, anchor=state.handled, past=())
+        period = trigger.interval or 0
+        passed = max(0, (now - state.handled) // period - 1) if period else 0
+        handled = state.handled + passed * period
+        return replace(state, schedule=schedule, anchor=handled - offset, handled=handled, past=())
     return replace(state, schedule=schedule, anchor=now, since=now, handled=now, past=())
 
 
@@ -92,16 +104,34 @@ def stepped(state: JobState, trigger: Trigger, delta: int, now: int) -> JobState
         return replace(
             state, anchor=state.anchor + move, handled=state.handled + move, since=state.since + move, past=()
         )
-    if now >= state.handled:
-        return state
-    low, high = state.since, state.handled
-    apart = []
-    for lo, hi in state.past:
-        if lo <= high and low <= hi:
-            low, high = min(low, lo), max(high, hi)
+    return state if now >= state.handled else replace(state, since=now, handled=now, past=_ranges(state))
+
+
+def dealt_with(state: JobState, trigger: Trigger, dues: list[int], chosen: list[int], now: int) -> JobState:
+    """The outstanding due times were dealt with: the chosen ones lead to a run.
+
+    Those of a calendar that do not are due again if the clock goes back to before them: it had run ahead then.
+    """
+    back = any(state.handled < hi <= now for _, hi in state.past)  # from a wrong clock: what lay between is open
+    if trigger.elapsed or (chosen and len(dues) == 1 and not back):
+        return replace(state, handled=dues[-1] if dues else now)
+    since, handled = (chosen[0], chosen[-1]) if chosen else (now, now)
+    return replace(state, since=since, handled=handled, past=_ranges(state))
+
+
+def _ranges(state: JobState) -> tuple[tuple[int, int], ...]:
+    """All that was dealt with, as a few ranges apart from each other. Too many: the closest ones become one."""
+    found: list[tuple[int, int]] = []
+    for lo, hi in sorted((*state.past, (state.since, state.handled))):
+        if found and lo <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], hi))
         else:
-            apart.append((lo, hi))
-    return replace(state, since=now, handled=now, past=(*apart, (low, high))[-_RANGES:])
+            found.append((lo, hi))
+    while len(found) > _RANGES:
+        gaps = [after[0] - before[1] for before, after in pairwise(found)]
+        closest = gaps.index(min(gaps))
+        found[closest : closest + 2] = [(found[closest][0], found[closest + 1][1])]
+    return tuple(found)
 
 
 def catch_up(missed: Missed, dues: list[int], now: int, *, clock_step: bool) -> tuple[list[int], str]:

@@ -1,9 +1,10 @@
 """Triggers: when a job is due. To add one, write a class here and list it in KINDS.
 
 A trigger is a frozen struct made by `parse` from its YAML value: text, a list, or a mapping of these.
-`parse` raises Invalid with a sentence, and with the key inside the mapping where that is what is wrong.
+`parse` raises Invalid with a sentence, and with the keys that lead to what is wrong inside a mapping.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -14,6 +15,7 @@ from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
 from agentd.core.units import (
+    DAY,
     HOUR,
     SECOND,
     format_duration,
@@ -22,6 +24,7 @@ from agentd.core.units import (
     parse_duration,
     parse_time_of_day,
     parse_weekdays,
+    unknown_key,
 )
 
 Raw = str | list["Raw"] | dict[str, "Raw"]
@@ -38,11 +41,15 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Invalid(ValueError):
-    """A value that cannot be used; `key` names the part of a mapping that is wrong ("" for the whole)."""
+    """A value that cannot be used; `keys` lead to the part of a mapping that is wrong (none: the whole).
 
-    def __init__(self, sentence: str, key: str = "") -> None:
+    `is_key` tells that the last key itself is wrong, not its value.
+    """
+
+    def __init__(self, sentence: str, *keys: str, is_key: bool = False) -> None:
         super().__init__(sentence)
-        self.key = key
+        self.keys = keys
+        self.is_key = is_key
 
 
 class Context(Struct, frozen=True):
@@ -164,17 +171,17 @@ class Cron(_Timed, frozen=True):
         expression = _CRON_NAMES.get(text.lower(), text)
         if len(expression.split()) != 5:
             raise Invalid(f'"{text}" is not a cron expression: expected five fields, minute hour day month weekday')
-        try:
-            cron = CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001
-            if min(cron.days) > 28:  # a date that may never come; any year serves to find out
-                next(cron)
-        except CronSimError as error:
-            raise Invalid(f'"{text}" is not a cron expression: {str(error).lower()}') from None
-        except StopIteration:
-            raise Invalid(f'"{text}" names a date that never comes') from None
+        wrong = _cron_error(expression)
+        if wrong.endswith("day-of-month") and not _cron_error(re.sub(r"\S+(?=\s+\S+$)", "*", expression)):
+            raise Invalid(f'"{text}" names a date that never comes')  # in some other month it would
+        if wrong:
+            raise Invalid(f'"{text}" is not a cron expression: {wrong}')
         return cls(expression)
 
     def next_after(self, t: int, context: Context) -> int | None:
+        minute, hour = self.expression.split()[:2]
+        if minute.startswith("*") or hour.startswith("*"):
+            return self._next_on_the_wall(t + 1, context.zone)
         local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
         for due in CronSim(self.expression, local):
             # In a repeated hour the first candidates may lie in the past, on the first pass.
@@ -182,6 +189,26 @@ class Cron(_Timed, frozen=True):
             if instant > t:
                 return instant
         return None
+
+    def _next_on_the_wall(self, t: int, zone: ZoneInfo) -> int | None:
+        """The first instant from t on at which the wall clock matches, whatever it showed before.
+
+        CronSim steps by whole hours of real time and so misses matches where the clock is set by half an hour or at
+        another minute than :00. Between two changes of the offset the local time is as good as a clock without zone.
+        """
+        while True:
+            offset = _offset(t, zone)
+            for wall in CronSim(
+                self.expression, (_EPOCH + offset + timedelta(microseconds=t - 1)).replace(tzinfo=None)
+            ):
+                due = (wall.replace(tzinfo=UTC) - offset - _EPOCH) // timedelta(microseconds=1)
+                break
+            else:
+                return None
+            change = _first_change(t, due, zone)
+            if change is None:
+                return due
+            t = change
 
     def phrase(self) -> str:
         return f"cron {self.expression}"
@@ -198,25 +225,22 @@ class At(_Timed, frozen=True):
     @classmethod
     def parse(cls, raw: Raw) -> Self:
         days: Raw = "daily"
+        keys: tuple[str, ...] = ()
         if isinstance(raw, dict):
             values = _mapping(raw, {"time", "days"}, 'time: "02:30", days: mon-fri')
             if "time" not in values:
                 raise Invalid('at needs time, such as "02:30"')
-            raw, days = values["time"], values.get("days", "daily")
+            raw, days, keys = values["time"], values.get("days", "daily"), ("time",)
         try:
             times = tuple(
                 sorted({parse_time_of_day(_text(item, 'a time of day such as "02:30"')) for item in _list(raw)})
             )
-        except Invalid:
-            raise
         except ValueError as error:
-            raise Invalid(str(error), "time") from None
+            raise Invalid(str(error), *keys) from None
         if not times:
-            raise Invalid('expected at least one time of day, such as "02:30"', "time")
+            raise Invalid('expected at least one time of day, such as "02:30"', *keys)
         try:
-            return cls(
-                times, parse_weekdays(",".join(_text(day, "weekdays such as mon-fri", "days") for day in _list(days)))
-            )
+            return cls(times, parse_weekdays(",".join(_text(day, "weekdays such as mon-fri") for day in _list(days))))
         except ValueError as error:
             raise Invalid(str(error), "days") from None
 
@@ -250,7 +274,7 @@ class Boot(_Timed, frozen=True):
     def parse(cls, raw: Raw) -> Self:
         text = _text(raw, "a duration such as 2min")
         try:
-            return cls(parse_duration(text) if text.strip() != "0" else 0)
+            return cls(parse_duration(text))
         except ValueError as error:
             raise Invalid(str(error)) from None
 
@@ -315,14 +339,15 @@ def parse(raw: Raw) -> Trigger:
         raise Invalid(f"expected a mapping with one of {known} (for example {{every: 15min}})")
     for key in raw:
         if key not in KINDS:
-            raise Invalid(f'unknown key "{key}"; expected one of {known}', key)
+            raise Invalid(unknown_key(key, KINDS), key, is_key=True)
     if len(raw) != 1:
-        raise Invalid(f"expected exactly one of {known}, got {len(raw)}")
+        raise Invalid(f"expected exactly one of {known}; got {' and '.join(raw) or 'none'}")
     (key, value), *_ = raw.items()
     try:
         return KINDS[key](value)
     except Invalid as error:
-        raise Invalid(str(error), f"{key}.{error.key}" if error.key else key) from None
+        error.keys = (key, *error.keys)
+        raise
 
 
 def local_instant(wall: datetime, zone: ZoneInfo) -> int:
@@ -332,12 +357,22 @@ def local_instant(wall: datetime, zone: ZoneInfo) -> int:
     if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall:
         return instant
     # In a gap fold=0 uses the offset before the jump and fold=1 the one after: the jump lies between.
-    low, high = _usec(wall.replace(tzinfo=zone, fold=1)), instant
-    offset = _offset(low, zone)
-    while high - low > SECOND:
-        middle = (low + high) // 2 // SECOND * SECOND
-        low, high = (middle, high) if _offset(middle, zone) == offset else (low, middle)
-    return high
+    jump = _first_change(_usec(wall.replace(tzinfo=zone, fold=1)), instant, zone)
+    return instant if jump is None else jump
+
+
+def _first_change(begin: int, end: int, zone: ZoneInfo) -> int | None:
+    """The first instant in (begin, end] with another offset than begin; no two changes lie within a day."""
+    offset = _offset(begin, zone)
+    while begin < end:
+        high = min(begin + DAY, end)
+        if _offset(high, zone) != offset:
+            while high - begin > 1:
+                middle = (begin + high) // 2
+                begin, high = (middle, high) if _offset(middle, zone) == offset else (begin, middle)
+            return high
+        begin = high
+    return None
 
 
 @lru_cache(maxsize=512)
@@ -349,27 +384,38 @@ def timezone(name: str) -> ZoneInfo:
         raise ValueError(f'"{name}" is not a time zone (try Europe/Berlin or UTC)') from None
 
 
-def _offset(instant: int, zone: ZoneInfo) -> timedelta | None:
-    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone).utcoffset()
+def _offset(instant: int, zone: ZoneInfo) -> timedelta:
+    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone).utcoffset() or timedelta()
 
 
 def _usec(moment: datetime) -> int:
     return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
-def _interval(text: str, key: str = "") -> int:
+def _interval(text: str, *keys: str) -> int:
     try:
         interval = parse_duration(text)
     except ValueError as error:
-        raise Invalid(str(error), key) from None
+        raise Invalid(str(error), *keys) from None
     if interval < SECOND:
-        raise Invalid(f'"{text}" is shorter than one second, the shortest interval', key)
+        raise Invalid(f'"{text}" is shorter than one second, the shortest interval', *keys)
     return interval
 
 
-def _text(raw: Any, what: str, key: str = "") -> str:
+def _cron_error(expression: str) -> str:
+    """What is wrong with a cron expression, or nothing."""
+    if len(expression) > 1000:
+        return "too long"
+    try:
+        CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001 - any day serves
+    except CronSimError as error:
+        return str(error).lower()
+    return ""
+
+
+def _text(raw: Any, what: str, *keys: str) -> str:
     if not isinstance(raw, str):
-        raise Invalid(f"expected {what}", key)
+        raise Invalid(f"expected {what}", *keys)
     return raw
 
 
@@ -382,5 +428,5 @@ def _mapping(raw: Raw, keys: set[str], example: str) -> dict[str, Raw]:
         raise Invalid(f"expected a mapping such as {{{example}}}")
     for key in raw:
         if key not in keys:
-            raise Invalid(f'unknown key "{key}"; expected {", ".join(sorted(keys))}', key)
+            raise Invalid(unknown_key(key, sorted(keys)), key, is_key=True)
     return raw

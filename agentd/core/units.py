@@ -1,6 +1,7 @@
 """Durations, sizes, times of day and weekdays: from a person's text to numbers, and back."""
 
 import re
+from collections.abc import Iterable
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -17,16 +18,22 @@ _DURATION_UNITS = {
     **dict.fromkeys(("w", "week", "weeks"), WEEK),
 }
 _SIZE_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _LONGEST = 100 * 366 * DAY
+_LARGEST = 1 << 60
+_MAX_TEXT = 100  # no longer text is meant as a number
 
 
 def parse_duration(text: str) -> int:
-    """Microseconds from text such as "5min", "1h 30min", "24hours" or "2d".
+    """Microseconds from text such as "5min", "1h 30min", "24hours", "2d" or "0".
 
     Raises ValueError with a sentence when the text is not a duration or longer than a hundred years.
     """
     sentence = f'"{text}" is not a duration (try 5min, 2h, 1d)'
+    if len(text) > _MAX_TEXT:
+        raise ValueError(sentence)
+    if text.strip() == "0":
+        return 0
     parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.strip().lower())
     if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s", "", text.lower()):
         if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
@@ -57,10 +64,13 @@ def format_duration(usec: int) -> str:
 
 def parse_size(text: str) -> int:
     """Bytes from text such as "512M" or "1G" (powers of 1024, as in systemd). Raises ValueError."""
-    match = re.fullmatch(r"(\d+)\s*([kmgt]?)(?:i?b)?", text.strip().lower())
+    match = re.fullmatch(r"(\d+)\s*(?:([kmgt])(?:i?b)?|b)?", text.strip().lower()) if len(text) <= _MAX_TEXT else None
     if not match:
         raise ValueError(f'"{text}" is not a size (try 512M, 1G)')
-    return int(match[1]) * _SIZE_UNITS[match[2]]
+    size = int(match[1]) * _SIZE_UNITS[match[2] or ""]
+    if size > _LARGEST:
+        raise ValueError(f'"{text}" is larger than any machine')
+    return size
 
 
 def parse_time_of_day(text: str) -> int:
@@ -82,18 +92,37 @@ def parse_weekdays(text: str) -> tuple[int, ...]:
     """Weekdays (Monday is 0) from "mon-fri", "sat,sun", "daily", "weekdays" or "weekends". Raises ValueError."""
     words = {"daily": "mon-sun", "weekdays": "mon-fri", "weekends": "sat-sun"}
     days: set[int] = set()
-    for part in words.get(text.strip().lower(), text).lower().split(","):
-        first, _, last = part.strip().partition("-")
+    for part in text.lower().split(","):
+        first, dash, last = words.get(part.strip(), part).partition("-")
         try:
-            start, end = (_WEEKDAYS.index(name.strip()[:3]) for name in (first, last or first))
+            start, end = (_weekday(name.strip()) for name in (first, last if dash else first))
         except ValueError:
             raise ValueError(f'"{text}" does not name weekdays (try mon-fri, or sat,sun)') from None
         days.update((start + step) % 7 for step in range((end - start) % 7 + 1))
     return tuple(sorted(days))
 
 
+def _weekday(name: str) -> int:
+    """0 for "mon", "monday" and what lies between. Raises ValueError."""
+    return [len(name) >= 3 and day.startswith(name) for day in _WEEKDAYS].index(True)
+
+
 def format_weekdays(days: tuple[int, ...]) -> str:
     """ "mon-fri" for a run of three or more days, else names with commas."""
     if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
-        return f"{_WEEKDAYS[days[0]]}-{_WEEKDAYS[days[-1]]}"
-    return ",".join(_WEEKDAYS[day] for day in days)
+        return f"{_WEEKDAYS[days[0]][:3]}-{_WEEKDAYS[days[-1]][:3]}"
+    return ",".join(_WEEKDAYS[day][:3] for day in days)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """ " (did you mean NAME?)" with the name that looks most alike, or nothing where none does."""
+    import difflib  # noqa: PLC0415 - only when something is wrong
+
+    near = difflib.get_close_matches(name, list(names), 1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def unknown_key(key: str, names: Iterable[str]) -> str:
+    """The sentence about a key that does not exist, with the one that was probably meant."""
+    names = list(names)
+    return f'unknown key "{key}"{nearest(key, names) or "; expected one of " + ", ".join(names)}'

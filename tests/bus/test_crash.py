@@ -4,6 +4,7 @@ import random
 import sqlite3
 import time
 from collections import Counter
+from contextlib import closing
 
 from tests.bus.harness import Agentd, processes_with
 
@@ -42,7 +43,7 @@ def test_fifty_kills_double_nothing_lose_nothing_and_leave_no_orphan(agentd: Age
     dues = Counter((run_id.rpartition(".")[0], due) for run_id, due in begun)
     assert [key for key, count in dues.items() if count > 1] == []
 
-    with sqlite3.connect(agentd.state / "agentd.db") as database:
+    with closing(sqlite3.connect(agentd.state / "agentd.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         rows = database.execute("SELECT job || '.' || seq, result, state FROM runs").fetchall()
     results = {run_id: result for run_id, result, _ in rows}

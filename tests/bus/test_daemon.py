@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -274,8 +275,9 @@ def test_a_damaged_database_is_set_aside_and_told(agentd: Agentd) -> None:
 def test_a_database_of_a_newer_version_is_not_touched_but_set_aside(agentd: Agentd) -> None:
     agentd.start(CONFIG)
     agentd.stop()
-    with sqlite3.connect(agentd.state / "agentd.db") as database:
+    with closing(sqlite3.connect(agentd.state / "agentd.db")) as database:
         database.execute("PRAGMA user_version = 99")
+        database.commit()
     agentd.start()
     assert "newer agentd (version 99" in agentd.property("Manager.Warnings")[0]
 

@@ -199,6 +199,7 @@ FEED = {
     "last_ended": NOW - 2 * HOUR + MINUTE,
     "last_result": "exit-code",
     "last_exit_code": 3,
+    "last_signal": "",
     "last_skip": "it was still running",
     "last_skip_at": NOW - HOUR,
 }

@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,24 +18,24 @@ ENDED = replace(RUN, state="ended", ended=20, result="exit-code", exit_code=3, t
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path) -> Iterator[Store]:
     opened = Store(tmp_path)
     opened.open(1)
-    return opened
+    yield opened
+    opened.close()
 
 
-def again(store: Store, tmp_path: Path) -> Store:
+def again(store: Store, at: int = 2_000_000) -> Store:
     """The store after a restart."""
     store.close()
-    opened = Store(tmp_path)
-    opened.open(2_000_000)
-    return opened
+    store.open(at)
+    return store
 
 
-def test_what_was_written_comes_back_after_a_restart(store: Store, tmp_path: Path) -> None:
+def test_what_was_written_comes_back_after_a_restart(store: Store) -> None:
     state = JobState(schedule="every 1h", anchor=5, since=5, handled=10, past=((1, 4),), interval=60, enabled=False)
     store.write([RunSaved(RUN), JobSaved("a", state), Decided(12, "skip", "a", "a.1", "why")])
-    saved = again(store, tmp_path).load()
+    saved = again(store).load()
     assert (saved.states, saved.open_runs, saved.next_seq) == ({"a": state}, (RUN,), 2)
 
 
@@ -84,12 +86,12 @@ def test_old_runs_and_their_output_are_forgotten_but_none_that_is_not_over(store
     assert store.decisions() == []
 
 
-def test_only_so_many_runs_are_kept_and_their_numbers_are_not_used_again(store: Store, tmp_path: Path) -> None:
+def test_only_so_many_runs_are_kept_and_their_numbers_are_not_used_again(store: Store) -> None:
     store.write([RunSaved(replace(ENDED, seq=seq, due=seq, ended=seq)) for seq in range(1, 301)])
     store.prune(History(keep=DAY, runs=100), now=300)
     assert [run.seq for run in store.runs(limit=1000)] == list(range(300, 200, -1))
     store.prune(History(keep=1000), now=DAY)
-    assert again(store, tmp_path).load().next_seq == 301
+    assert again(store).load().next_seq == 301
 
 
 def test_the_oldest_output_goes_when_there_is_too_much(store: Store) -> None:
@@ -108,8 +110,7 @@ def test_a_damaged_file_is_set_aside_whole_and_work_goes_on(store: Store, tmp_pa
     store.write([RunSaved(ENDED)])
     store.close()
     (tmp_path / FILE).write_bytes(damage)
-    opened = Store(tmp_path)
-    opened.open(3_000_000)
+    opened = again(store, 3_000_000)
     assert opened.load().next_seq == 1
     if damage:
         assert f"{FILE}.damaged-3" in opened.warning
@@ -124,13 +125,11 @@ def test_one_torn_page_is_noticed(store: Store, tmp_path: Path) -> None:
     with (tmp_path / FILE).open("r+b") as file:
         file.seek(4096 * 9)
         file.write(b"\xff" * 4096)
-    opened = Store(tmp_path)
-    opened.open(4_000_000)
-    assert "set aside" in opened.warning
+    assert "set aside" in again(store).warning
 
 
 def test_the_version_is_in_the_file(store: Store, tmp_path: Path) -> None:
     store.close()
-    with sqlite3.connect(tmp_path / FILE) as database:
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
