@@ -26,6 +26,7 @@ _MAX_BYTES = 16 << 20
 _MAX_DEPTH = 50  # libyaml's composer recurses, and would take the process down
 _MAX_VALUES = 1_000_000  # aliases may repeat a node without end
 _MAX_MESSAGE = 500
+_MAX_PROBLEMS = 1000
 
 
 class Problem(Struct, frozen=True, order=True):
@@ -118,9 +119,13 @@ class Decoder:
         self._values = 0
 
     def problem(self, node: Node, path: str, message: str) -> None:
-        """Notes an error at the node."""
+        """Notes an error at the node. Raises Problems when there are enough of them."""
         where = f"{path}: " if path else ""
+        if len(self.problems) >= _MAX_PROBLEMS:
+            where, message = "", f"has more than {_MAX_PROBLEMS} errors; what comes after is not told"
         self.problems.append(Problem(str(node.start_mark.name), *_place(node), _legible(f"{where}{message}")))
+        if len(self.problems) > _MAX_PROBLEMS:
+            raise Problems(self.problems)
 
     def struct(self, node: Node, type_: type[Struct], path: str = "", **given: object) -> Any:
         """A struct from a mapping; `given` are the fields that do not come from it. UNSET where it has errors."""
