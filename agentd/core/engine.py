@@ -73,14 +73,14 @@ class Engine:
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
         while not self.draining and (entry := self._roster.take(now)) is not None:
-            if entry.retry is not None and entry.retry.not_before <= now:
-                run, entry.retry = entry.retry, None
-                self._wait(entry, run)
             if entry.due is not None and entry.wake <= now:
                 if entry.due <= now or self._has_place(entry):
                     self._due(entry, max(now, entry.due), clock_step=False)
                 else:
                     entry.wake = entry.due  # what is in its way may be over by then
+            if entry.retry is not None and entry.retry.not_before <= now:  # and no due time took its place
+                run, entry.retry = entry.retry, None
+                self._wait(entry, run)
             self._roster.push(entry)
         self._admit(now)
 
@@ -398,7 +398,7 @@ class Engine:
             elif entry is None:
                 gone = replace(run, state="ended", ended=now, result="cancelled", reason="the job was removed")
                 self._effects.append(RunSaved(gone))
-            elif run.cause == "retry" and run.not_before > now:
+            elif run.cause == "retry" and (run.not_before > now or (entry.due is not None and entry.due <= now)):
                 # A retry is never farther away than its longest pause, whatever the clock did meanwhile.
                 latest = now + max(entry.job.retries.max, entry.job.retries.backoff)
                 self._give_up_retry(entry, "a later run failed", now)

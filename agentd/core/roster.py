@@ -93,7 +93,7 @@ class Roster:
         trigger = interval.with_interval(job.trigger, entry.state.interval)
         if entry.state.schedule != schedule:
             entry.state = changed(entry.state, schedule, trigger, now, self._jitter(job))
-        if entry.state.handled > now:
+        if entry.state.handled > now + self._lead:
             # The clock went back while nobody looked: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
         self.entries[job.name] = entry

@@ -89,7 +89,8 @@ def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: 
         passed = max(0, (now - state.handled) // period - 1) if period else 0
         handled = state.handled + passed * period
         return replace(state, schedule=schedule, anchor=handled - offset, handled=handled, past=())
-    return replace(state, schedule=schedule, anchor=now, since=now, handled=now, past=())
+    since = max(now, state.handled)  # a due time may have been dealt with a little ahead
+    return replace(state, schedule=schedule, anchor=now, since=since, handled=since, past=())
 
 
 def stepped(state: JobState, trigger: Trigger, delta: int, now: int) -> JobState:
