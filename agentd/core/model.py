@@ -19,7 +19,7 @@ Command = Annotated[tuple[str, ...], Meta(extra={type_kind: "command"})]
 When = Annotated[Any, Meta(extra={type_kind: "when"})]
 ZoneName = Annotated[str, Meta(extra={type_kind: "timezone"})]
 AbsolutePath = Annotated[str, Meta(extra={type_kind: "path"})]
-UserName = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\$?$")]
+UserName = Annotated[str, Meta(min_length=1, max_length=32, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*[$]?\Z")]
 Event = Literal["start", "success", "failure", "progress"]
 
 

@@ -625,6 +625,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     ),
     ("user without a value", job("user: ~"), ["4:11: jobs.backup.user: has no value: give one, or leave the key out"]),
     ("user with a space", job("user: the backup"), ['4:11: jobs.backup.user: "the backup" is not a valid name']),
+    ("user with a line break", job('user: "root\\n"'), ['4:11: jobs.backup.user: "root\\n" is not a valid name']),
     ("user with a slash", job("user: ../root"), ['4:11: jobs.backup.user: "../root" is not a valid name']),
     (
         "group of 33 characters",
