@@ -25,9 +25,10 @@ import signal
 import socket
 import sys
 import time
-from typing import NoReturn
+from typing import Any, NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
+Order = dict[str, Any]
 TAIL_BYTES = 4096
 GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
 LARGEST_MESSAGE = 1 << 20
@@ -43,7 +44,7 @@ def usec() -> int:
 class Child:
     """A run's leading process, its process group and its output."""
 
-    def __init__(self, order: dict, pid: int, pipe: int, errors: int) -> None:  # type: ignore[type-arg]
+    def __init__(self, order: Order, pid: int, pipe: int, errors: int) -> None:
         self.id: str = order["id"]
         self.pid = pid
         self.pipe = pipe
@@ -51,7 +52,7 @@ class Child:
         self.started = usec()
         self.kill_after: float = order["kill_after"]
         self.verdict = ""  # why it was ended, where it did not end by itself
-        self.outcome: dict | None = None  # type: ignore[type-arg]  # once the leader is reaped
+        self.outcome: Order | None = None  # once the leader is reaped
         self._path: str | None = order["output"]
         self._cap: int = order["cap"]
         self._file = -1
@@ -205,7 +206,7 @@ class Supervisor:
 
     # Processes
 
-    def _start(self, order: dict) -> None:  # type: ignore[type-arg]
+    def _start(self, order: Order) -> None:
         try:
             pipe, write = os.pipe2(os.O_CLOEXEC)
             errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -234,11 +235,11 @@ class Supervisor:
             heapq.heappush(self.deadlines, (time.monotonic() + order["timeout"], child.id, "timeout"))
         self._report(ev="started", id=child.id, at=child.started)
 
-    def _refuse(self, order: dict, reason: str) -> None:  # type: ignore[type-arg]
+    def _refuse(self, order: Order, reason: str) -> None:
         now = usec()
         self._report(ev="ended", id=order["id"], result="start-failed", started=now, ended=now, reason=reason)
 
-    def _spawn(self, order: dict, output: int) -> int:  # type: ignore[type-arg]
+    def _spawn(self, order: Order, output: int) -> int:
         """Starts a process as this user: nothing is copied for it, which takes a third of the time of a fork."""
         environment = {**os.environ, **order["env"]}
         os.chdir(order["cwd"] or "/")  # the child's; this process has no use for a folder of its own
@@ -259,7 +260,7 @@ class Supervisor:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.files[1], self.files[1]))
 
-    def _become(self, order: dict, output: int, failed: int) -> NoReturn:  # type: ignore[type-arg]
+    def _become(self, order: Order, output: int, failed: int) -> NoReturn:
         """In a forked process: becomes the job as another user, or tells why not."""
         stage = "start"
         try:
@@ -420,7 +421,7 @@ def _change_user(user: str | None, group: str | None) -> dict[str, str]:
     return {"USER": entry.pw_name, "LOGNAME": entry.pw_name, "HOME": entry.pw_dir, "SHELL": entry.pw_shell}
 
 
-def _outcome(child: Child, status: int, usage: resource.struct_rusage) -> dict:  # type: ignore[type-arg]
+def _outcome(child: Child, status: int, usage: resource.struct_rusage) -> Order:
     outcome: dict[str, object] = {
         "started": child.started,
         "ended": usec(),
