@@ -100,9 +100,7 @@ class Child:
         return text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
 
     def close(self) -> None:
-        for descriptor in (self.pipe, self.errors, self._file):
-            if descriptor >= 0:
-                os.close(descriptor)
+        _close(self.pipe, self.errors, self._file)
 
 
 class Supervisor:
@@ -121,6 +119,7 @@ class Supervisor:
         self.poll = select.epoll()
         self.files = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (self.files[1], self.files[1]))
+        self.environment = dict(os.environ)  # os.environ itself decodes every value at every look
         self.null = os.open("/dev/null", os.O_RDWR)
         self.wake, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -207,26 +206,25 @@ class Supervisor:
     # Processes
 
     def _start(self, order: Order) -> None:
+        errors = failed = -1
         try:
             pipe, write = os.pipe2(os.O_CLOEXEC)
-            errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             self._refuse(order, f"no process could be started: {error.strerror}")
             return
         try:
             if order["user"] or order["group"]:
+                errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
                 pid = os.fork() or self._become(order, write, failed)
             else:
                 pid = self._spawn(order, write)
         except OSError as error:
-            os.close(pipe)
-            os.close(errors)
+            _close(pipe, errors)
             what = "change to the folder" if error.filename == order["cwd"] else "run"
             self._refuse(order, f"cannot {what} {error.filename or order['argv'][0]}: {error.strerror}")
             return
         finally:
-            os.close(write)
-            os.close(failed)
+            _close(write, failed)
         os.set_blocking(pipe, False)
         child = Child(order, pid, pipe, errors)
         self.children[child.id] = self.leaders[pid] = self.pipes[pipe] = child
@@ -241,7 +239,7 @@ class Supervisor:
 
     def _spawn(self, order: Order, output: int) -> int:
         """Starts a process as this user: nothing is copied for it, which takes a third of the time of a fork."""
-        environment = {**os.environ, **order["env"]}
+        environment = {**self.environment, **order["env"]}
         os.chdir(order["cwd"] or "/")  # the child's; this process has no use for a folder of its own
         # The soft limit is the child's too; nothing below opens a file in this process.
         resource.setrlimit(resource.RLIMIT_NOFILE, self.files)
@@ -272,7 +270,7 @@ class Supervisor:
             for to, source in enumerate((self.null, output, output)):
                 os.dup2(source, to)
             stage = "change to user " + (order["user"] or "") + (f" group {order['group']}" * bool(order["group"]))
-            environment = {**os.environ, **_change_user(order["user"], order["group"]), **order["env"]}
+            environment = {**self.environment, **_change_user(order["user"], order["group"]), **order["env"]}
             stage = f"change to the folder {order['cwd']}"
             os.chdir(order["cwd"] or "/")
             stage = f"run {order['argv'][0]}"
@@ -337,7 +335,7 @@ class Supervisor:
                 if child.read() <= 0:
                     break
             self._unwatch(child.pipe)
-        reason = _read_all(child.errors)
+        reason = _read_all(child.errors) if child.errors >= 0 else ""
         outcome = child.outcome or {}
         if reason:
             outcome.update(result="start-failed", exit_code=None, reason=reason)
@@ -436,6 +434,13 @@ def _outcome(child: Child, status: int, usage: resource.struct_rusage) -> Order:
     known = number in signal.Signals._value2member_map_  # the real-time signals have no names
     name = signal.Signals(number).name if known else f"signal {number}"
     return {**outcome, "result": "core-dump" if os.WCOREDUMP(status) else "signal", "signal": name}
+
+
+def _close(*descriptors: int) -> None:
+    """Closes those that are open."""
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)
 
 
 def _read_all(descriptor: int) -> str:

@@ -139,10 +139,8 @@ class Roster:
 
     def rested(self, entry: Entry, now: int) -> JobState:
         """The memory of a job that was off: nothing from before now is due, an interval keeps its grid."""
-        due = entry.schedule.next_due(entry.state)
-        if due is None or due > now:
-            return entry.state
-        return dealt_with(entry.state, entry.schedule.trigger, [], [], now)
+        dues = entry.schedule.outstanding(entry.state, now, 2)
+        return dealt_with(entry.state, entry.schedule.trigger, dues, [], now) if dues else entry.state
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """Moves what every job remembers with the wall clock; index() is then due."""

@@ -85,10 +85,12 @@ def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: 
     At most one due time of the new interval has passed: it was not in force when the others would have been due.
     """
     if trigger.elapsed:
-        period = trigger.interval or 0
-        passed = max(0, (now - state.handled) // period - 1) if period else 0
-        handled = state.handled + passed * period
-        return replace(state, schedule=schedule, anchor=handled - offset, handled=handled, past=())
+        anchor, handled = state.handled, state.handled
+        if anchor != state.anchor:  # else nothing was due yet, and the first due time is `offset` later than this says
+            anchor -= offset
+        if trigger.interval is not None and (passed := (now - offset - anchor) // trigger.interval) > 1:
+            handled = anchor + (passed - 1) * trigger.interval + offset
+        return replace(state, schedule=schedule, anchor=anchor, handled=handled, past=())
     since = max(now, state.handled)  # a due time may have been dealt with a little ahead
     return replace(state, schedule=schedule, anchor=now, since=since, handled=since, past=())
 

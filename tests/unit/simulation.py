@@ -92,7 +92,7 @@ def on_the_wall(
                 shown_at = (first + (hour * 60 + minute) * MINUTE for hour in hours for minute in minutes)
                 due += [at for at in shown_at if day <= at < day + DAY]
         else:
-            for at in range(day, day + DAY, MINUTE):
+            for at in range(max(day, begin // MINUTE * MINUTE), min(day + DAY, end + 1), MINUTE):
                 shown = wall(at, zone)
                 if shown.minute in minutes and shown.hour in hours and on(shown.date()):
                     due.append(at)
