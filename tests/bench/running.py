@@ -1,0 +1,180 @@
+"""A standalone agentd under measurement: its life, its questions answered over the bus, its processes' costs."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 60.0  # seconds until a daemon that does not answer is given up
+_KIB = 1024
+
+
+class Agentd:
+    """One daemon with a state and a runtime folder of its own; `with Agentd(yaml) as daemon`."""
+
+    def __init__(self, configuration: str) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="agentd-bench-")
+        self.folder = Path(self._folder.name)
+        self.config = self.folder / "agentd.yaml"
+        self.config.write_text(configuration)
+        self._log = self.folder / "log"
+        self._connection: Any = None
+        # What the caller's own session says of buses and of another agentd must not reach this one.
+        kept = {key: value for key, value in os.environ.items() if not key.startswith(("AGENTD_", "DBUS_", "XDG_"))}
+        self.environment = {**kept, "XDG_RUNTIME_DIR": str(self.folder), "PYTHONPATH": str(ROOT)}
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        """Starts the daemon and waits until it answers on its bus."""
+        command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(self.config)]
+        with self._log.open("wb") as log:
+            spawned = time.monotonic()
+            self._process = subprocess.Popen(
+                [*command, "--state-dir", str(self.folder / "state"), "--log-level", "warning"],
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        try:
+            self._wait_for_answer(spawned + PATIENCE)
+            self.ready_after = time.monotonic() - spawned
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_for_answer(self, deadline: float) -> None:
+        from jeepney.io.blocking import open_dbus_connection
+
+        published = self.folder / "agentd" / "address"
+        while self._connection is None:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"agentd did not start:\n{self._log.read_text(errors='replace')}")
+            with contextlib.suppress(OSError):
+                self._connection = open_dbus_connection(bus=published.read_text().splitlines()[0])
+            time.sleep(0.002)
+        self.facts()
+
+    def stop(self) -> None:
+        """Ends the daemon; its state stays until the end of `with`."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        if self._process.poll() is None:
+            for number, patience in ((signal.SIGTERM, 60.0), (signal.SIGKILL, 10.0)):
+                self._process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(patience)
+                    break
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    # Questions
+
+    def facts(self) -> dict[str, Any]:
+        """The Manager's properties."""
+        from jeepney import DBusAddress, Properties
+
+        (values,) = self._ask(Properties(DBusAddress("/org/agentd1", "org.agentd1", "org.agentd1.Manager")).get_all())
+        return {name: value for name, (_, value) in values.items()}
+
+    def runs(self, **options: tuple[str, object]) -> list[dict[str, Any]]:
+        """The history, oldest first: up to 10,000 runs with the end of their output."""
+        from jeepney import DBusAddress, new_method_call
+
+        jobs = DBusAddress("/org/agentd1", "org.agentd1", "org.agentd1.Jobs")
+        options = {"limit": ("u", 10_000), "tail": ("b", True), **options}
+        (runs,) = self._ask(new_method_call(jobs, "ListRuns", "a{sv}", (options,)))
+        return [{name: value for name, (_, value) in run.items()} for run in reversed(runs)]
+
+    def ended_runs(self, wanted: Callable[[dict[str, Any]], bool], count: int) -> list[dict[str, Any]]:
+        """The runs that are wanted, once `count` of them are over; looks seldom, so that it disturbs little."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            runs = [run for run in self.runs() if wanted(run)]
+            if sum(run["state"] == "ended" for run in runs) >= count:
+                return runs
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"only {len(runs)} of {count} runs came to their end")
+            time.sleep(0.5)
+
+    def _ask(self, message: Any) -> tuple[Any, ...]:
+        try:
+            reply = self._connection.send_and_get_reply(message, timeout=PATIENCE)
+        except OSError as error:
+            said = self._log.read_text(errors="replace")
+            raise RuntimeError(f"agentd does not answer: {error}\nits log: {said}") from None
+        body: tuple[Any, ...] = reply.body
+        if reply.header.message_type.name == "error":
+            raise RuntimeError(f"agentd answered with an error: {body}")
+        return body
+
+    # Costs
+
+    def processes(self) -> dict[str, int]:
+        """The processes that agentd consists of, by what they are."""
+        found = {"daemon": self.pid}
+        for child in _children(self.pid):
+            found["supervisor"] = child
+            for below in _children(child):
+                if Path(f"/proc/{below}/comm").read_text().startswith("dbus"):
+                    found["bus"] = below
+        return found
+
+
+def _children(pid: int) -> Iterator[int]:
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        yield from map(int, (task / "children").read_text().split())
+
+
+def memory(pid: int) -> dict[str, float]:
+    """Resident and proportional memory in MiB."""
+    status = _fields(Path(f"/proc/{pid}/status"))
+    result = {"rss_mib": _kib(status["VmRSS"]), "peak_rss_mib": _kib(status["VmHWM"])}
+    with contextlib.suppress(OSError):  # only for the owner
+        result["pss_mib"] = _kib(_fields(Path(f"/proc/{pid}/smaps_rollup"))["Pss"])
+    return result
+
+
+def usage(pid: int) -> dict[str, float]:
+    """CPU seconds by the scheduler's clock and by ticks, and context switches, of all threads so far."""
+    ran, voluntary, forced = 0, 0, 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):  # a thread that ended meanwhile
+            ran += int((task / "schedstat").read_text().split()[0])
+            status = _fields(task / "status")
+            voluntary += int(status["voluntary_ctxt_switches"])
+            forced += int(status["nonvoluntary_ctxt_switches"])
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return {
+        "cpu_s": ran / 1e9,
+        "cpu_ticks_s": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
+        "voluntary_switches": voluntary,
+        "forced_switches": forced,
+    }
+
+
+def _fields(file: Path) -> dict[str, str]:
+    pairs = (line.partition(":") for line in file.read_text().splitlines())
+    return {name: value.strip() for name, _, value in pairs}
+
+
+def _kib(text: str) -> float:
+    return int(text.split(maxsplit=1)[0]) / _KIB
