@@ -23,8 +23,7 @@ from agentd.core.model import Job, Outcome, Run
 from agentd.core.units import SECOND
 
 _BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
-_SPOOL = "ended-"
-_BURST = 32  # runs under way at once from which a second supervisor helps
+_SPOOL = "ended.jsonl"
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -83,79 +82,8 @@ async def lock(state: Path, patience: float = 15.0) -> int:
             return descriptor
 
 
-class Supervisor:
-    """One supervisor process and the socket to it; `spool` is where it leaves the ends that nobody stored."""
-
-    def __init__(
-        self, spool: Path, lock_file: int, on_report: Callable[[dict[str, object]], None], on_lost: Callable[[], None]
-    ) -> None:
-        self.under_way: set[str] = set()
-        self._on_report = on_report
-        self._on_lost = on_lost
-        self._encode = msgspec.json.Encoder().encode
-        self._outbox: list[bytes] = []
-        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        for end in (self._socket, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
-        files = (theirs.fileno(), lock_file)
-        self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files), str(spool)],
-            pass_fds=files,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the daemon alone
-        )
-        theirs.close()
-        self._socket.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
-
-    def order(self, **order: object) -> None:
-        """Sends an order, as supervisor.py describes them."""
-        self._outbox.append(self._encode(order))
-        if len(self._outbox) == 1:
-            self._write()
-
-    def close(self) -> None:
-        """Ends the process, and with it whatever it runs."""
-        asyncio.get_running_loop().remove_reader(self._socket)
-        asyncio.get_running_loop().remove_writer(self._socket)
-        self._socket.close()
-        self._process.wait()
-
-    def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        sent = 0
-        try:
-            for message in self._outbox:
-                self._socket.send(message)
-                sent += 1
-            loop.remove_writer(self._socket)
-        except BlockingIOError:
-            loop.add_writer(self._socket, self._write)
-        except ConnectionError:
-            sent = len(self._outbox)  # the supervisor is gone, as _read notices too
-        del self._outbox[:sent]
-
-    def _read(self) -> None:
-        # A bounded number at a time, so that the timer gets its turn among thousands of reports.
-        for _ in range(64):
-            try:
-                data = self._socket.recv(supervisor.LARGEST_MESSAGE)
-            except BlockingIOError:
-                return
-            except ConnectionError:
-                data = b""
-            if not data:
-                asyncio.get_running_loop().remove_reader(self._socket)
-                self._on_lost()
-                return
-            self._on_report(msgspec.json.decode(data))
-
-
 class Standalone:
-    """Runs jobs as child processes below a supervisor, and the bus too. Reports reach the callbacks on the event loop.
-
-    A burst gets a second supervisor: starting a process keeps the one that starts it waiting.
-    """
+    """The supervisor process and what it runs. Reports reach the callbacks on the event loop."""
 
     def __init__(
         self,
@@ -166,28 +94,34 @@ class Standalone:
         on_lost: Callable[[str], None],
     ) -> None:
         self._state = state
-        self._lock_file = lock_file
         self._on_started = on_started
         self._on_ended = on_ended
         self._on_lost = on_lost
+        self._encode = msgspec.json.Encoder().encode
+        self._under_way: set[str] = set()
+        self._outbox: list[bytes] = []
         self._closing = False
-        self._supervisors: list[Supervisor] = []
-        self._places: dict[str, Supervisor] = {}  # of the runs whose end is not stored yet
+        supervisor.adopt_orphans()
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for end in (self._socket, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        files = (theirs.fileno(), lock_file)
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files), str(state / _SPOOL)],
+            pass_fds=files,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the daemon alone
+        )
+        theirs.close()
+        self._socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._socket, self._read)
         self.address = ""
         self._folder = runtime()
-        supervisor.adopt_orphans()
-        self._add_supervisor()
-
-    def _add_supervisor(self) -> Supervisor:
-        spool = self._state / f"{_SPOOL}{len(self._supervisors)}.jsonl"
-        added = Supervisor(spool, self._lock_file, self._report, self._lost)
-        self._supervisors.append(added)
-        return added
 
     @property
     def under_way(self) -> int:
         """How many runs were started and have not ended."""
-        return sum(len(one.under_way) for one in self._supervisors)
+        return len(self._under_way)
 
     async def start_bus(self) -> str:
         """Starts the private bus and publishes its address. Raises Unusable where there is no dbus-daemon."""
@@ -199,7 +133,7 @@ class Standalone:
         path.unlink(missing_ok=True)
         config = self._state / "bus.conf"
         config.write_text(_BUS_CONFIG.format(socket=path))
-        self._supervisors[0].order(
+        self._order(
             op="start",
             id=_BUS,
             argv=[program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],
@@ -230,12 +164,8 @@ class Standalone:
             "AGENTD_ATTEMPT": str(run.attempt),
             "AGENTD_ADDRESS": self.address,
         }
-        place = min(self._supervisors, key=lambda one: len(one.under_way))
-        if len(place.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
-            place = self._add_supervisor()
-        self._places[run.run_id] = place
-        place.under_way.add(run.run_id)
-        place.order(
+        self._under_way.add(run.run_id)
+        self._order(
             op="start",
             id=run.run_id,
             argv=job.run,
@@ -251,18 +181,20 @@ class Standalone:
 
     def stop(self, run_id: str, result: str) -> None:
         """Ends a run's process group; it will be reported with that result."""
-        if (place := self._places.get(run_id)) is not None:
-            place.order(op="stop", id=run_id, result=result)
+        self._order(op="stop", id=run_id, result=result)
 
     def stored(self, run_id: str) -> None:
         """The end of a run is stored: the supervisor may forget it."""
-        if (place := self._places.pop(run_id, None)) is not None:
-            place.order(op="stored", id=run_id)
+        self._order(op="stored", id=run_id)
 
     def left_behind(self) -> dict[str, Outcome]:
         """The ends of runs that a daemon before did not live to store, by run id."""
+        try:
+            lines = (self._state / _SPOOL).read_bytes().splitlines()
+        except FileNotFoundError:
+            return {}
         outcomes = {}
-        for line in b"\n".join(spool.read_bytes() for spool in self._spools()).splitlines():
+        for line in lines:
             try:
                 report = msgspec.json.decode(line, type=dict[str, object])
                 outcomes[str(report.get("id"))] = msgspec.convert(report, Outcome)
@@ -273,32 +205,63 @@ class Standalone:
 
     def forget_left_behind(self) -> None:
         """They are stored now."""
-        for spool in self._spools():
-            spool.unlink()
-
-    def _spools(self) -> list[Path]:
-        return list(self._state.glob(f"{_SPOOL}*.jsonl"))
+        (self._state / _SPOOL).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Ends the supervisors, and with them the bus and whatever still runs."""
+        """Ends the supervisor, and with it the bus and whatever still runs."""
         self._closing = True
-        for one in self._supervisors:
-            one.close()
+        asyncio.get_running_loop().remove_reader(self._socket)
+        asyncio.get_running_loop().remove_writer(self._socket)
+        self._socket.close()
+        self._process.wait()
         published = self._folder / "address"
         if self.address and published.exists() and published.read_text().startswith(f"{self.address}\n"):
             published.unlink(missing_ok=True)
         Path(self.address.removeprefix("unix:path=")).unlink(missing_ok=True)
 
-    def _lost(self) -> None:
-        """A supervisor was killed: ends what it left behind, which this process has adopted, and all else."""
-        if self._closing:
-            return
+    def _order(self, **order: object) -> None:
+        self._outbox.append(self._encode(order))
+        if len(self._outbox) == 1:
+            self._write()
+
+    def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        sent = 0
+        try:
+            for message in self._outbox:
+                self._socket.send(message)
+                sent += 1
+            loop.remove_writer(self._socket)
+        except BlockingIOError:
+            loop.add_writer(self._socket, self._write)
+        except ConnectionError:
+            sent = len(self._outbox)  # the supervisor is gone, as _read notices too
+        del self._outbox[:sent]
+
+    def _read(self) -> None:
+        # A bounded number at a time, so that the timer gets its turn among thousands of reports.
+        for _ in range(64):
+            try:
+                data = self._socket.recv(supervisor.LARGEST_MESSAGE)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if not data:
+                asyncio.get_running_loop().remove_reader(self._socket)
+                if not self._closing:
+                    self._end_orphans()
+                    for run_id in list(self._under_way):
+                        self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
+                    self._on_lost("the supervisor of the jobs ended unexpectedly")
+                return
+            self._report(msgspec.json.decode(data))
+
+    def _end_orphans(self) -> None:
+        """Ends what the supervisor left behind when it was killed: this process has adopted it."""
         for below in supervisor.descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(below, signal.SIGKILL)
-        for run_id in list(self._places):
-            self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
-        self._on_lost("the supervisor of the jobs ended unexpectedly")
 
     def _report(self, report: dict[str, object]) -> None:
         run_id, event = str(report.pop("id")), report.pop("ev")
@@ -311,8 +274,7 @@ class Standalone:
             self._ended(run_id, msgspec.convert(report, Outcome))
 
     def _ended(self, run_id: str, outcome: Outcome) -> None:
-        if (place := self._places.get(run_id)) is not None:
-            place.under_way.discard(run_id)
+        self._under_way.discard(run_id)
         self._on_ended(run_id, outcome)
 
 
