@@ -36,7 +36,7 @@ from agentd.store import Damaged, Store
 
 log = logging.get()
 
-LEAD = 100_000
+LEAD = 200_000
 """Microseconds before a due time at which its run is decided and stored: more than a slow disk takes."""
 
 
