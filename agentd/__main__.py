@@ -101,21 +101,22 @@ async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
     folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
     daemon = Daemon(loaded, partial(config.load, given), partial(config.folders, given), folder)
     executor: standalone.Standalone | None = None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.ending.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there is something to reload
     try:
         lock = await standalone.lock(state)
         executor = standalone.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
         address = await executor.start_bus()
         await daemon.start(state, _read("/etc/machine-id"), _read("/proc/sys/kernel/random/boot_id"), executor, address)
+        loop.add_signal_handler(signal.SIGHUP, daemon.reload_soon)
         executor.publish()
     except (standalone.Unusable, BusError, OSError, sqlite3.Error) as error:
         print(f"agentd: not started: {error}", file=sys.stderr)
         if executor is not None:
             executor.close()
         return 1
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.ending.set)
-    loop.add_signal_handler(signal.SIGHUP, daemon.reload_soon)
     lost = loop.create_task(daemon.server.lost())
     ending = loop.create_task(daemon.ending.wait())
     await asyncio.wait((lost, ending), return_when=asyncio.FIRST_COMPLETED)

@@ -78,7 +78,7 @@ class Child:
             return -1
         self._tail = (self._tail + data)[-TAIL_BYTES:]
         room = self._cap - self._written
-        if self._path is not None and room > 0:
+        if data and self._path is not None and room > 0:
             self._keep(data[:room], full=len(data) > room)
         return len(data)
 

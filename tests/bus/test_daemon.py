@@ -93,6 +93,13 @@ def test_output_is_kept_and_its_last_lines_are_in_the_history(agentd: Agentd) ->
     assert record["peak_memory"] > 1 << 20
 
 
+def test_a_silent_run_leaves_no_file(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    record = run(agentd, "hourly")
+    assert output(agentd, record) == ""
+    assert list((agentd.state / "output").iterdir()) == []
+
+
 def test_output_is_capped_but_its_end_is_not_lost(agentd: Agentd) -> None:
     agentd.start("history: {output: 10k}\njobs:\n  much: {run: 'seq 100000; echo the end'}\n")
     record = run(agentd, "much")
