@@ -134,6 +134,8 @@ def test_overlap_queue_runs_every_due_time_one_after_the_other() -> None:
     assert host.tick(NOW + 2 * HOUR) == []
     assert host.tick(NOW + 3 * HOUR) == []
     assert [saved.state for saved in host.memory.runs.values()] == ["running", "queued", "queued"]
+    host.engine.tick(NOW + 3 * HOUR)
+    assert host.take() == []  # what is stored is not stored again
     second = only(host.end(run, NOW + 3 * HOUR + 1))
     third = only(host.end(second, NOW + 3 * HOUR + 2))
     assert dues([second, third]) == [2, 3]
@@ -173,8 +175,8 @@ def test_runs_wait_for_a_place_in_the_order_in_which_they_became_due() -> None:
     jobs = [job(name, Every(HOUR + at * SECOND)) for at, name in enumerate(names)]
     host = Host(*jobs, concurrency=1)
     order = host.tick(NOW + HOUR + 10 * SECOND)
-    while host.engine.under_way:
-        assert host.engine.under_way == 1
+    while host.engine.running():
+        assert len(host.engine.running()) == 1
         order += host.end(order[-1], NOW + HOUR + 11 * SECOND)
     assert [run.job for run in order] == names
 
@@ -221,7 +223,7 @@ def test_after_downtime_the_policy_says_what_is_made_up_for(
 ) -> None:
     host = Host(job(when=when, missed=missed)).restart(now=NOW + down)
     order = host.tick(NOW + down)
-    while host.engine.under_way:
+    while host.engine.running():
         order += host.end(order[-1], NOW + down)
     assert dues(order) == expected
     assert len(order) <= CATCH_UP
@@ -723,11 +725,11 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
     assert host.memory.runs[2].reason == "the job was removed"
     assert host.of(RunStops) == []
     assert [known.run_id for known in host.engine.running()] == [run.run_id]
-    assert host.engine.under_way == 1
+    assert len(host.engine.running()) == 1
     host.engine.progress(run.run_id, "half")
     assert host.end(run, NOW + 3 * HOUR, FAILURE) == []
     assert host.saved(run).result == "exit-code"
-    assert (host.engine.under_way, host.engine.wakeup(), host.memory.saved().open_runs) == (0, None, ())
+    assert (len(host.engine.running()), host.engine.wakeup(), host.memory.saved().open_runs) == (0, None, ())
 
 
 def test_the_run_of_a_removed_job_can_be_stopped_by_its_id() -> None:

@@ -170,7 +170,7 @@ class Anything(RuleBasedStateMachine):
         stored = {run.run_id: run.state for run in self.memory.saved().open_runs}
         assert stored == dict.fromkeys(waiting, "queued") | dict.fromkeys(self.under_way, "running")
         assert {run.run_id for run in self.engine.running()} == set(self.under_way)
-        assert self.engine.under_way == len(self.under_way)
+        assert self.engine._under_way == len(self.under_way)
 
     @invariant()
     def the_next_due_time_was_not_dealt_with(self) -> None:

@@ -111,6 +111,27 @@ def test_jobs_within_the_hour_follow_the_wall_clock_through_every_change(place: 
         assert machine.dues("close") == fixed(*span, [f"{hour}:05", f"{hour}:20", f"{hour}:35"])
 
 
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.zone)
+def test_a_schedule_that_begins_within_a_repeated_hour_waits_for_the_next_day(place: Place) -> None:
+    """What the clock shows the second time was due the first time, also where nobody was there to see it."""
+    zone, first, last = ten_years(place)
+    hour = int(place.inside.split(":")[0])
+    times = [f"{hour}:00", f"{hour}:10", f"{hour}:40"]
+    for day in changes(zone, first, last):
+        begin = next(at for at in range(day, day + DAY, 15 * MINUTE) if offset(at, zone) != offset(day, zone))
+        for late in (0, 20 * MINUTE):
+            jobs = [
+                job("cron", {"cron": f"0,10,40 {hour} * * *"}, place.zone),
+                job("at", {"at": list(times)}, place.zone),
+                job("hourly", {"cron": "0 * * * *"}, place.zone),
+            ]
+            machine = Machine(jobs, begin + late)
+            machine.pass_time(2 * HOUR)
+            span = (zone, begin + late, begin + late + 2 * HOUR)
+            assert machine.dues("cron") == machine.dues("at") == fixed(*span, times)
+            assert machine.dues("hourly") == on_the_wall(*span, range(1))
+
+
 def test_the_ten_years_hold_many_changes_of_the_clocks() -> None:
     counts = {place.zone: len(changes(*ten_years(place))) for place in PLACES}
     assert counts.pop("Asia/Kathmandu") == 0
