@@ -52,13 +52,13 @@ class Daemon:
         self._loaded = loaded
         self._loaded_at = self._started_at = now()
         self._error = ""
+        self._reading = asyncio.Lock()
         self._storing = ThreadPoolExecutor(1, "store")
         self._queue: list[Effect] = []
         self._settled: list[asyncio.Future[None]] = []  # of callers that wait for the next batch
         self._waiting: list[asyncio.Future[None]] = []  # of those whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
         self._pumping = False
-        self._planned: dict[str, asyncio.TimerHandle] = {}  # runs that are decided and begin at their due time
         self._trouble = ""
         self._watch: Watch | None = None
         self._idle = asyncio.Event()
@@ -106,7 +106,7 @@ class Daemon:
         self.engine.drain()
         self.server.changed("Manager.State")
         await self._carried_out()
-        limit, busy = self._loaded.config.stop_timeout, self._busy
+        limit, busy = self._loaded.config.stop_timeout, self.executor.under_way
         if busy:
             text = f"waiting up to {format_duration(limit)} for {busy} runs to end"
             log.info(f"stopping: {text} (again: stop them now)", id="stopped")
@@ -116,18 +116,13 @@ class Daemon:
             nobody = asyncio.create_task(self._idle.wait())
             await asyncio.wait((hurry, nobody), timeout=limit / SECOND, return_when=asyncio.FIRST_COMPLETED)
             hurry.cancel()
-            if self._busy:
+            if self.executor.under_way:
                 self.engine.stop_all("interrupted", "agentd was stopped", now())
                 self.pump()
                 longest = max((job.stop_timeout for job in self._loaded.config.jobs.values()), default=0)
                 await asyncio.wait((nobody,), timeout=longest / SECOND + 5)
             nobody.cancel()
         await self._carried_out()
-
-    @property
-    def _busy(self) -> int:
-        """How many runs have a process, or will have one in a moment."""
-        return self.executor.under_way + len(self._planned)
 
     async def _carried_out(self) -> None:
         """Waits until what was decided is carried out; not for ever for a disk that is full.
@@ -201,9 +196,12 @@ class Daemon:
 
     async def reload(self) -> list[str]:
         """Reads the configuration again, all or nothing. Raises Refused InvalidConfig."""
-        loop = asyncio.get_running_loop()
+        async with self._reading:  # what was read last is what is applied last
+            return await self._reload()
+
+    async def _reload(self) -> list[str]:
         try:
-            loaded = await loop.run_in_executor(None, self._load)
+            loaded = await asyncio.get_running_loop().run_in_executor(None, self._load)
         except Problems as error:
             self._error = str(error)
             log.error(f"the configuration was not changed:\n{error}", id="configuration-refused")
@@ -278,7 +276,7 @@ class Daemon:
             self._performing = asyncio.get_running_loop().create_task(self._perform())
             self._performing.add_done_callback(self._performed)
         self.timer.set(self.engine.wakeup())
-        if not self._busy:
+        if not self.executor.under_way:
             self._idle.set()
 
     async def _perform(self) -> None:
@@ -342,18 +340,10 @@ class Daemon:
 
     def _carry_out(self, effect: Effect) -> None:
         if isinstance(effect, RunStarts):
-            wait = (effect.run.due - now()) / SECOND
-            if wait > 0:
-                timer = asyncio.get_running_loop().call_later(wait, self._start, effect)
-                self._planned[effect.run.run_id] = timer
-            else:
-                self._start(effect)
+            output = self.output / f"{effect.run.run_id}.log"
+            self.executor.start(effect.run, effect.job, output, self._loaded.config.history.output, self._folder)
         elif isinstance(effect, RunStops):
-            if (planned := self._planned.pop(effect.run_id, None)) is not None:
-                planned.cancel()
-                self.run_ended(effect.run_id, Outcome(result=effect.result, reason="it had not begun yet"))
-            else:
-                self.executor.stop(effect.run_id, effect.result)
+            self.executor.stop(effect.run_id, effect.result)
         elif isinstance(effect, Told):
             self._tell(effect.event, effect.run)
         elif isinstance(effect, Notified):
@@ -362,11 +352,6 @@ class Daemon:
         elif isinstance(effect, Decided):
             about = f"{effect.job}: " if effect.job else ""
             log.info(f"{about}{effect.kind}: {effect.reason}", id="decision", job=effect.job, run_id=effect.run_id)
-
-    def _start(self, effect: RunStarts) -> None:
-        run, history = effect.run, self._loaded.config.history
-        self._planned.pop(run.run_id, None)
-        self.executor.start(run, effect.job, self.output / f"{run.run_id}.log", history.output, self._folder)
 
     def _tell(self, event: str, run: Run) -> None:
         """Tells listeners and the log; what is told of here is stored."""

@@ -12,6 +12,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,9 +23,11 @@ import msgspec
 from agentd import supervisor
 from agentd.core.model import Job, Outcome, Run
 from agentd.core.units import SECOND
+from agentd.linux import now
 
 _BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
-_SPOOL = "ended.jsonl"
+_SPOOL = "ended"
+_BURST = 32  # runs at once from which on a second supervisor is worth starting
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -32,7 +36,7 @@ _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Confi
   <listen>unix:path={socket}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
+    <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/>
   </policy>
   <limit name="max_replies_per_connection">50000</limit>
 </busconfig>
@@ -70,7 +74,7 @@ async def lock(state: Path, patience: float = 15.0) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            alive = holder.isdigit() and Path(f"/proc/{holder}").exists()
+            alive = holder.isdigit() and _is_agentd(int(holder))
             if alive or asyncio.get_running_loop().time() > deadline:
                 os.close(descriptor)
                 who = f"another agentd (process {holder})" if alive else "the jobs of an agentd that was killed"
@@ -82,32 +86,31 @@ async def lock(state: Path, patience: float = 15.0) -> int:
             return descriptor
 
 
-class Standalone:
-    """The supervisor process and what it runs. Reports reach the callbacks on the event loop."""
+def _is_agentd(pid: int) -> bool:
+    """Whether the process lives (a zombie does not, and has no command line) and is an agentd."""
+    with contextlib.suppress(OSError):
+        return b"agentd" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+class Supervisor:
+    """One supervisor process and the socket to it; `spool` is where it leaves the ends that nobody stored."""
 
     def __init__(
-        self,
-        state: Path,
-        lock_file: int,
-        on_started: Callable[[str, int], None],
-        on_ended: Callable[[str, Outcome], None],
-        on_lost: Callable[[str], None],
+        self, spool: Path, lock_file: int, on_report: Callable[[dict[str, object]], None], on_lost: Callable[[], None]
     ) -> None:
-        self._state = state
-        self._on_started = on_started
-        self._on_ended = on_ended
+        self.under_way: set[str] = set()
+        self.unstored: set[str] = set()  # those, and the ended ones whose end is not stored yet
+        self._on_report = on_report
         self._on_lost = on_lost
         self._encode = msgspec.json.Encoder().encode
-        self._under_way: set[str] = set()
-        self._outbox: list[bytes] = []
-        self._closing = False
-        supervisor.adopt_orphans()
+        self._outbox: deque[bytes] = deque()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._socket, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
         files = (theirs.fileno(), lock_file)
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files), str(state / _SPOOL)],
+            [sys.executable, "-I", "-S", supervisor.__file__, *map(str, files), str(spool)],
             pass_fds=files,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the daemon alone
@@ -115,128 +118,39 @@ class Standalone:
         theirs.close()
         self._socket.setblocking(False)
         asyncio.get_running_loop().add_reader(self._socket, self._read)
-        self.address = ""
-        self._folder = runtime()
 
-    @property
-    def under_way(self) -> int:
-        """How many runs were started and have not ended."""
-        return len(self._under_way)
-
-    async def start_bus(self) -> str:
-        """Starts the private bus and publishes its address. Raises Unusable where there is no dbus-daemon."""
-        program = shutil.which("dbus-daemon")
-        if program is None:
-            raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / f"bus-{os.getpid()}"
-        path.unlink(missing_ok=True)
-        config = self._state / "bus.conf"
-        config.write_text(_BUS_CONFIG.format(socket=path))
-        self._order(
-            op="start",
-            id=_BUS,
-            argv=[program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],
-            env={},
-            cwd="/",
-            user=None,
-            group=None,
-            output=str(self._state / "bus.log"),
-            cap=1 << 16,
-            timeout=None,
-            kill_after=2.0,
-        )
-        self.address = f"unix:path={path}"
-        return self.address
-
-    def publish(self) -> None:
-        """Tells agentctl where the bus is, once agentd answers there."""
-        new = self._folder / f"address.{os.getpid()}"
-        new.write_text(f"{self.address}\n{os.getpid()}\n")
-        new.rename(self._folder / "address")
-
-    def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None:
-        """Starts a run's process. `folder` is where it works unless the job says otherwise."""
-        facts = {
-            "AGENTD_JOB": run.job,
-            "AGENTD_RUN_ID": run.run_id,
-            "AGENTD_DUE": _iso(run.due),
-            "AGENTD_ATTEMPT": str(run.attempt),
-            "AGENTD_ADDRESS": self.address,
-        }
-        self._under_way.add(run.run_id)
-        self._order(
-            op="start",
-            id=run.run_id,
-            argv=job.run,
-            env={**job.environment, **facts},
-            cwd=job.working_directory or folder,
-            user=job.user,
-            group=job.group,
-            output=str(output),
-            cap=cap,
-            timeout=None if job.timeout is None else job.timeout / SECOND,
-            kill_after=job.stop_timeout / SECOND,
-        )
-
-    def stop(self, run_id: str, result: str) -> None:
-        """Ends a run's process group; it will be reported with that result."""
-        self._order(op="stop", id=run_id, result=result)
-
-    def stored(self, run_id: str) -> None:
-        """The end of a run is stored: the supervisor may forget it."""
-        self._order(op="stored", id=run_id)
-
-    def left_behind(self) -> dict[str, Outcome]:
-        """The ends of runs that a daemon before did not live to store, by run id."""
-        try:
-            lines = (self._state / _SPOOL).read_bytes().splitlines()
-        except FileNotFoundError:
-            return {}
-        outcomes = {}
-        for line in lines:
-            try:
-                report = msgspec.json.decode(line, type=dict[str, object])
-                outcomes[str(report.get("id"))] = msgspec.convert(report, Outcome)
-            except msgspec.MsgspecError:
-                # A line that a full disk cut short: that run counts as interrupted.
-                continue
-        return outcomes
-
-    def forget_left_behind(self) -> None:
-        """They are stored now."""
-        (self._state / _SPOOL).unlink(missing_ok=True)
-
-    def close(self) -> None:
-        """Ends the supervisor, and with it the bus and whatever still runs."""
-        self._closing = True
-        asyncio.get_running_loop().remove_reader(self._socket)
-        asyncio.get_running_loop().remove_writer(self._socket)
-        self._socket.close()
-        self._process.wait()
-        published = self._folder / "address"
-        if self.address and published.exists() and published.read_text().startswith(f"{self.address}\n"):
-            published.unlink(missing_ok=True)
-        Path(self.address.removeprefix("unix:path=")).unlink(missing_ok=True)
-
-    def _order(self, **order: object) -> None:
+    def order(self, **order: object) -> None:
+        """Sends an order, as supervisor.py describes them."""
         self._outbox.append(self._encode(order))
         if len(self._outbox) == 1:
             self._write()
 
+    def close(self) -> Callable[[], int]:
+        """Makes the process end, and with it whatever it runs; returns what waits for that."""
+        asyncio.get_running_loop().remove_reader(self._socket)
+        asyncio.get_running_loop().remove_writer(self._socket)
+        self._socket.close()
+        return self._process.wait
+
     def _write(self) -> None:
         loop = asyncio.get_running_loop()
-        sent = 0
-        try:
-            for message in self._outbox:
-                self._socket.send(message)
-                sent += 1
-            loop.remove_writer(self._socket)
-        except BlockingIOError:
-            loop.add_writer(self._socket, self._write)
-        except ConnectionError:
-            sent = len(self._outbox)  # the supervisor is gone, as _read notices too
-        del self._outbox[:sent]
+        while self._outbox:
+            try:
+                self._socket.send(self._outbox[0])
+            except BlockingIOError:
+                loop.add_writer(self._socket, self._write)
+                return
+            except ConnectionError:
+                self._outbox.clear()  # the supervisor is gone, as _read notices too
+                break
+            except OSError as error:
+                run_id = msgspec.json.decode(self._outbox[0])["id"]
+                reason = f"its command and environment cannot be passed on: {error.strerror}"
+                loop.call_soon(
+                    self._on_report, {"ev": "ended", "id": run_id, "result": "start-failed", "reason": reason}
+                )
+            self._outbox.popleft()
+        loop.remove_writer(self._socket)
 
     def _read(self) -> None:
         # A bounded number at a time, so that the timer gets its turn among thousands of reports.
@@ -249,19 +163,172 @@ class Standalone:
                 data = b""
             if not data:
                 asyncio.get_running_loop().remove_reader(self._socket)
-                if not self._closing:
-                    self._end_orphans()
-                    for run_id in list(self._under_way):
-                        self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
-                    self._on_lost("the supervisor of the jobs ended unexpectedly")
+                self._on_lost()
                 return
-            self._report(msgspec.json.decode(data))
+            self._on_report(msgspec.json.decode(data))
 
-    def _end_orphans(self) -> None:
-        """Ends what the supervisor left behind when it was killed: this process has adopted it."""
+
+class Standalone:
+    """Runs jobs as child processes below a supervisor, and the bus too. Reports reach the callbacks on the event loop.
+
+    A burst gets a second supervisor: each start keeps the one that starts it waiting until the program is loaded.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        lock_file: int,
+        on_started: Callable[[str, int], None],
+        on_ended: Callable[[str, Outcome], None],
+        on_lost: Callable[[str], None],
+    ) -> None:
+        self._state = state
+        self._lock_file = lock_file
+        self._on_started = on_started
+        self._on_ended = on_ended
+        self._on_lost = on_lost
+        self._closing = False
+        self._supervisors: list[Supervisor] = []
+        self._places: dict[str, Supervisor] = {}  # of the runs whose end is not stored yet
+        self.address = ""
+        self._folder = runtime()
+        supervisor.adopt_orphans()
+        self._add_supervisor()
+
+    def _add_supervisor(self) -> Supervisor:
+        spool = self._state / f"{_SPOOL}-{len(self._supervisors)}.jsonl"
+        added = Supervisor(spool, self._lock_file, self._report, self._lost)
+        self._supervisors.append(added)
+        return added
+
+    def _place(self) -> Supervisor:
+        """The supervisor for one more run."""
+        place = min(self._supervisors, key=lambda one: len(one.under_way))
+        if len(place.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
+            return self._add_supervisor()
+        return place
+
+    @property
+    def under_way(self) -> int:
+        """How many runs were started and have not ended."""
+        return sum(len(one.under_way) for one in self._supervisors)
+
+    async def start_bus(self) -> str:
+        """Starts the private bus and publishes its address. Raises Unusable where there is no dbus-daemon."""
+        program = shutil.which("dbus-daemon")
+        if program is None:
+            raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self._folder / f"bus-{os.getpid()}"
+        path.unlink(missing_ok=True)
+        config = self._state / "bus.conf"
+        config.write_text(_BUS_CONFIG.format(socket=path))
+        self._supervisors[0].order(
+            op="start",
+            id=_BUS,
+            argv=[program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],
+            env={},
+            cwd="/",
+            user=None,
+            group=None,
+            output=str(self._state / "bus.log"),
+            cap=1 << 16,
+            timeout=None,
+            kill_after=2.0,
+            at=None,
+        )
+        self.address = f"unix:path={path}"
+        return self.address
+
+    def publish(self) -> None:
+        """Tells agentctl where the bus is, once agentd answers there."""
+        new = self._folder / f"address.{os.getpid()}"
+        new.write_text(f"{self.address}\n{os.getpid()}\n")
+        new.rename(self._folder / "address")
+
+    def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None:
+        """Starts a run's process when it is due. `folder` is where it works unless the job says otherwise."""
+        facts = {
+            "AGENTD_JOB": run.job,
+            "AGENTD_RUN_ID": run.run_id,
+            "AGENTD_DUE": _iso(run.due),
+            "AGENTD_ATTEMPT": str(run.attempt),
+            "AGENTD_ADDRESS": self.address,
+        }
+        place = self._places[run.run_id] = self._place()
+        place.under_way.add(run.run_id)
+        place.unstored.add(run.run_id)
+        place.order(
+            op="start",
+            id=run.run_id,
+            argv=job.run,
+            env={**job.environment, **facts},
+            cwd=job.working_directory or folder,
+            user=job.user,
+            group=job.group,
+            output=str(output),
+            cap=cap,
+            timeout=None if job.timeout is None else job.timeout / SECOND,
+            kill_after=job.stop_timeout / SECOND,
+            at=time.monotonic() + (run.due - now()) / SECOND,
+        )
+
+    def stop(self, run_id: str, result: str) -> None:
+        """Ends a run's process group; it will be reported with that result."""
+        if (place := self._places.get(run_id)) is not None:
+            place.order(op="stop", id=run_id, result=result)
+
+    def stored(self, run_id: str) -> None:
+        """The end of a run is stored: its supervisor may forget it, and a second one may go when it has no other."""
+        place = self._places.pop(run_id, None)
+        if place is None:
+            return
+        place.order(op="stored", id=run_id)
+        place.unstored.discard(run_id)
+        if place is not self._supervisors[0] and not place.unstored:
+            self._supervisors.remove(place)
+            asyncio.get_running_loop().run_in_executor(None, place.close())
+
+    def left_behind(self) -> dict[str, Outcome]:
+        """The ends of runs that a daemon before did not live to store, by run id."""
+        outcomes = {}
+        for line in b"\n".join(spool.read_bytes() for spool in self._spools()).splitlines():
+            try:
+                report = msgspec.json.decode(line, type=dict[str, object])
+                outcomes[str(report.get("id"))] = msgspec.convert(report, Outcome)
+            except msgspec.MsgspecError:
+                # A line that a full disk cut short: that run counts as interrupted.
+                continue
+        return outcomes
+
+    def forget_left_behind(self) -> None:
+        """They are stored now."""
+        for spool in self._spools():
+            spool.unlink()
+
+    def _spools(self) -> list[Path]:
+        return list(self._state.glob(f"{_SPOOL}-*.jsonl"))
+
+    def close(self) -> None:
+        """Ends the supervisors, and with them the bus and whatever still runs."""
+        self._closing = True
+        for wait in [one.close() for one in self._supervisors]:
+            wait()
+        published = self._folder / "address"
+        if self.address and published.exists() and published.read_text().startswith(f"{self.address}\n"):
+            published.unlink(missing_ok=True)
+        Path(self.address.removeprefix("unix:path=")).unlink(missing_ok=True)
+
+    def _lost(self) -> None:
+        """A supervisor was killed: ends what it left behind, which this process has adopted, and all else."""
+        if self._closing:
+            return
         for below in supervisor.descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(below, signal.SIGKILL)
+        for run_id in list(self._places):
+            self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
+        self._on_lost("the supervisor of the jobs ended unexpectedly")
 
     def _report(self, report: dict[str, object]) -> None:
         run_id, event = str(report.pop("id")), report.pop("ev")
@@ -274,7 +341,8 @@ class Standalone:
             self._ended(run_id, msgspec.convert(report, Outcome))
 
     def _ended(self, run_id: str, outcome: Outcome) -> None:
-        self._under_way.discard(run_id)
+        if (place := self._places.get(run_id)) is not None:
+            place.under_way.discard(run_id)
         self._on_ended(run_id, outcome)
 
 

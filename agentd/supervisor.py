@@ -6,9 +6,10 @@ them ends, and everything below ends too: no job outlives its agentd. Run as a s
 library alone and stays small, which makes each fork cheap.
 
 It speaks datagrams of JSON. To it: {"op": "start", "id", "argv", "env", "cwd", "user", "group", "output", "cap",
-"timeout", "kill_after"} (times in seconds, null for none), {"op": "stop", "id", "result"} and {"op": "stored", "id"}:
-the end of that run is stored. From it: {"ev": "started", "id", "at"} and {"ev": "ended", "id", ...} with the fields of
-model.Outcome. Ends that the daemon did not live to store are left in a file, a line each, for the next one.
+"timeout", "kill_after", "at"} (times in seconds, null for none, "at" of the monotonic clock),
+{"op": "stop", "id", "result"} and {"op": "stored", "id"}: the end of that run is stored. From it: {"ev": "started",
+"id", "at"} and {"ev": "ended", "id", ...} with the fields of model.Outcome. Ends that the daemon did not live to store
+are left in a file, a line each, for the next one.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import ctypes
 import errno
 import grp
 import heapq
+import itertools
 import json
 import os
 import pwd
@@ -32,7 +34,7 @@ Order = dict[str, Any]
 TAIL_BYTES = 4096
 GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
 LARGEST_MESSAGE = 1 << 20
-PATIENCE = 0.2  # seconds that reports may wait while orders come in
+PATIENCE = 1.0  # seconds that all else may wait in a burst of starts
 # What this process or Python handles in its own way and a job must find as usual.
 _TO_DEFAULT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -78,7 +80,8 @@ class Child:
             return -1
         self._tail = (self._tail + data)[-TAIL_BYTES:]
         room = self._cap - self._written
-        if data and self._path is not None and room > 0:
+        self._written += len(data)
+        if data and self._path is not None and room >= 0:
             self._keep(data[:room], full=len(data) > room)
         return len(data)
 
@@ -92,7 +95,6 @@ class Child:
         except OSError as error:  # a full disk must not stop the job
             self._path = None
             self._tail += f"\n[agentd could not write the output file: {error.strerror}]\n".encode()
-        self._written += len(data)
 
     def tail(self) -> str:
         """The last lines, whole ones where they fit."""
@@ -114,6 +116,8 @@ class Supervisor:
         self.pipes: dict[int, Child] = {}
         self.lingering: set[str] = set()
         self.deadlines: list[tuple[float, str, str]] = []
+        self.planned: list[tuple[float, int, Order]] = []  # orders to start something later, soonest first
+        self.counter = itertools.count()
         self.outbox: list[Order] = []
         self.ended: dict[str, Order] = {}  # reports that the daemon has not stored yet
         self.poll = select.epoll()
@@ -135,7 +139,10 @@ class Supervisor:
         """Serves until the daemon is gone, then ends everything below."""
         alive = True
         while alive:
-            for descriptor, _ in self.poll.poll(self._patience()):
+            # Unlike epoll_wait, select is precise to less than a millisecond.
+            select.select([self.poll], [], [], self._patience())
+            self._start_planned()
+            for descriptor, _ in self.poll.poll(0):
                 if descriptor == self.sock.fileno():
                     alive = self._orders() and alive
                 elif descriptor == self.wake:
@@ -148,7 +155,8 @@ class Supervisor:
         self._end_everything()
 
     def _patience(self) -> float | None:
-        return max(0.0, self.deadlines[0][0] - time.monotonic()) if self.deadlines else None
+        first = [entries[0][0] for entries in (self.deadlines, self.planned) if entries]
+        return max(0.0, min(first) - time.monotonic()) if first else None
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -158,13 +166,9 @@ class Supervisor:
     # Orders and reports
 
     def _orders(self) -> bool:
-        """Carries out what the daemon asks; False when it is gone. Reports wait a moment for the end of a burst: they
-        wake the daemon, which would compete with the processes that are being started."""
+        """Carries out what the daemon asks; False when it is gone."""
         latest = time.monotonic() + PATIENCE
-        while True:
-            if time.monotonic() > latest:
-                self._flush()
-                latest = time.monotonic() + PATIENCE
+        while time.monotonic() < latest:
             try:
                 data = self.sock.recv(LARGEST_MESSAGE)
             except BlockingIOError:
@@ -175,11 +179,32 @@ class Supervisor:
                 return False
             order = json.loads(data)
             if order["op"] == "start":
-                self._start(order)
+                heapq.heappush(self.planned, (order["at"] or 0.0, next(self.counter), order))
             elif order["op"] == "stored":
                 self.ended.pop(order["id"], None)
             elif order["id"] in self.children:
                 self._end(self.children[order["id"]], order["result"])
+            else:
+                self._take_back(order["id"], order["result"])
+        return True
+
+    def _start_planned(self) -> None:
+        """Starts what is due. Reports and orders wait a moment for the end of a burst: they wake the daemon, which
+        would compete with the processes that are being started."""
+        now = time.monotonic()
+        latest = now + PATIENCE
+        while self.planned and self.planned[0][0] <= now < latest:
+            self._start(heapq.heappop(self.planned)[2])
+            now = time.monotonic()
+
+    def _take_back(self, name: str, result: str) -> None:
+        """Gives up a start that is not due yet."""
+        for entry in self.planned:
+            if entry[2]["id"] == name:
+                self.planned.remove(entry)
+                heapq.heapify(self.planned)
+                self._refuse(entry[2], "it had not begun yet", result)
+                return
 
     def _report(self, **report: object) -> None:
         self.outbox.append(report)
@@ -232,9 +257,9 @@ class Supervisor:
             heapq.heappush(self.deadlines, (time.monotonic() + order["timeout"], child.id, "timeout"))
         self._report(ev="started", id=child.id, at=child.started)
 
-    def _refuse(self, order: Order, reason: str) -> None:
+    def _refuse(self, order: Order, reason: str, result: str = "start-failed") -> None:
         now = usec()
-        self._report(ev="ended", id=order["id"], result="start-failed", started=now, ended=now, reason=reason)
+        self._report(ev="ended", id=order["id"], result=result, started=now, ended=now, reason=reason)
 
     def _spawn(self, order: Order, output: int) -> int:
         """Starts a process as this user: nothing is copied for it, which takes a third of the time of a fork."""

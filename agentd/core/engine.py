@@ -95,11 +95,6 @@ class Engine:
         """The job of that name. Raises Refused NoSuchJob with the nearest name."""
         return self._roster.named(name)
 
-    @property
-    def under_way(self) -> int:
-        """How many runs are under way."""
-        return self._under_way
-
     def running(self) -> list[Run]:
         """The runs under way, those of removed jobs included."""
         return [run for entry in self._roster.all() for run in entry.running.values()]

@@ -132,7 +132,7 @@ class Agentd:
         """The processes that agentd consists of, by what they are."""
         found = {"daemon": self.pid}
         for child in _children(self.pid):
-            found["supervisor"] = child
+            found.setdefault("supervisor", child)  # a burst has a second one for a moment
             for below in _children(child):
                 if Path(f"/proc/{below}/comm").read_text().startswith("dbus"):
                     found["bus"] = below

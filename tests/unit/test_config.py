@@ -612,7 +612,7 @@ JOBS = st.lists(st.tuples(WORDS, TREES), min_size=1, max_size=4).map(
 FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def returns_or_tells(given: Path) -> None:
+def expect_loaded_or_told(given: Path) -> None:
     try:
         loaded = config.load(given)
     except Problems as error:
@@ -633,25 +633,25 @@ def returns_or_tells(given: Path) -> None:
 @example(text="%YAML 2.0\n--- a")
 @example(text="!!python/object/apply:os.system [ls]")
 def test_any_text_is_read_or_refused(file: Path, text: str) -> None:
-    returns_or_tells(write(file, text.encode(errors="surrogatepass")))
+    expect_loaded_or_told(write(file, text.encode(errors="surrogatepass")))
 
 
 @FUZZ
 @given(text=st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(file: Path, text: bytes) -> None:
-    returns_or_tells(write(file, text))
+    expect_loaded_or_told(write(file, text))
 
 
 @FUZZ
 @given(text=TREES)
 def test_any_tree_is_read_or_refused(file: Path, text: str) -> None:
-    returns_or_tells(write(file, text.encode(errors="surrogatepass")))
+    expect_loaded_or_told(write(file, text.encode(errors="surrogatepass")))
 
 
 @FUZZ
 @given(text=JOBS)
 def test_any_settings_of_a_job_are_read_or_refused(file: Path, text: str) -> None:
-    returns_or_tells(write(file, text.encode(errors="surrogatepass")))
+    expect_loaded_or_told(write(file, text.encode(errors="surrogatepass")))
 
 
 @FUZZ
@@ -659,4 +659,4 @@ def test_any_settings_of_a_job_are_read_or_refused(file: Path, text: str) -> Non
 def test_any_two_files_are_read_or_refused_together(file: Path, main: str, drop_in: str) -> None:
     write(file, main.encode(errors="surrogatepass"))
     write(file.parent / "conf.d" / "10.yaml", drop_in.encode(errors="surrogatepass"))
-    returns_or_tells(file.parent)
+    expect_loaded_or_told(file.parent)

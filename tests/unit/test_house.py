@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "log": set(),
     "linux": set(),
     "supervisor": set(),
-    "standalone": {"supervisor"},
+    "standalone": {"linux", "supervisor"},
     "api": {"bus"},
 }
 SOURCES = sorted(
