@@ -37,6 +37,9 @@ METHODS = {
     "ReportProgress": (JOBS, "ss"),
     "GetAll": ("org.freedesktop.DBus.Properties", "s"),
 }
+# Those that change nothing: nobody is asked for a password because of them.
+FREE = {"ListJobs", "GetJob", "NextTimes", "ListRuns", "ListDecisions", "ReadOutput", "GetAll"}
+PASSWORD_TIMEOUT = 300.0  # seconds for a person to type one
 FILTER_TYPES = {"job": "s", "run_id": "s", "failed": "b", "since": "t", "limit": "u"}
 
 
@@ -100,9 +103,11 @@ def failure(error_name: str, message: str) -> Failure:
 class Client:
     """A connection to a running daemon. Every method raises Failure when something goes wrong."""
 
-    def __init__(self, connection: Any, timeout: float) -> None:
+    def __init__(self, connection: Any, timeout: float, *, asks: bool = False) -> None:
         self._connection = connection
         self._timeout = timeout
+        self._asks = asks  # a person at a terminal, who may be asked for a password by polkit
+        self._agent: Any = None
 
     @classmethod
     def connect(cls, address: str | None = None) -> Self:
@@ -130,7 +135,9 @@ class Client:
         from jeepney.io.blocking import open_dbus_connection
 
         try:
-            client = cls(open_dbus_connection(bus=address, auth_timeout=timeout), timeout)
+            # A script must not hang at a question, and on a private bus and for root there is none.
+            asks = address == "SYSTEM" and os.isatty(0) and os.geteuid() != 0
+            client = cls(open_dbus_connection(bus=address, auth_timeout=timeout), timeout, asks=asks)
         except (OSError, ValueError, RuntimeError):  # what jeepney raises for no, a wrong or an unusable address
             return None
         try:
@@ -144,6 +151,10 @@ class Client:
 
     def close(self) -> None:
         """Ends the connection."""
+        if self._agent is not None:
+            from agentctl import agent
+
+            agent.stop(self._agent)
         self._connection.close()
 
     def call(self, member: str, *args: object) -> tuple[Any, ...]:
@@ -154,7 +165,12 @@ class Client:
         """
         interface, signature = METHODS[member]
         values = tuple(_variants(value) if isinstance(value, Mapping) else value for value in args)
-        body = self._send(NAME, PATH, interface, member, signature, values)
+        asks = self._asks and member not in FREE
+        if asks and self._agent is None:
+            from agentctl import agent
+
+            self._agent = agent.start()
+        body = self._send(NAME, PATH, interface, member, signature, values, asks=asks)
         return tuple(_plain(value) for value in body)
 
     def runs(self, **filters: str | int | None) -> list[Record]:
@@ -205,18 +221,26 @@ class Client:
         )
 
     def _send(
-        self, name: str, path: str, interface: str, member: str, signature: str, values: tuple[object, ...]
+        self,
+        name: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        values: tuple[object, ...],
+        *,
+        asks: bool = False,
     ) -> tuple[Any, ...]:
         from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_method_call
 
         message = new_method_call(DBusAddress(path, name, interface), member, signature or None, values)
-        # A person at the keyboard may be asked for a password by polkit; a script must not hang there.
-        if os.isatty(0):
+        if asks:
             message.header.flags = MessageFlag.allow_interactive_authorization
+        patience = max(self._timeout, PASSWORD_TIMEOUT) if asks else self._timeout
         try:
-            reply = self._connection.send_and_get_reply(message, timeout=self._timeout)
+            reply = self._connection.send_and_get_reply(message, timeout=patience)
         except TimeoutError:
-            sentence = f"agentd did not answer {member} within {self._timeout:g} s (AGENTD_TIMEOUT sets the limit)"
+            sentence = f"agentd did not answer {member} within {patience:g} s (AGENTD_TIMEOUT sets the limit)"
             raise Failure(sentence, ExitCode.ERROR) from None
         except OSError:
             raise _gone() from None

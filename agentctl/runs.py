@@ -111,7 +111,12 @@ def _find_run(client: Client, name: str) -> str:
 
 
 def _output(client: Client, run_id: str, to_end: bool) -> Iterator[bytes]:
-    """The captured output of a run, piece by piece: up to now, or to the run's end."""
+    """The output of a run, piece by piece: up to now, or to the run's end."""
+    if client.daemon().get("Mode") == "system":
+        from agentctl import journal
+
+        yield from journal.output(client, run_id, to_end)
+        return
     offset, finished = 0, False
     while not finished:
         data, offset, finished = client.call("ReadOutput", run_id, offset)

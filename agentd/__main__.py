@@ -8,12 +8,13 @@ import os
 import signal
 import sqlite3
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentd import __version__, config
+from agentd.core.model import Refused
 from agentd.nodes import Problems
 
 _EPILOG = """examples:
@@ -32,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given: Path | None = options.check if options.check not in (None, "") else options.config
     if options.check is not None:
         return _check(Path(given) if given else None, as_json=options.json)
-    if not options.standalone:
-        print(
-            "agentd: this version runs standalone only; start it with: agentd --standalone --config FILE",
-            file=sys.stderr,
-        )
+    if options.standalone == options.system:
+        print("agentd: say how to run: --standalone, or --system as agentd.service does", file=sys.stderr)
+        return 1
+    if options.system and given is not None:
+        print("agentd: --system reads the system's folders, as its generator does; --config goes with --standalone")
         return 1
     try:
         loaded = config.load(given)
@@ -58,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawTextHelpFormatter,
     )
     parser.add_argument("--standalone", action="store_true", help="own private bus, jobs as child processes")
+    parser.add_argument("--system", action="store_true", help="the system bus, jobs as systemd units (agentd.service)")
     parser.add_argument(
         "--config", type=Path, metavar="PATH", help="a YAML file, or a folder with agentd.yaml and conf.d"
     )
@@ -92,43 +94,117 @@ def _problem(problem: Any) -> dict[str, Any]:
 
 async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
     # Only now, so that --check and --help stay quick.
-    from agentd import log, standalone  # noqa: PLC0415
-    from agentd.bus import BusError  # noqa: PLC0415
+    from agentd import log  # noqa: PLC0415
+    from agentd.bus import Bus, BusError, CallFailed  # noqa: PLC0415
+
+    bus = Bus()
+    run = _system if options.system else _standalone
+    try:
+        async with run(options, loaded, bus) as daemon:
+            loop = asyncio.get_running_loop()
+            lost = loop.create_task(bus.lost())
+            ending = loop.create_task(daemon.ending.wait())
+            await asyncio.wait((lost, ending), return_when=asyncio.FIRST_COMPLETED)
+            if lost.done() and not daemon.failure:
+                daemon.failure = "the connection to the bus was lost"
+            if daemon.failure:
+                log.get().error(f"agentd ends: {daemon.failure}", id="stopped")
+            lost.cancel()
+            daemon.ending.clear()
+            await daemon.drain()
+            bus.close()
+            await daemon.close()
+    except (_Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
+        print(f"agentd: not started: {error}", file=sys.stderr)
+        return 1
+    return 1 if daemon.failure else 0
+
+
+@contextlib.asynccontextmanager
+async def _standalone(options: argparse.Namespace, loaded: config.Loaded, bus: Any) -> AsyncIterator[Any]:
+    """A daemon with a private bus whose jobs are child processes."""
+    from agentd import standalone  # noqa: PLC0415
     from agentd.daemon import Daemon  # noqa: PLC0415
 
     state = (options.state_dir or standalone.default_state()).absolute()
     given = options.config
     folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
     daemon = Daemon(loaded, partial(config.load, given), partial(config.folders, given), folder)
-    executor: standalone.Standalone | None = None
+    _handle_signals(daemon)
+    try:
+        lock = await standalone.lock(state)
+    except standalone.Unusable as error:
+        raise _Unusable(str(error)) from None
+    executor = standalone.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
+    try:
+        await bus.connect(await executor.start_bus())
+        await daemon.start(state, _machine(), _boot(), executor, bus)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)
+        executor.publish()
+    except standalone.Unusable as error:
+        executor.close()
+        raise _Unusable(str(error)) from None
+    except BaseException:
+        executor.close()
+        raise
+    yield daemon
+    os.close(lock)
+
+
+@contextlib.asynccontextmanager
+async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) -> AsyncIterator[Any]:
+    """A daemon on the system bus whose jobs are units; polkit says who may do what."""
+    from agentd import systemd  # noqa: PLC0415
+    from agentd.daemon import Daemon  # noqa: PLC0415
+    from agentd.polkit import Gate  # noqa: PLC0415
+
+    def status() -> str:
+        first, _, rest = daemon.error.partition("\n")
+        more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
+        trouble = f"; the configuration has errors, the one before stays in force: {first}{more}" if first else ""
+        return f"STATUS={len(daemon.engine.entries)} jobs{trouble}"
+
+    def reload() -> None:
+        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={systemd.monotonic_usec()}")
+        daemon.reload_soon(lambda: systemd.notify("READY=1"))
+
+    daemon = Daemon(
+        loaded,
+        config.load,
+        partial(config.folders, None),
+        "/",
+        watchdog=systemd.watchdog(),
+        alive=lambda: systemd.notify("WATCHDOG=1"),
+        on_configured=lambda: systemd.notify(status()),
+    )
+    _handle_signals(daemon)
+    await bus.connect(None)
+    executor = systemd.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
+    state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
+    await daemon.start(state, _machine(), _boot(), executor, bus, Gate(bus, executor.unit_of).authorize)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    systemd.notify("READY=1", status())
+    yield daemon
+    systemd.notify("STOPPING=1")
+
+
+def _handle_signals(daemon: Any) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.ending.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there is something to reload
-    try:
-        lock = await standalone.lock(state)
-        executor = standalone.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
-        address = await executor.start_bus()
-        await daemon.start(state, _read("/etc/machine-id"), _read("/proc/sys/kernel/random/boot_id"), executor, address)
-        loop.add_signal_handler(signal.SIGHUP, daemon.reload_soon)
-        executor.publish()
-    except (standalone.Unusable, BusError, OSError, sqlite3.Error) as error:
-        print(f"agentd: not started: {error}", file=sys.stderr)
-        if executor is not None:
-            executor.close()
-        return 1
-    lost = loop.create_task(daemon.server.lost())
-    ending = loop.create_task(daemon.ending.wait())
-    await asyncio.wait((lost, ending), return_when=asyncio.FIRST_COMPLETED)
-    failure = daemon.failure or ("the connection to the bus was lost" if lost.done() else "")
-    if failure:
-        log.get().error(f"agentd ends: {failure}", id="stopped")
-    lost.cancel()
-    daemon.ending.clear()
-    await daemon.drain()
-    await daemon.close()
-    os.close(lock)
-    return 1 if failure else 0
+
+
+def _machine() -> str:
+    return _read("/etc/machine-id")
+
+
+def _boot() -> str:
+    return _read("/proc/sys/kernel/random/boot_id")
+
+
+class _Unusable(Exception):
+    """agentd cannot start here; the text is a sentence."""
 
 
 def _read(path: str) -> str:

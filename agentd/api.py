@@ -21,6 +21,7 @@ _CHUNK = 64 << 10
 _PROGRESS = 200  # characters
 _RUN = {
     **dict.fromkeys(("run_id", "job", "cause", "state", "result", "signal", "progress", "reason", "tail"), "s"),
+    "invocation": "s",
     **dict.fromkeys(("due", "started", "ended", "cpu_usec", "peak_memory"), "t"),
     "attempt": "u",
     "exit_code": "i",
@@ -266,6 +267,10 @@ class Api:
 
     async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:  # noqa: N802
         run = await self._run(run_id)
+        if self._host.facts()["Mode"] == "system":
+            raise Refused(
+                "Unsupported", f"the journal has the output: journalctl _SYSTEMD_INVOCATION_ID={run.invocation}"
+            )
         data = b""
         # The path is made of the run that the store knows, not of what the caller said.
         file = self._host.output / f"{run.run_id}.log"

@@ -1,10 +1,11 @@
-"""D-Bus: a server that dispatches by the contract's XML. The only module that imports dbus_next.
+"""D-Bus: a connection for calls and signals, and a server that dispatches by the contract's XML.
 
-Not dbus_next's ServiceInterface: that sends tracebacks to callers, logs every refusal and hides the sender,
-without which nobody can be asked for permission.
+The only module that imports dbus_next. Not its ServiceInterface: that sends tracebacks to callers, logs every refusal
+and hides the sender, without which nobody can be asked for permission.
 """
 
 import asyncio
+import contextlib
 import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dbus_next.aio.message_bus import MessageBus
-from dbus_next.constants import MessageFlag, MessageType, NameFlag, RequestNameReply
+from dbus_next.constants import BusType, MessageFlag, MessageType, NameFlag, RequestNameReply
 from dbus_next.introspection import Interface, Method, Node, Property
 from dbus_next.message import Message
 from dbus_next.signature import Variant
+from msgspec import Struct
 
 from agentd.core.model import Refused
 
@@ -25,13 +27,51 @@ CONTRACT = Path(__file__).with_name("org.agentd1.xml")
 _PROPERTIES = "org.freedesktop.DBus.Properties"
 _INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 
+_DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+_ACTION = f"{NAME}.PolkitAction"  # the annotation that names what a caller needs
+FREE = "none"
+TIMEOUT = 25.0  # seconds for an answer, as libdbus has it
+
 Handler = Callable[..., Any]
-Authorize = Callable[[str, str, bool], Awaitable[None]]
-"""(member, sender, interactive): raises Refused AccessDenied when the sender may not call the member."""
+
+
+class Caller(Struct, frozen=True):
+    """Who calls what: `action` is the polkit action that the contract names for the member."""
+
+    sender: str
+    member: str
+    action: str
+    arguments: tuple[Any, ...]
+    interactive: bool
+
+
+Authorize = Callable[[Caller], Awaitable[None]]
+"""Raises Refused AccessDenied when the caller may not do that."""
 
 
 class BusError(Exception):
     """The bus cannot be reached or used; the text is a sentence."""
+
+
+class CallFailed(Exception):
+    """A peer answered with an error, or not at all. `name` is the D-Bus error's; the text is what the peer said."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(text or name)
+        self.name = name
+
+    @property
+    def away(self) -> bool:
+        """The peer was not there, or left before it answered: what was asked for may or may not have happened."""
+        return self.name.rpartition(".")[2] in _AWAY
+
+
+_AWAY = {"NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "Timeout", "TimedOut", "NoServer"}
+
+
+def variant(signature: str, value: Any) -> Variant:
+    """A value with its type, for arguments of peers' methods."""
+    return Variant(signature, value)
 
 
 def record(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Variant]:
@@ -46,56 +86,32 @@ def clean(value: Any) -> Any:
     return [clean(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-class Server:
-    """Owns the name and answers calls with the handlers given for the members of the contract.
+class Bus:
+    """A connection to a bus. Once it is lost, it stays lost: `lost` tells."""
 
-    Handlers are named "Interface.Member" without the common prefix; methods get the arguments (coroutines are
-    awaited) and return what the contract says, several values as a tuple. Raises BusError when the contract
-    has a member without a handler or the other way round.
-    """
-
-    def __init__(
-        self,
-        methods: Mapping[str, Handler],
-        properties: Mapping[str, Callable[[], Any]],
-        on_defect: Callable[[str, BaseException], None],
-        authorize: Authorize | None = None,
-    ) -> None:
-        self._methods = methods
-        self._properties = properties
-        self._on_defect = on_defect
-        self._authorize = authorize
-        self._xml = CONTRACT.read_text()
-        self._interfaces: dict[str, Interface] = {i.name: i for i in Node.parse(self._xml).interfaces}
-        self._tasks: set[asyncio.Task[None]] = set()
+    def __init__(self) -> None:
         self._bus: MessageBus | None = None
         self._outbox: deque[Message] = deque()
-        self._changed: dict[str, set[str]] = {}
-        wanted = {
-            f"{interface.name.removeprefix(NAME + '.')}.{member}"
-            for interface in self._interfaces.values()
-            for member in (*(m.name for m in interface.methods), *(p.name for p in interface.properties))
-        }
-        different = wanted ^ {*methods, *properties}
-        if different:
-            raise BusError(f"the D-Bus contract and the daemon differ in {', '.join(sorted(different))}")
+        self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._listeners: dict[tuple[str, str], list[tuple[str, Callable[[list[Any]], None]]]] = {}
+        self._owners = {_DBUS[0]: _DBUS[0]}
+        self._on_call: Callable[[Message], bool] = lambda _: False
 
-    async def connect(self, address: str, patience: float = 10.0) -> None:
-        """Connects and takes the name. Raises BusError."""
+    async def connect(self, address: str | None, patience: float = 10.0) -> None:
+        """Connects to the bus at the address, or to the system bus. Raises BusError."""
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                self._bus = await asyncio.wait_for(MessageBus(bus_address=address).connect(), 5)
+                bus = MessageBus(address, BusType.SYSTEM) if address else MessageBus(bus_type=BusType.SYSTEM)
+                self._bus = await asyncio.wait_for(bus.connect(), 5)
                 break
             except (OSError, EOFError, TimeoutError) as error:
                 # A bus that was started a moment ago may not listen yet.
                 if asyncio.get_running_loop().time() > deadline:
-                    raise BusError(f"the bus at {address} does not answer: {error}") from None
+                    where = f"bus at {address}" if address else "system bus"
+                    raise BusError(f"the {where} does not answer: {error}") from None
                 await asyncio.sleep(0.01)
         self._bus.add_message_handler(self._on_message)
-        reply = await self._bus.request_name(NAME, NameFlag.DO_NOT_QUEUE)
-        if reply not in (RequestNameReply.PRIMARY_OWNER, RequestNameReply.ALREADY_OWNER):
-            raise BusError(f"another agentd owns {NAME} on the bus at {address}")
 
     async def lost(self) -> None:
         """Returns when the connection to the bus is lost."""
@@ -111,34 +127,66 @@ class Server:
         if self._bus is not None and self._bus.connected:
             self._bus.disconnect()  # type: ignore[no-untyped-call]
 
-    def emit(self, interface: str, member: str, *body: Any) -> None:
-        """Sends a signal of the contract."""
-        signal = next(s for s in self._interfaces[f"{NAME}.{interface}"].signals if s.name == member)
-        self._send(Message.new_signal(PATH, f"{NAME}.{interface}", member, signal.signature, [*map(clean, body)]))
+    def serve(self, on_call: Callable[[Message], bool]) -> None:
+        """Method calls go to `on_call` from now on; it tells whether it answers them."""
+        self._on_call = on_call
 
-    def changed(self, *names: str) -> None:
-        """Tells that properties ("Interface.Name") have new values: once for all that change within a moment."""
-        if not self._changed and self._bus is not None:
-            asyncio.get_running_loop().call_later(0.05, self._tell_changes)
-        for name in names:
-            interface, _, member = name.rpartition(".")
-            self._changed.setdefault(f"{NAME}.{interface}", set()).add(member)
+    async def call(
+        self, peer: tuple[str, str, str], member: str, signature: str = "", *body: Any, patience: float = TIMEOUT
+    ) -> list[Any]:
+        """Calls a method of a peer, (name, path, interface); returns what it answers. Raises CallFailed."""
+        if self._bus is None or not self._bus.connected:
+            raise CallFailed("org.freedesktop.DBus.Error.Disconnected", "the connection to the bus is lost")
+        name, path, interface = peer
+        serial = self._bus.next_serial()
+        message = Message(name, path, interface, member, signature=signature, body=list(body), serial=serial)
+        answer = self._pending[serial] = asyncio.get_running_loop().create_future()
+        self.send(message)
+        try:
+            reply = await asyncio.wait_for(answer, patience)
+        except TimeoutError:
+            text = f"{name} did not answer {member} within {patience:g} s"
+            raise CallFailed("org.freedesktop.DBus.Error.Timeout", text) from None
+        finally:
+            del self._pending[serial]
+        if reply.message_type is MessageType.ERROR:
+            text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
+            raise CallFailed(reply.error_name or "", text)
+        return [_plain(value) for value in reply.body]
 
-    def _tell_changes(self) -> None:
-        changes, self._changed = self._changed, {}
-        for interface, names in changes.items():
-            values, invalidated = {}, []
-            for prop in self._interfaces[interface].properties:
-                if prop.name in names:
-                    # The library's parser drops annotations: a property of a container of records is only announced.
-                    if prop.signature.startswith("aa"):
-                        invalidated.append(prop.name)
-                    else:
-                        values[prop.name] = self._property(interface, prop)
-            body = [interface, values, invalidated]
-            self._send(Message.new_signal(PATH, _PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
+    async def call_bus(self, member: str, signature: str, *body: Any) -> Any:
+        """Asks the bus itself; returns its one answer. Raises CallFailed."""
+        (answer,) = await self.call(_DBUS, member, signature, *body) or [None]
+        return answer
 
-    def _send(self, message: Message) -> None:
+    async def get(self, peer: tuple[str, str, str], name: str) -> Any:
+        """A property of a peer. Raises CallFailed."""
+        (value,) = await self.call((peer[0], peer[1], _PROPERTIES), "Get", "ss", peer[2], name)
+        return value
+
+    async def watch(self, peer: tuple[str, str, str], member: str, listener: Callable[[list[Any]], None]) -> None:
+        """Has the arguments of a peer's signal handed to the listener. Raises CallFailed."""
+        name, path, interface = peer
+        self._listeners.setdefault((interface, member), []).append((name, listener))
+        rule = f"type='signal',sender='{name}',path='{path}',interface='{interface}',member='{member}'"
+        await self.call_bus("AddMatch", "s", rule)
+
+    async def follow(self, name: str, on_owner: Callable[[str], None]) -> None:
+        """Keeps up with who owns a name, and tells: the unique name, or "" when it is gone. Raises CallFailed."""
+
+        def changed(arguments: list[Any]) -> None:
+            if arguments[0] == name:
+                self._owners[name] = arguments[2]
+                on_owner(arguments[2])
+
+        self._listeners.setdefault((_DBUS[2], "NameOwnerChanged"), []).append((_DBUS[0], changed))
+        rule = f"type='signal',sender='{_DBUS[0]}',member='NameOwnerChanged',arg0='{name}'"
+        await self.call_bus("AddMatch", "s", rule)
+        with contextlib.suppress(CallFailed):  # nobody owns it yet
+            self._owners[name] = await self.call_bus("GetNameOwner", "s", name)
+
+    def send(self, message: Message) -> None:
+        """Sends a message after those before it."""
         self._outbox.append(message)
         if len(self._outbox) == 1:
             self._send_next()
@@ -158,11 +206,100 @@ class Server:
         if self._outbox:
             self._send_next()
 
+    def _on_message(self, message: Message) -> bool:
+        if message.message_type is MessageType.METHOD_CALL:
+            return message.interface != "org.freedesktop.DBus.Peer" and self._on_call(message)
+        if message.message_type is MessageType.SIGNAL:
+            # Anybody may send us a signal of any interface: only the one that we listen to counts.
+            for name, listener in self._listeners.get((message.interface, message.member), ()):
+                if self._owners.get(name) == message.sender:
+                    listener([_plain(value) for value in message.body])
+            return False
+        answer = self._pending.get(message.reply_serial)
+        if answer is None:
+            return False  # the library's own
+        if not answer.done():
+            answer.set_result(message)
+        return True
+
+
+class Server:
+    """Owns the name and answers calls with the handlers given for the members of the contract.
+
+    Handlers are named "Interface.Member" without the common prefix; methods get the arguments (coroutines are
+    awaited) and return what the contract says, several values as a tuple. Raises BusError when the contract
+    has a member without a handler or the other way round.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        methods: Mapping[str, Handler],
+        properties: Mapping[str, Callable[[], Any]],
+        on_defect: Callable[[str, BaseException], None],
+        authorize: Authorize | None = None,
+    ) -> None:
+        self._bus = bus
+        self._methods = methods
+        self._properties = properties
+        self._on_defect = on_defect
+        self._authorize = authorize
+        self._xml = CONTRACT.read_text()
+        self._interfaces: dict[str, Interface] = {i.name: i for i in Node.parse(self._xml).interfaces}
+        self._actions = _actions(self._xml)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._changed: dict[str, set[str]] = {}
+        wanted = {
+            f"{interface.name.removeprefix(NAME + '.')}.{member}"
+            for interface in self._interfaces.values()
+            for member in (*(m.name for m in interface.methods), *(p.name for p in interface.properties))
+        }
+        different = wanted ^ {*methods, *properties}
+        if different:
+            raise BusError(f"the D-Bus contract and the daemon differ in {', '.join(sorted(different))}")
+        if unguarded := [m.name for i in self._interfaces.values() for m in i.methods if m.name not in self._actions]:
+            raise BusError(f"the D-Bus contract does not say who may call {', '.join(unguarded)}")
+
+    async def start(self) -> None:
+        """Takes the name and answers from now on. Raises BusError."""
+        self._bus.serve(self._on_call)
+        try:
+            reply = await self._bus.call_bus("RequestName", "su", NAME, NameFlag.DO_NOT_QUEUE.value)
+        except CallFailed as error:
+            raise BusError(f"the bus does not let this user own {NAME}: {error}") from None
+        if reply not in (RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value):
+            raise BusError(f"another agentd owns {NAME} on this bus")
+
+    def emit(self, interface: str, member: str, *body: Any) -> None:
+        """Sends a signal of the contract."""
+        signal = next(s for s in self._interfaces[f"{NAME}.{interface}"].signals if s.name == member)
+        self._bus.send(Message.new_signal(PATH, f"{NAME}.{interface}", member, signal.signature, [*map(clean, body)]))
+
+    def changed(self, *names: str) -> None:
+        """Tells that properties ("Interface.Name") have new values: once for all that change within a moment."""
+        if not self._changed:
+            asyncio.get_running_loop().call_later(0.05, self._tell_changes)
+        for name in names:
+            interface, _, member = name.rpartition(".")
+            self._changed.setdefault(f"{NAME}.{interface}", set()).add(member)
+
+    def _tell_changes(self) -> None:
+        changes, self._changed = self._changed, {}
+        for interface, names in changes.items():
+            values, invalidated = {}, []
+            for prop in self._interfaces[interface].properties:
+                if prop.name in names:
+                    # The library's parser drops annotations: a property of a container of records is only announced.
+                    if prop.signature.startswith("aa"):
+                        invalidated.append(prop.name)
+                    else:
+                        values[prop.name] = self._property(interface, prop)
+            body = [interface, values, invalidated]
+            self._bus.send(Message.new_signal(PATH, _PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
+
     # Calls
 
-    def _on_message(self, message: Message) -> bool:
-        if message.message_type is not MessageType.METHOD_CALL or message.interface == "org.freedesktop.DBus.Peer":
-            return False
+    def _on_call(self, message: Message) -> bool:
         task = asyncio.get_running_loop().create_task(self._answer(message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -181,7 +318,7 @@ class Server:
             text = f"{message.member} failed inside agentd; its log has the details (journalctl -u agentd)"
             reply = Message.new_error(message, f"{NAME}.Error.Internal", text)
         if not message.flags & MessageFlag.NO_REPLY_EXPECTED:
-            self._send(reply)
+            self._bus.send(reply)
 
     async def _call(self, message: Message) -> tuple[str, list[Any]]:
         if message.interface == _INTROSPECTABLE and message.member == "Introspect":
@@ -196,10 +333,12 @@ class Server:
                 "InvalidArgument",
                 f"{method.name} takes ({method.in_signature}), it was called with ({message.signature})",
             )
-        if self._authorize is not None:
+        arguments = tuple(map(_plain, message.body))
+        action = self._actions[method.name]
+        if self._authorize is not None and action != FREE:
             interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
-            await self._authorize(method.name, message.sender, interactive)
-        result = self._methods[f"{interface.removeprefix(NAME + '.')}.{method.name}"](*map(_plain, message.body))
+            await self._authorize(Caller(message.sender, method.name, action, arguments, interactive))
+        result = self._methods[f"{interface.removeprefix(NAME + '.')}.{method.name}"](*arguments)
         if asyncio.iscoroutine(result):
             result = await result
         if not method.out_args:
@@ -244,6 +383,16 @@ class Server:
         top = ET.Element("node")
         ET.SubElement(top, "node", name=parts[len(here)])
         return ET.tostring(top, encoding="unicode")
+
+
+def _actions(xml: str) -> dict[str, str]:
+    """The polkit action of every method, as the contract's annotations say; the library's parser drops those."""
+    return {
+        method.attrib["name"]: annotation.attrib["value"]
+        for method in ET.fromstring(xml).iter("method")  # noqa: S314 - our own file
+        for annotation in method.iter("annotation")
+        if annotation.attrib["name"] == _ACTION
+    }
 
 
 def _plain(value: Any) -> Any:

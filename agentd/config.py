@@ -13,11 +13,13 @@ from yaml import MappingNode, Node, ScalarNode
 
 from agentd.core import triggers
 from agentd.core.model import Config, Job, Missed
+from agentd.core.unitfile import WRITTEN_BY_AGENTD
 from agentd.core.units import nearest, parse_duration, parse_size
 from agentd.nodes import Decoder, Parser, Problem, Problems, compose
 
 SYSTEM_DIRECTORIES = tuple(Path(folder) for folder in ("/usr/lib/agentd", "/run/agentd", "/etc/agentd"))
 """Rising precedence: a file hides those of the same name before it; a link to /dev/null masks them."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAIN_FILE = "agentd.yaml"
 DROP_INS = "conf.d"
 
@@ -207,8 +209,8 @@ def _timezone(raw: Any) -> str:
 def _path(raw: Any) -> str:
     if not isinstance(raw, str) or not raw.startswith("/"):
         raise triggers.Invalid(f'"{raw}" is not an absolute path' if isinstance(raw, str) else "expected a path")
-    if "\0" in raw:
-        raise triggers.Invalid("has a NUL character, which no path can have")
+    if _CONTROL.search(raw) or raw != raw.strip() or raw.endswith("\\"):
+        raise triggers.Invalid("has a control character, or a space or backslash at its end")
     return raw
 
 
@@ -253,9 +255,28 @@ def _environment(raw: Any) -> dict[str, str]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("AGENTD_"):
             own = " (AGENTD_ names are agentd's own)" if name.startswith("AGENTD_") else ""
             raise triggers.Invalid(f'"{name}" is not a name for an environment variable{own}', name, is_key=True)
-        if not isinstance(value, str) or "\0" in value or len(value) > 30_000:
-            raise triggers.Invalid("expected a text of at most 30,000 characters, without NUL", name)
+        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
+            raise triggers.Invalid("expected at most 30,000 characters, no control characters", name)
     return raw
+
+
+def _directives(raw: Any) -> dict[str, tuple[str, ...]]:
+    """Settings for the [Service] section of the job's unit, passed on as they are."""
+    if not isinstance(raw, dict):
+        raise triggers.Invalid("expected a mapping of settings of [Service] to texts or lists of them")
+    found = {}
+    for name, value in raw.items():
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name):
+            raise triggers.Invalid(f'"{name}" is not the name of a setting such as ProtectHome', name, is_key=True)
+        if name in WRITTEN_BY_AGENTD:
+            raise triggers.Invalid(
+                f"{name} follows from the job's own settings and cannot be set here", name, is_key=True
+            )
+        values = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, str) and not _CONTROL.search(item) and not item.endswith("\\") for item in values):
+            raise triggers.Invalid("expected a text of one line, or a list of them", name)
+        found[name] = tuple(values)
+    return found
 
 
 KINDS: dict[str, Parser] = {
@@ -268,4 +289,5 @@ KINDS: dict[str, Parser] = {
     "missed": _missed,
     "useful": _useful,
     "environment": _environment,
+    "directives": _directives,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 _libc = ctypes.CDLL(None, use_errno=True)
 _TFD_TIMER_ABSTIME, _TFD_TIMER_CANCEL_ON_SET = 1, 2
 _IN_CLOSE_WRITE, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
+_IN_Q_OVERFLOW = 0x4000
 _IN_CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 _FAR = 1 << 61  # seconds; a timer that is armed only to notice clock steps
 
@@ -97,6 +98,28 @@ class Watch:
         if self._pending is not None:
             self._pending.cancel()
         self._pending = asyncio.get_running_loop().call_later(self._settle, self._on_change)
+
+
+class Arrivals:
+    """Calls back with the name of each file that was written in a folder, or with "" when some names were lost."""
+
+    def __init__(self, folder: Path, on_file: Callable[[str], None]) -> None:
+        self._on_file = on_file
+        self._file = _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
+        _check(_libc.inotify_add_watch(self._file, os.fsencode(folder), _IN_CLOSE_WRITE))
+        asyncio.get_running_loop().add_reader(self._file, self._ready)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._file)
+        os.close(self._file)
+
+    def _ready(self) -> None:
+        data = os.read(self._file, 65536)
+        while data:
+            _, mask, _, length = struct.unpack_from("iIII", data)
+            name = data[16 : 16 + length].rstrip(b"\0")
+            data = data[16 + length :]
+            self._on_file("" if mask & _IN_Q_OVERFLOW else os.fsdecode(name))
 
 
 def _check(descriptor: int) -> int:

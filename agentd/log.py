@@ -24,6 +24,7 @@ MESSAGE_IDS = {
     "run-failed": "55c6b0fe8c9746e680aefe80ce9fcbf9",
     "notice": "ec2a7fc2def9456da88bc8efa48030c9",
     "state-trouble": "945afe737e69425cb6faef85b1b30116",
+    "peer-trouble": "5a7cd6cfed794519851bf83a2050b943",
     "defect": "6860b337fdb443eab24f95da2c038307",
 }
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

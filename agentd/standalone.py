@@ -15,14 +15,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from agentd import supervisor
-from agentd.core.model import Job, Outcome, Run
-from agentd.core.units import SECOND
+from agentd.core.model import Config, Job, Limits, Outcome, Run, Saved
+from agentd.core.units import SECOND, iso
 from agentd.linux import now
 
 _BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
@@ -174,6 +174,9 @@ class Standalone:
     A burst gets a second supervisor: each start keeps the one that starts it waiting until the program is loaded.
     """
 
+    mode = "standalone"
+    outlives = False
+
     def __init__(
         self,
         state: Path,
@@ -251,7 +254,7 @@ class Standalone:
         facts = {
             "AGENTD_JOB": run.job,
             "AGENTD_RUN_ID": run.run_id,
-            "AGENTD_DUE": _iso(run.due),
+            "AGENTD_DUE": iso(run.due),
             "AGENTD_ATTEMPT": str(run.attempt),
             "AGENTD_ADDRESS": self.address,
         }
@@ -289,17 +292,30 @@ class Standalone:
             self._supervisors.remove(place)
             asyncio.get_running_loop().run_in_executor(None, place.close())
 
-    def left_behind(self) -> dict[str, Outcome]:
-        """The ends of runs that a daemon before did not live to store, by run id."""
-        outcomes = {}
+    def warnings(self, config: Config) -> list[str]:
+        """What of the configuration has no effect in this mode."""
+        without = [job.name for job in config.jobs.values() if job.systemd or job.limits != Limits()]
+        text = f"limits and systemd settings of {', '.join(without)} have no effect: standalone mode runs jobs itself"
+        return [text] if without else []
+
+    async def prepare(self, config: Config) -> None:
+        """Nothing to do before jobs of a configuration can start."""
+
+    async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
+        """What the store has, with what the supervisors of a daemon before left: ends that it did not live to store,
+        and runs that had not begun, which wait again."""
+        del rebooted
+        reports = {}
         for line in b"\n".join(spool.read_bytes() for spool in self._spools()).splitlines():
             try:
                 report = msgspec.json.decode(line, type=dict[str, object])
-                outcomes[str(report.get("id"))] = msgspec.convert(report, Outcome)
+                reports[str(report.get("id"))] = msgspec.convert(report, Outcome)
             except msgspec.MsgspecError:
                 # A line that a full disk cut short: that run counts as interrupted.
                 continue
-        return outcomes
+        not_begun = {run_id for run_id, outcome in reports.items() if outcome.result == supervisor.NOT_BEGUN}
+        runs = tuple(replace(run, state="queued") if run.run_id in not_begun else run for run in saved.open_runs)
+        return replace(saved, open_runs=runs, outcomes=reports)
 
     def forget_left_behind(self) -> None:
         """They are stored now."""
@@ -344,7 +360,3 @@ class Standalone:
         if (place := self._places.get(run_id)) is not None:
             place.under_way.discard(run_id)
         self._on_ended(run_id, outcome)
-
-
-def _iso(usec: int) -> str:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=usec)).isoformat(timespec="microseconds")

@@ -32,6 +32,7 @@ _MIGRATIONS = (
     CREATE INDEX decisions_by_job ON decisions (job, id);
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
+    "ALTER TABLE runs ADD COLUMN invocation TEXT NOT NULL DEFAULT '';",
 )
 VERSION = len(_MIGRATIONS)
 _COLUMNS = Run.__struct_fields__
@@ -46,7 +47,7 @@ class Store:
     """An open store. `warning` tells of a damaged one that was set aside, or is empty."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.output = folder / "output"
         self.warning = ""
         self._writes = 0
@@ -63,7 +64,7 @@ class Store:
             self._connect()
 
     def _connect(self) -> None:
-        self._db = sqlite3.connect(self._folder / FILE, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
         try:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")  # a power cut must not forget that a run was started
@@ -82,10 +83,10 @@ class Store:
             raise
 
     def _set_aside(self, at: int, why: str) -> None:
-        target = self._folder / f"{FILE}.damaged-{at // 1_000_000}"
+        target = self.folder / f"{FILE}.damaged-{at // 1_000_000}"
         for suffix in ("", "-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                (self._folder / f"{FILE}{suffix}").rename(f"{target}{suffix}")
+                (self.folder / f"{FILE}{suffix}").rename(f"{target}{suffix}")
         with contextlib.suppress(OSError):
             # Numbers of runs begin again: output of the old ones must not be taken for theirs.
             self.output.rename(f"{target}-output")

@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 PR_SET_CHILD_SUBREAPER = 36
 Order = dict[str, Any]
+NOT_BEGUN = "not-begun"  # the result of what was not due yet when the daemon went away
 TAIL_BYTES = 4096
 GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
 LARGEST_MESSAGE = 1 << 20
@@ -393,6 +394,8 @@ class Supervisor:
             self.outbox.clear()
         for child in list(self.children.values()):
             self._finish(child)
+        for _, _, order in self.planned:
+            self._refuse(order, "", NOT_BEGUN)
         if self.ended:
             with open(f"{self.spool}.part", "wb") as file:
                 file.write("\n".join(map(json.dumps, self.ended.values())).encode())

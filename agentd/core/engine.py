@@ -4,7 +4,7 @@ Every method that takes `now` returns nothing; the effects it led to are taken w
 stores those of model.STORED before it carries out any other.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from msgspec.structs import replace
 
@@ -55,7 +55,7 @@ class Engine:
             if name in self.entries:
                 self.entries[name].last = run
         self._roster.index()
-        self._resume(saved.open_runs, saved.outcomes, now)
+        self._resume(saved, now)
         self._admit(now)
 
     # What the caller asks of every event
@@ -178,11 +178,11 @@ class Engine:
 
     # What the executor and the machine report
 
-    def started(self, run_id: str, at: int) -> None:
-        """The process of a run exists since `at`."""
+    def started(self, run_id: str, at: int, invocation: str = "") -> None:
+        """The process of a run exists since `at`; `invocation` is systemd's id of it."""
         entry = self._roster.running(run_id)
         if entry is not None:
-            run = entry.running[run_id] = replace(entry.running[run_id], started=at)
+            run = entry.running[run_id] = replace(entry.running[run_id], started=at, invocation=invocation)
             self._effects.append(Told("started", run))
             self._notify(entry.job, "start", run, f"{entry.job.name} started")
 
@@ -376,14 +376,18 @@ class Engine:
         if entry.retry is not None:
             self._cancel(entry, entry.retry, reason, now)
 
-    def _resume(self, open_runs: Iterable[Run], outcomes: Mapping[str, Outcome], now: int) -> None:
-        """What the last daemon left: runs that waited wait again, runs that were under way have ended: as their
-        executor saw it, or cut off."""
-        for run in open_runs:
+    def _resume(self, saved: Saved, now: int) -> None:
+        """What the last daemon left: runs that waited wait again; runs that were under way still are, or have ended:
+        as their executor saw it, or cut off."""
+        under_way = {run.run_id: run for run in saved.under_way}
+        for run in saved.open_runs:
             entry = self.entries.get(run.job)
-            if run.state == "running":
-                outcome = outcomes.get(run.run_id, _CUT_OFF)
-                if outcome.result == "interrupted":
+            if run.run_id in under_way:
+                (entry or self._roster.gone(run.job)).running[run.run_id] = under_way[run.run_id]
+                self._under_way += 1
+            elif run.state == "running":
+                outcome = saved.outcomes.get(run.run_id, _CUT_OFF)
+                if outcome.result == "interrupted" and not outcome.reason:
                     outcome = replace(outcome, reason=_CUT_OFF.reason)
                 cut = _with(run, outcome, now)
                 if entry is not None:
@@ -425,4 +429,5 @@ def _with(run: Run, outcome: Outcome, now: int) -> Run:
         peak_memory=outcome.peak_memory,
         reason=outcome.reason or run.reason,
         tail=outcome.tail,
+        invocation=outcome.invocation or run.invocation,
     )

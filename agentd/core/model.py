@@ -77,6 +77,7 @@ class Job(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     notify: tuple[Event, ...] = ()
     useful: Annotated[str | None, Meta(extra={type_kind: "useful"})] = None
+    systemd: Annotated[dict[str, tuple[str, ...]], Meta(extra={type_kind: "directives"})] = {}
 
     @property
     def trigger(self) -> Trigger:
@@ -129,6 +130,7 @@ class Run(Struct, frozen=True, kw_only=True):
     progress: str = ""
     reason: str = ""
     tail: str = ""
+    invocation: str = ""
 
     @property
     def run_id(self) -> str:
@@ -148,6 +150,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     peak_memory: int = 0
     reason: str = ""
     tail: str = ""
+    invocation: str = ""
 
 
 class JobState(Struct, frozen=True, kw_only=True):
@@ -170,12 +173,14 @@ class JobState(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """What the engine takes up at start: from the store, and by run id the ends that nobody stored."""
+    """What the engine takes up at start: from the store, and from the executor by run id the ends that nobody stored
+    and the runs that are still under way."""
 
     states: dict[str, JobState] = {}
     open_runs: tuple[Run, ...] = ()
     last_runs: dict[str, Run] = {}
     outcomes: dict[str, Outcome] = {}
+    under_way: tuple[Run, ...] = ()
     next_seq: int = 1
 
 

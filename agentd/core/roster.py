@@ -118,6 +118,10 @@ class Roster:
         if entry.running:
             self.removed[entry.job.name] = entry
 
+    def gone(self, name: str) -> Entry:
+        """A job that was taken out of the configuration while nobody looked, with a run still under way."""
+        return self.removed.setdefault(name, Entry(Job(name=name, run=()), JobState()))
+
     def index(self) -> None:
         """Works out what depends on the set of jobs as a whole, and every due time."""
         for entry in self.entries.values():

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
@@ -126,3 +127,8 @@ def unknown_key(key: str, names: Iterable[str]) -> str:
     """The sentence about a key that does not exist, with the one that was probably meant."""
     names = list(names)
     return f'unknown key "{key}"{nearest(key, names) or "; expected one of " + ", ".join(names)}'
+
+
+def iso(usec: int) -> str:
+    """An instant as ISO 8601 in UTC, to the microsecond."""
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=usec)).isoformat(timespec="microseconds")

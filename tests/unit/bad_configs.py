@@ -8,7 +8,7 @@ LONG = "a" * 101
 TOP = "concurrency, history, jobs, stop_timeout, timezone, watch"
 JOB = (
     "concurrency, description, enabled, environment, group, jitter, limits, missed, notify, overlap, retries, run, "
-    "stop_timeout, timeout, timezone, useful, user, when, working_directory"
+    "stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
 )
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"
 EVERYWHERE = """timezon: UTC
@@ -645,7 +645,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "working directory with NUL",
         job('working_directory: "/var/\\0"'),
-        ["4:24: jobs.backup.working_directory: has a NUL character, which no path can have"],
+        ["4:24: jobs.backup.working_directory: has a control character, or a space or backslash at its end"],
     ),
     (
         "environment as a list",
@@ -680,12 +680,12 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "environment value as a list",
         job("environment: {LEVEL: [full]}"),
-        ["4:26: jobs.backup.environment.LEVEL: expected a text of at most 30,000 characters, without NUL"],
+        ["4:26: jobs.backup.environment.LEVEL: expected at most 30,000 characters, no control characters"],
     ),
     (
         "environment value with NUL",
         job('environment: {LEVEL: "a\\0b"}'),
-        ["4:26: jobs.backup.environment.LEVEL: expected a text of at most 30,000 characters, without NUL"],
+        ["4:26: jobs.backup.environment.LEVEL: expected at most 30,000 characters, no control characters"],
     ),
     ("timeout of nothing", job("timeout: 0"), ['4:14: jobs.backup.timeout: "0" is too small']),
     (
@@ -697,6 +697,26 @@ BAD: list[tuple[str, str, list[str]]] = [
         "timeout as a mapping",
         job("timeout: {start: 1h}"),
         ["4:14: jobs.backup.timeout: expected a duration such as 5min"],
+    ),
+    (
+        "systemd setting that is no name",
+        job("systemd: {protect-home: true}"),
+        ['4:15: jobs.backup.systemd: "protect-home" is not the name of a setting such as ProtectHome'],
+    ),
+    (
+        "systemd setting that follows from others",
+        job("systemd: {ExecStart: /bin/sh}"),
+        ["4:15: jobs.backup.systemd: ExecStart follows from the job's own settings and cannot be set here"],
+    ),
+    (
+        "systemd setting of two lines",
+        job('systemd: {Nice: "10\\nExecStartPre=/bin/sh"}'),
+        ["4:21: jobs.backup.systemd.Nice: expected a text of one line, or a list of them"],
+    ),
+    (
+        "systemd settings as a list",
+        job("systemd: [Nice]"),
+        ["4:14: jobs.backup.systemd: expected a mapping of settings of [Service] to texts or lists of them"],
     ),
     (
         "stop_timeout with a bad unit",

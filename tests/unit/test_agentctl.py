@@ -28,6 +28,16 @@ def test_the_methods_called_are_those_of_the_contract() -> None:
     assert called == known
 
 
+def test_agentctl_knows_which_calls_need_no_permission() -> None:
+    free = {
+        method.attrib["name"]
+        for method in CONTRACT.iter("method")
+        for annotation in method.iter("annotation")
+        if annotation.attrib == {"name": "org.agentd1.PolkitAction", "value": "none"}
+    }
+    assert client.FREE == free | {"GetAll"}
+
+
 # Finding the daemon
 
 

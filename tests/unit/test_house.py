@@ -17,7 +17,8 @@ ONLY_IN = {
     "sklearn": {"agentd/train.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
-    "sqlite3": {"agentd/store.py", "agentd/daemon.py", "agentd/__main__.py"},  # the last two for its errors
+    "systemd": {"agentd/log.py", "agentd/systemd.py"},
+    "sqlite3": {"agentd/store.py", "agentd/storing.py", "agentd/__main__.py"},  # the last two for its errors
 }
 # Peers and leaves know the core and what they are made of, not each other.
 MAY_IMPORT = {
@@ -28,7 +29,10 @@ MAY_IMPORT = {
     "log": set(),
     "linux": set(),
     "supervisor": set(),
+    "spool": set(),
     "standalone": {"linux", "supervisor"},
+    "systemd": {"bus", "linux", "spool"},
+    "polkit": {"bus", "systemd"},
     "api": {"bus"},
 }
 SOURCES = sorted(

@@ -1,0 +1,107 @@
+"""What lies in /run about jobs as units: which run each was started for, and how its last invocation ended."""
+
+import os
+import signal
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from agentd.core.model import Outcome, Run
+from agentd.core.units import iso
+
+NOTES = Path("/run/agentd/runs")
+"""agentd's notes of the runs it asked for; start-job hands them to the job."""
+ENDED = Path("/run/agentd-ended")
+"""root's, where end-job leaves how a unit ended."""
+_PASSED_ON = {"timeout", "oom-kill"}  # systemd's words that are ours too
+
+
+class End(Struct, frozen=True):
+    """How an invocation of a unit ended; words and numbers as $SERVICE_RESULT and so on in systemd.exec(5)."""
+
+    invocation: str
+    result: str
+    code: str
+    status: str
+    cpu_usec: int
+    peak_memory: int
+    at: int
+
+    def outcome(self, verdict: str, *, by_systemd: bool) -> Outcome:
+        """As a run's outcome. `verdict` is the result that agentd's own stop stands for, `by_systemd` tells that
+        somebody else had the unit stopped."""
+        return replace(
+            self._verdict(verdict, by_systemd=by_systemd),
+            ended=self.at,
+            cpu_usec=self.cpu_usec,
+            peak_memory=self.peak_memory,
+            invocation=self.invocation,
+        )
+
+    def _verdict(self, verdict: str, *, by_systemd: bool) -> Outcome:
+        stands = verdict or (self.result if self.result in _PASSED_ON else "")
+        if self.code == "exited" and self.status.isdigit():
+            code = int(self.status)
+            if 200 <= code <= 243:
+                reason = f"systemd could not start it (status {code}, see systemd.exec(5)); its journal says more"
+                return Outcome(result="start-failed", exit_code=code, reason=reason)
+            return Outcome(result=stands or ("exit-code" if code else "success"), exit_code=code)
+        if self.code not in {"killed", "dumped"}:
+            reason = f"systemd could not start it ({self.result or 'it did not say why'})"
+            return Outcome(result=verdict or "start-failed", reason=reason)
+        name = f"SIG{self.status}" if f"SIG{self.status}" in signal.Signals.__members__ else f"signal {self.status}"
+        if stands:
+            return Outcome(result=stands, signal=name)
+        if by_systemd and self.result == "success":
+            return Outcome(result="stopped", signal=name, reason="stopped through systemd")
+        return Outcome(result="core-dump" if self.code == "dumped" else "signal", signal=name)
+
+
+class Note(Struct, frozen=True):
+    """Which run a unit was started for, and which invocation of the unit had ended last before."""
+
+    instance: str
+    run_id: str
+    before: str
+
+
+def read_end(instance: str) -> End | None:
+    """How the last invocation of a job's unit ended; None where none did, or end-job is still writing."""
+    try:
+        with (ENDED / instance).open() as file:
+            lines = file.read(4096).split("\n")
+            at = os.fstat(file.fileno()).st_mtime_ns // 1000
+    except (OSError, UnicodeDecodeError):
+        return None
+    if len(lines) < 7 or lines[6] != "end":
+        return None
+    cpu, peak = (int(line) if line.isdigit() else 0 for line in lines[4:6])
+    return End(lines[0], lines[1], lines[2], lines[3], cpu, peak, at)
+
+
+def write_note(instance: str, run: Run, before: str) -> None:
+    """Notes a run before its start is asked for; jobs of all users can read it. Raises OSError."""
+    note = NOTES / f".{instance}"
+    note.write_text(f"{run.run_id} {iso(run.due)} {run.attempt} {before}\n")
+    note.chmod(0o644)
+    note.rename(NOTES / instance)
+
+
+def forget_note(instance: str) -> None:
+    """The run's end is stored."""
+    (NOTES / instance).unlink(missing_ok=True)
+
+
+def read_notes() -> list[Note]:
+    """The notes of the last agentd. Raises OSError."""
+    NOTES.mkdir(mode=0o755, exist_ok=True)
+    NOTES.chmod(0o755)
+    found = []
+    for file in NOTES.iterdir():
+        words = file.read_text(errors="replace").split()
+        if file.name.startswith(".") or len(words) != 4:
+            file.unlink(missing_ok=True)  # its start was never asked for
+        else:
+            found.append(Note(file.name, words[0], words[3]))
+    return found
