@@ -42,7 +42,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in .ci/run .ci/system-packages; do sh -n $$script || exit 1; done
+	@for script in .ci/[!.]* debian/tests/smoke units/start-job units/end-job units/keep-units; do sh -n $$script || exit 1; done
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -52,7 +52,7 @@ format: $(VENV)/develop
 	$(BIN)/ruff format .
 
 deb:
-	@echo "make deb: there is no debian/ packaging yet; it comes with the issue about the .deb and jobs as units." >&2; exit 1
+	@sh .ci/build-deb
 
 test-vm:
 	@echo "make test-vm: there is no .deb to test in a machine yet; it comes with the issue about the .deb." >&2; exit 1

@@ -83,6 +83,7 @@ class Systemd:
         self._units: dict[str, _Place] = {}  # by unit
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals: Arrivals | None = None
+        self._kept = False  # whether root has a copy of the units
         self._closing = False
 
     @property
@@ -143,16 +144,25 @@ class Systemd:
     async def prepare(self, config: Config) -> None:
         """Makes sure that systemd has the units that the configuration asks for. Raises Refused."""
         wanted = dict(unitfile.units(config))
-        if _differ(wanted):
+        if self._differ(wanted):
             try:
                 await self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT)
             except CallFailed as error:
                 raise Refused("Failed", f"systemd did not read its units anew: {error}") from None
-            if different := _differ(wanted):
+            if different := self._differ(wanted):
                 text = f"systemd's generator did not write {different[0]} as the configuration has it"
                 raise Refused("Failed", f"{text}; see: journalctl -b -t agentd-generator -t systemd")
+        elif self._kept:
+            return
         with contextlib.suppress(CallFailed):  # without the copy, errors in the files cost more; nothing else
             await self._bus.call(MANAGER, "StartUnit", "ss", unitfile.KEEP, "replace")
+            self._kept = True
+
+    def _differ(self, wanted: dict[str, str]) -> list[str]:
+        """The units that the generator wrote otherwise than wanted, or did not. A unit too many is one of a job that
+        left the configuration; it stays while the job runs."""
+        found = {file.name for file in GENERATED.glob("agentd-job@*.service")} - self._units.keys()
+        return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
 
     def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None:
         """Starts a run's unit when it is due. Output goes to the journal, so the other arguments are not needed."""
@@ -313,8 +323,9 @@ class Systemd:
         return place.state == "ended"
 
     def _over(self, place: _Place, outcome: Outcome) -> None:
-        place.state = "ended"
-        self._on_ended(place.run_id, outcome)
+        if place.state != "ended":
+            place.state = "ended"
+            self._on_ended(place.run_id, outcome)
 
     async def _look(self, place: _Place, *, why: str = "", away: bool = False) -> None:
         """Finds out what a unit does, after something was unusual. `away`: systemd may not have heard of the start."""
@@ -333,12 +344,22 @@ class Systemd:
         if away:
             return
         if place.state == "asked":
-            reason = f"systemd did not start it ({why or 'it does not run'}): systemctl status {place.unit}"
+            status = await self._status(place)
+            reason = f"systemd did not start it ({status or why or 'it does not run'}): systemctl status {place.unit}"
             self._over(place, Outcome(result="start-failed", reason=reason))
         else:
             # Never success: a unit that systemd collected reads like one that never ran.
             reason = f"it is not running, and how it ended was not noted: systemctl status {place.unit}"
             self._over(place, Outcome(result="interrupted", reason=reason))
+
+    async def _status(self, place: _Place) -> str:
+        """Why a start failed, as a word of systemd's and the status of systemd.exec(5); empty when it does not say."""
+        service = (place.peer[0], place.peer[1], f"{NAME}.Service")
+        try:
+            result, status = await self._bus.get(service, "Result"), await self._bus.get(service, "ExecMainStatus")
+        except CallFailed:
+            return ""
+        return f"{result}, status {status}" if status else str(result)
 
     async def _is_alive(self, place: _Place) -> bool:
         state, job = await self._bus.get(place.peer, "ActiveState"), await self._bus.get(place.peer, "Job")
@@ -363,12 +384,6 @@ class Systemd:
                 await self._look(place)
             elif place.state == "asked":
                 await self._look(place, away=True)
-
-
-def _differ(wanted: dict[str, str]) -> list[str]:
-    """The units that the generator wrote otherwise than wanted, or did not, or too many."""
-    found = {file.name for file in GENERATED.glob("agentd-job@*.service")}
-    return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
 
 
 def _text(file: Path) -> str | None:

@@ -35,7 +35,7 @@ def test_agentctl_knows_which_calls_need_no_permission() -> None:
         for annotation in method.iter("annotation")
         if annotation.attrib == {"name": "org.agentd1.PolkitAction", "value": "none"}
     }
-    assert client.FREE == free | {"GetAll"}
+    assert free | {"GetAll"} == client.FREE
 
 
 # Finding the daemon

@@ -308,7 +308,7 @@ def test_presets(job: Any, preset: str, period: int) -> None:
         ("{every: 1h 30min}", Every(90 * MINUTE)),
         ("{cron: '@daily'}", Cron("0 0 * * *")),
         ("{cron: 0 0 29 2 *}", Cron("0 0 29 2 *")),
-        ("{cron: 0 0 30 2 1}", Cron("0 0 30 2 1")),  # or on Mondays
+        ("{cron: 0 0 31 1 1}", Cron("0 0 31 1 1")),  # or on Mondays
         ("{cron: 0 0 L * *}", Cron("0 0 L * *")),
         ('{at: "00:00"}', At((0,))),
         ('{at: ["18:30", "02:30", "02:30"]}', At((9000, 66600))),

@@ -1,15 +1,19 @@
 """What a job becomes as a systemd unit."""
 
 import re
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd import generator
 from agentd.core import unitfile
 from agentd.core.model import Config, Job, Limits
+
+ROOT = Path(__file__).parents[2]
 
 
 def lines(job: Job, instance: str = "") -> list[str]:
@@ -82,36 +86,70 @@ def test_no_specifier_is_left_to_expand(word: str) -> None:
 
 
 @pytest.fixture
-def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """The folder of the configuration and that of the generated units."""
-    etc, units, kept = (tmp_path / name for name in ("etc", "units", "kept"))
-    for folder in (etc, units, kept):
-        folder.mkdir()
-    monkeypatch.setattr("agentd.config.SYSTEM_DIRECTORIES", (etc,))
-    monkeypatch.setattr(generator, "KEPT", kept)
-    return etc, units
+def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, str]]:
+    """Runs the generator's script on folders below tmp_path; returns the units that it wrote."""
+    for folder in ("etc", "kept", "runs", "units"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.setattr("agentd.config.SYSTEM_DIRECTORIES", (tmp_path / "etc",))
+    script = (ROOT / "units/agentd-generator").read_text()
+    for path, name in (("/run/agentd-units", "kept"), ("/run/agentd/runs", "runs")):
+        assert f'"{path}"' in script
+        script = script.replace(f'"{path}"', f'"{tmp_path / name}"')
+
+    def run() -> dict[str, str]:
+        monkeypatch.setattr(sys, "argv", ["agentd-generator", str(tmp_path / "units"), "early", "late"])
+        exec(compile(script, "agentd-generator", "exec"), {"__name__": "__main__"})
+        return {file.name: file.read_text() for file in (tmp_path / "units").iterdir()}
+
+    return run
 
 
-def test_the_generator_writes_a_unit_for_each_job(folders: tuple[Path, Path]) -> None:
-    etc, units = folders
-    (etc / "agentd.yaml").write_text("jobs: {a: {run: x}, b: {run: [y, z]}}\n")
-    assert generator.main(["generator", str(units), "early", "late"]) == 0
-    assert sorted(file.name for file in units.iterdir()) == ["agentd-job@a.service", "agentd-job@b.service"]
-    assert 'start-job "b" "y" "z"' in (units / "agentd-job@b.service").read_text()
+def test_the_generator_writes_a_unit_for_each_job(generate: Callable[[], dict[str, str]], tmp_path: Path) -> None:
+    (tmp_path / "etc/agentd.yaml").write_text("jobs: {a: {run: x}, b: {run: [y, z]}}\n")
+    units = generate()
+    assert sorted(units) == ["agentd-job@a.service", "agentd-job@b.service"]
+    assert 'start-job "b" "y" "z"' in units["agentd-job@b.service"]
 
 
-def test_without_a_configuration_the_generator_writes_nothing(folders: tuple[Path, Path]) -> None:
-    assert generator.main(["generator", str(folders[1]), "early", "late"]) == 0
-    assert list(folders[1].iterdir()) == []
+def test_without_a_configuration_the_generator_writes_nothing(generate: Callable[[], dict[str, str]]) -> None:
+    assert generate() == {}
 
 
 def test_with_errors_the_units_of_the_last_good_configuration_stay(
-    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+    generate: Callable[[], dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    etc, units = folders
-    (generator.KEPT / "agentd-job@a.service").write_text("as it was")
-    (etc / "agentd.yaml").write_text("jobs: {a: {run: x, every: 5min}}\n")
-    assert generator.main(["generator", str(units), "early", "late"]) == 0
-    assert (units / "agentd-job@a.service").read_text() == "as it was"
-    assert "the 1 units of the last good one stay:\n" in (said := capsys.readouterr().err)
-    assert f"{etc}/agentd.yaml:1:20: jobs.a: unknown key" in said
+    (tmp_path / "kept/agentd-job@a.service").write_text("as it was")
+    (tmp_path / "etc/agentd.yaml").write_text("jobs: {a: {run: x, every: 5min}}\n")
+    assert generate() == {"agentd-job@a.service": "as it was"}
+    assert f"1 units stay as they were: {tmp_path}/etc/agentd.yaml:1:20: jobs.a: unknown key" in capsys.readouterr().err
+
+
+def test_while_a_library_is_missing_the_units_stay(
+    generate: Callable[[], dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "kept/agentd-job@a.service").write_text("as it was")
+    monkeypatch.setitem(sys.modules, "agentd.generator", None)
+    assert generate() == {"agentd-job@a.service": "as it was"}
+
+
+def test_a_job_that_left_the_configuration_keeps_its_unit_while_it_runs(
+    generate: Callable[[], dict[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "etc/agentd.yaml").write_text("jobs: {a: {run: x}}\n")
+    for name in ("a", "gone", "over"):
+        (tmp_path / f"kept/agentd-job@{name}.service").write_text("as it was")
+    for name in ("a", "gone", "unheard"):
+        (tmp_path / "runs" / name).write_text("a note")
+    units = generate()
+    assert sorted(units) == ["agentd-job@a.service", "agentd-job@gone.service"]
+    assert units["agentd-job@gone.service"] == "as it was" != units["agentd-job@a.service"]
+
+
+def test_what_the_contract_asks_for_is_what_polkit_knows() -> None:
+    asked = {
+        annotation.attrib["value"]
+        for annotation in ET.parse(ROOT / "agentd/org.agentd1.xml").iter("annotation")
+        if annotation.attrib["name"] == "org.agentd1.PolkitAction"
+    }
+    known = {action.attrib["id"] for action in ET.parse(ROOT / "units/org.agentd1.policy").iter("action")}
+    assert asked - {"none"} == known
