@@ -54,8 +54,12 @@ format: $(VENV)/develop
 deb:
 	@sh .ci/build-deb
 
-test-vm:
-	@echo "make test-vm: there is no .deb to test in a machine yet; it comes with the issue about the .deb." >&2; exit 1
+# Builds the package, and where there is none yet an image of a Debian 13 (some minutes), in the user's cache.
+test-vm: $(VENV)/develop
+	@echo "building the package and, where it is not there, the image of a machine ..."
+	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
+		$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations=8 $(or $(TESTS),tests/vm)
+	@cat dist/figures.jsonl
 
 clean:
 	rm -rf $(VENV) $(STATE) dist .mypy_cache .pytest_cache .ruff_cache

@@ -42,13 +42,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         loaded = config.load(given)
     except Problems as error:
-        print(error, file=sys.stderr)
-        print("agentd: not started: the configuration has errors", file=sys.stderr)
-        return 2
+        return _refuse(error)
     from agentd import log  # noqa: PLC0415 - not needed to check
 
     log.setup(options.log_level)
     return asyncio.run(_serve(options, loaded))
+
+
+def _refuse(error: Problems) -> int:
+    print(error, file=sys.stderr)
+    print("agentd: not started: the configuration has errors", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,6 +118,8 @@ async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
             await daemon.drain()
             bus.close()
             await daemon.close()
+    except Problems as error:
+        return _refuse(error)
     except (_Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
         print(f"agentd: not started: {error}", file=sys.stderr)
         return 1

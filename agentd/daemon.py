@@ -1,6 +1,7 @@
 """The shell around the engine: feeds it what happened, and has what it decided stored and carried out."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,6 +83,7 @@ class Daemon:
         self._loaded_at = self._started_at = now()
         self._watchdog = watchdog
         self._alive = alive
+        self._alive_due = 0.0  # on the monotonic clock
         self._on_configured = on_configured
         self.error = ""
         self._reading = asyncio.Lock()
@@ -104,7 +106,7 @@ class Daemon:
     ) -> None:
         """Opens the store, takes up the schedule and answers on the bus.
 
-        Raises BusError, CallFailed, OSError, Refused, sqlite3.Error.
+        Raises BusError, CallFailed, OSError, Problems, Refused, sqlite3.Error.
         """
         self.executor = executor
         self.store = Store(state)
@@ -114,7 +116,7 @@ class Daemon:
             log.error(self.store.warning, id="state-trouble")
         boot, rebooted = await self.storing.call(self._boot, boot_id)
         saved = await executor.take_up(await self.storing.call(self.store.load), rebooted=rebooted)
-        await executor.prepare(self._loaded.config)
+        self._loaded = await self._prepared(self._loaded)
         self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
         api = Api(self)
         self.server = Server(bus, api.methods(), api.properties(), self.defect, authorize)
@@ -223,8 +225,7 @@ class Daemon:
 
     async def _reload(self) -> list[str]:
         try:
-            loaded = await asyncio.get_running_loop().run_in_executor(None, self._load)
-            await self.executor.prepare(loaded.config)
+            loaded = await self._prepared(await self._read())
         except (Problems, Refused) as error:
             self.error = str(error)
             log.error(f"the configuration was not changed:\n{error}", id="configuration-refused")
@@ -236,15 +237,40 @@ class Daemon:
         self.server.changed("Manager.Warnings")
         self._watch_files()
         await self.settle()
-        log.info("configuration read: " + ("; ".join(changes) or "nothing changed"), id="configuration")
+        if changes:
+            log.info(f"configuration read: {'; '.join(changes)}", id="configuration")
+        else:  # the files are read again after every change, by whomever
+            log.debug("configuration read: nothing changed", id="configuration")
         return changes
+
+    async def _read(self) -> Loaded:
+        return await asyncio.get_running_loop().run_in_executor(None, self._load)
+
+    async def _prepared(self, loaded: Loaded) -> Loaded:
+        """The configuration, or a newer one that came meanwhile, once its jobs can be started.
+
+        Raises Problems, Refused.
+        """
+        while True:
+            try:
+                await self.executor.prepare(loaded.config)
+            except Refused:
+                # Its units are made of the files as they are at that moment: have they changed since they were read?
+                newer = await self._read()
+                if newer == loaded:
+                    raise
+                loaded = newer
+            else:
+                return loaded
 
     # Events
 
     def _tick(self) -> None:
         self.engine.tick(now())
+        if self._watchdog and time.monotonic() >= self._alive_due:
+            self._alive()
+            self._alive_due = time.monotonic() + self._watchdog / SECOND / 2
         self.pump()
-        self._alive()
 
     def _clock_stepped(self, delta: int) -> None:
         log.warning(f"the clock was set by {delta / SECOND:+.3f} s; due times were worked out anew", id="decision")
@@ -298,7 +324,9 @@ class Daemon:
         """Queues what the engine decided, has it carried out, and sets the timer for what comes next."""
         self._pumping = False
         self.storing.add(self.engine.effects())
-        wanted = [self.engine.wakeup(), now() + self._watchdog // 2 if self._watchdog else None]
+        wanted = [self.engine.wakeup()]
+        if self._watchdog:  # by elapsed time: what happens meanwhile, to the clock too, must not put it off
+            wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
         self.timer.set(min((when for when in wanted if when is not None), default=None))
         if not self.executor.under_way:
             self._idle.set()

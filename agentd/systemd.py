@@ -119,27 +119,33 @@ class Systemd:
             place = _Place(run, note.instance, note.before)
             self._places[run.run_id] = self._units[place.unit] = place
             found = await self._find(place, run)
-            if isinstance(found, Run):
+            if isinstance(found, Outcome):
+                outcomes[run.run_id] = found
+            elif found is not None:
                 under_way.append(found)
             else:
-                outcomes[run.run_id] = found
+                self.stored(run.run_id)
+                runs[-1] = replace(run, state="queued")
         for note in noted.values():  # of runs whose end is stored
             spool.forget_note(note.instance)
         return replace(saved, open_runs=tuple(runs), outcomes=outcomes, under_way=tuple(under_way))
 
-    async def _find(self, place: _Place, run: Run) -> Run | Outcome:
-        """What became of a run that an agentd before this one asked for: it is still under way, or how it ended."""
+    async def _find(self, place: _Place, run: Run) -> Run | Outcome | None:
+        """What became of a run whose unit an agentd before this one was about to ask for: it is still under way, or how
+        it ended, or None: it never began."""
         alive = await self._is_alive(place)
+        at, invocation = await self._beginning(place)
         end = spool.read_end(place.instance)  # only now: it may have ended while we asked
         place.state = "ended"
         if end is not None and end.invocation != place.before:
             # Of a SIGTERM that nobody saw being sent, systemd's own view counts: it was stopped.
             return end.outcome("", by_systemd=True)
-        if not alive:
-            return Outcome(result="interrupted", reason="agentd ended before systemd could start it")
-        place.state = "running"
-        at, invocation = await self._beginning(place)
-        return replace(run, started=at or run.started, invocation=invocation)
+        if alive:
+            place.state = "running"
+            return replace(run, started=at or run.started, invocation=invocation)
+        if invocation not in {"", place.before}:
+            return Outcome(result="interrupted", reason="how it ended was not noted", invocation=invocation)
+        return None
 
     async def prepare(self, config: Config) -> None:
         """Makes sure that systemd has the units that the configuration asks for. Raises Refused."""
@@ -306,7 +312,7 @@ class Systemd:
             )
         except CallFailed:
             return 0, ""  # the end will tell the invocation
-        return at, bytes(invocation).hex()
+        return at, bytes(invocation).hex() if any(invocation) else ""
 
     def _end_arrived(self, instance: str) -> None:
         places = list(self._units.values()) if not instance else [self._units.get(unitfile.unit(instance))]

@@ -200,7 +200,8 @@ class Engine:
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """The wall clock was set by delta and shows `now`; elapsed time went on as if it had not."""
-        self._effects.append(Decided(now, "clock", "", "", f"the clock was set by {delta / SECOND:+.6g} s"))
+        by = f"{delta / SECOND:+.6f}".rstrip("0").rstrip(".")
+        self._effects.append(Decided(now, "clock", "", "", f"the clock was set by {by} s"))
         self._roster.clock_stepped(delta, now)
         for entry in self.entries.values():
             if entry.retry is not None:

@@ -8,6 +8,7 @@ import pytest
 from agentd import config
 from agentd.core.model import Config, Job
 from agentd.core.triggers import KINDS
+from agentd.log import MESSAGE_IDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,3 +53,8 @@ def test_the_man_pages_example_is_sound(tmp_path: Path) -> None:
     file = tmp_path / "agentd.yaml"
     file.write_text(example[1])
     assert list(config.load(file).config.jobs) == ["backup", "poll"]
+
+
+def test_the_man_page_lists_every_message_id() -> None:
+    page = (ROOT / "units/man/agentd.8.scd").read_text()
+    assert set(re.findall(r"^_([0-9a-f]{32})_$", page, re.MULTILINE)) == set(MESSAGE_IDS.values())

@@ -1,0 +1,94 @@
+"""Fixtures of the tests that run in a real Debian machine."""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm.machine import Kernel, Machine, MachineError
+
+HERE = Path(__file__).parent
+NewMachine = Callable[[Kernel], Machine]
+
+
+@pytest.fixture(scope="session")
+def new_machine() -> Iterator[NewMachine]:
+    """Boots machines of a kernel; they are thrown away when the last test is done, or earlier by who closes them."""
+    machines: list[Machine] = []
+
+    def new(kernel: Kernel = "trixie") -> Machine:
+        machine = Machine(kernel)
+        machines.append(machine)
+        return machine.start()
+
+    yield new
+    for machine in machines:
+        machine.close()
+
+
+@pytest.fixture(scope="session")
+def deb() -> Path:
+    """The package to test, which `make test-vm` names."""
+    path = Path(os.environ.get("AGENTD_DEB", ""))
+    if not path.is_file():
+        pytest.fail("AGENTD_DEB names no file: run these tests with `make test-vm`, which builds the package first")
+    return path
+
+
+@pytest.fixture(scope="module")
+def bare_machine(new_machine: NewMachine) -> Iterator[Machine]:
+    """A booted machine without agentd, for the tests of one file."""
+    machine = new_machine("trixie")
+    yield machine
+    machine.close()
+
+
+@pytest.fixture(scope="session")
+def installed(new_machine: NewMachine, deb: Path) -> Machine:
+    """A machine with agentd's package, and a snapshot of it as it is then."""
+    machine = new_machine("trixie")
+    machine.install(deb)
+    machine.snapshot("installed")
+    return machine
+
+
+@pytest.fixture(scope="module")
+def machine(installed: Machine) -> Machine:
+    """A machine with agentd's package just installed, for the tests of one file."""
+    if not installed.running:  # a test before left it off
+        installed.start()
+    installed.restore("installed")
+    installed.set_clock(datetime.now(UTC))
+    return installed
+
+
+ORDER = ("power", "recovery", "package", "clock", "jobs", "permissions", "machine")
+"""The files that take longest come first: two workers share them."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")) if item.path.parent == HERE else -1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    """Shows what the machines of a failed test have in their journals."""
+    report = yield
+    if report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Machine):
+                report.sections.append((f"the last lines of {name}", last_lines(value)))
+    return report
+
+
+def last_lines(machine: Machine) -> str:
+    """The journal, or the console of a machine that does not answer."""
+    if machine.running:
+        try:
+            return machine.journal("-n", "300", "-o", "short-precise")
+        except (MachineError, OSError) as problem:
+            return f"{problem}\n{machine.console_tail()}"
+    return machine.console_tail()

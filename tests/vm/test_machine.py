@@ -1,0 +1,84 @@
+"""The machine that the other tests of this folder run in does what they rely on."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.vm.conftest import NewMachine
+from tests.vm.machine import Machine, MachineError
+
+
+def test_runs_commands(bare_machine: Machine) -> None:
+    result = bare_machine.run(
+        "sh", "-c", 'cat; echo "$WORD" >&2; exit 3', input="in", environment={"WORD": "w"}, check=False
+    )
+    assert (result.code, result.out, result.err) == (3, "in", "w\n")
+    assert bare_machine.run("id", "-un").out == "root\n"
+    assert bare_machine.run("sh", "-c", "id -un; pwd; echo $HOME", user="user").out == "user\n/\n/home/user\n"
+    assert bare_machine.run("id", "-gn", user="nobody").out == "nogroup\n"
+    with pytest.raises(MachineError, match=r"false ended with 1"):
+        bare_machine.run("false")
+    with pytest.raises(MachineError, match=r"took more than 1 s"):
+        bare_machine.run("sleep", "100", timeout=1)
+
+
+def test_carries_files(bare_machine: Machine) -> None:
+    content = bytes(range(256)) * 4000
+    bare_machine.write("/tmp/folder/of/file", content, mode=0o640)
+    assert bare_machine.read_bytes("/tmp/folder/of/file") == content
+    assert bare_machine.run("stat", "-c", "%a", "/tmp/folder/of/file").out == "640\n"
+
+
+def test_trixie_has_no_sched_ext(bare_machine: Machine) -> None:
+    assert bare_machine.run("test", "-e", "/sys/kernel/sched_ext", check=False).code == 1
+
+
+def test_sessions_are_active_and_local(bare_machine: Machine) -> None:
+    show = ("sh", "-c", 'loginctl show-session "$XDG_SESSION_ID" -p Name -p Active -p Remote -p Seat')
+    for user in ("admin", "user"):
+        shown = bare_machine.run(*show, user=user, session="active").out.split()
+        assert sorted(shown) == ["Active=yes", f"Name={user}", "Remote=no", "Seat=seat0"]
+    assert "Active=no" in bare_machine.run(*show, user="admin", session="background").out
+    # polkit sees it the same way: who sits at the machine may shut it down, who does not is asked for a password.
+    check = ("sh", "-c", "pkcheck --action-id org.freedesktop.login1.reboot --process $$")
+    assert bare_machine.run(*check, user="user", session="active", check=False).code == 0
+    assert bare_machine.run(*check, user="user", check=False).code != 0
+    bare_machine.logout()
+    assert bare_machine.run("loginctl", "list-sessions", "--no-legend").out == ""
+
+
+def test_conversations_type_passwords(bare_machine: Machine) -> None:
+    ask = ("sudo", "id", "-un")
+    assert bare_machine.converse(*ask, dialogue=[("assword", "secret")], user="admin").out.endswith("root\r\n")
+    with pytest.raises(MachineError, match="the conversation broke off"):
+        bare_machine.converse("cat", dialogue=[("never", "")], timeout=1)
+
+
+def test_goes_back_to_a_snapshot(bare_machine: Machine) -> None:
+    bare_machine.snapshot("clean")
+    boot = bare_machine.boot_id
+    bare_machine.write("/etc/left-behind", "")
+    bare_machine.restore("clean")
+    assert bare_machine.run("test", "-e", "/etc/left-behind", check=False).code == 1
+    assert bare_machine.boot_id == boot
+
+
+def test_clock_and_disk_outlive_boots(bare_machine: Machine) -> None:
+    boot = bare_machine.boot_id
+    bare_machine.set_clock("2027-03-28T00:59:00")
+    assert bare_machine.clock() < datetime(2027, 3, 28, 0, 59, 20, tzinfo=UTC)
+    bare_machine.reboot()
+    assert bare_machine.boot_id != boot
+    bare_machine.sh("echo kept >/root/kept; sync /root/kept; echo lost >/root/lost")
+    bare_machine.power_cut()
+    assert not bare_machine.running
+    bare_machine.start()
+    assert bare_machine.read("/root/kept") == "kept\n"
+    assert datetime(2027, 3, 28, 0, 59, tzinfo=UTC) < bare_machine.clock() < datetime(2027, 3, 28, 2, tzinfo=UTC)
+    assert len(bare_machine.journal("--list-boots").splitlines()) >= 3
+
+
+def test_the_other_kernel_has_sched_ext(new_machine: NewMachine) -> None:
+    machine = new_machine("sched_ext")
+    assert machine.read("/sys/kernel/sched_ext/state") == "disabled\n"
+    machine.close()

@@ -1,0 +1,142 @@
+"""Who may call what on the system bus: as agentd(8) says it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.vm.agentd import agentctl, configure, history
+from tests.vm.machine import Machine, Session
+
+# Each verb with a call that is right; run twice it does no harm.
+CHANGES: dict[str, list[tuple[str, ...]]] = {
+    "org.agentd1.run-jobs": [("Jobs", "RunJob", "sa{sv}", "quick", "0"), ("Jobs", "StopJob", "s", "quick")],
+    "org.agentd1.manage-jobs": [
+        ("Jobs", "Increase", "s", "quick"),
+        ("Jobs", "Decrease", "s", "quick"),
+        ("Jobs", "SetInterval", "st", "quick", "7200000000"),
+        ("Jobs", "SetEnabled", "sb", "quick", "true"),
+        ("Jobs", "Reset", "s", "quick"),
+    ],
+    "org.agentd1.reload": [("Manager", "Reload")],
+    "org.agentd1.report-progress": [("Jobs", "ReportProgress", "ss", "quick.1", "hello")],
+}
+READING = [
+    ("Jobs", "ListJobs", "a{sv}", "0"),
+    ("Jobs", "GetJob", "s", "quick"),
+    ("Jobs", "NextTimes", "stu", "", "0", "3"),
+    ("Jobs", "ListRuns", "a{sv}", "0"),
+    ("Jobs", "ListDecisions", "a{sv}", "0"),
+]
+# Of the four kinds of callers, those that are not root and were not asked for a password may only read.
+CALLERS: dict[str, Session | None] = {"admin": "active", "user": "active", "nobody": None}
+
+
+@pytest.fixture(scope="module")
+def guarded(machine: Machine) -> Iterator[Machine]:
+    configure(machine, "jobs: {quick: {run: [/bin/true], when: {every: 1h}, overlap: queue}}\n")
+    yield machine
+    machine.logout()
+
+
+def call(machine: Machine, words: tuple[str, ...], caller: str) -> tuple[int, str]:
+    interface, *rest = words
+    command = ("busctl", "call", "org.agentd1", "/org/agentd1", f"org.agentd1.{interface}", *rest)
+    user = None if caller == "root" else caller
+    done = machine.run(*command, user=user, session=CALLERS.get(caller), check=False)
+    return done.code, done.err.strip()
+
+
+@pytest.mark.parametrize("caller", ["root", *CALLERS])
+def test_everybody_may_read(guarded: Machine, caller: str) -> None:
+    assert {words[1]: call(guarded, words, caller) for words in READING} == {words[1]: (0, "") for words in READING}
+
+
+def test_root_may_do_everything(guarded: Machine) -> None:
+    for action, calls in CHANGES.items():
+        for words in calls:
+            code, said = call(guarded, words, "root")
+            # The first run is over, so there is nobody's progress to tell: past the permission all the same.
+            assert (code, said) == (0, "") or "is not under way" in said, (action, words)
+
+
+@pytest.mark.parametrize("caller", CALLERS)
+def test_others_are_refused_and_told_the_action(guarded: Machine, caller: str) -> None:
+    before = len(history(guarded))
+    for action, calls in CHANGES.items():
+        for words in calls:
+            code, said = call(guarded, words, caller)
+            assert code == 1
+            assert f"{words[1]} needs the permission {action}" in said
+    assert len(history(guarded)) == before
+
+
+def test_an_administrator_is_asked_for_the_password_and_then_may(guarded: Machine) -> None:
+    dialogue = [("Password: ", "secret")]
+    done = guarded.converse("agentctl", "run", "quick", "--wait", user="admin", session="active", dialogue=dialogue)
+    assert done.code == 0, done.out
+    assert "quick." in done.out
+    assert "success" in done.out
+
+
+def test_a_wrong_password_is_no_permission(guarded: Machine) -> None:
+    guarded.run("systemctl", "restart", "polkit")  # forgets who was right a moment ago
+    dialogue = [("Password: ", "wrong")]
+    done = guarded.converse(
+        "agentctl", "disable", "quick", user="admin", session="active", dialogue=dialogue, check=False
+    )
+    assert done.code == 4, done.out
+    assert "SetEnabled needs the permission org.agentd1.manage-jobs" in done.out
+
+
+def test_without_polkit_only_root_may(guarded: Machine) -> None:
+    guarded.run("systemctl", "mask", "--runtime", "--now", "polkit")
+    try:
+        code, said = call(guarded, CHANGES["org.agentd1.run-jobs"][0], "admin")
+        assert code == 1
+        assert "RunJob needs the permission org.agentd1.run-jobs, and polkit, which could give it, failed" in said
+        assert call(guarded, READING[0], "nobody")[0] == 0
+        assert call(guarded, CHANGES["org.agentd1.manage-jobs"][0], "root")[0] == 0
+    finally:
+        guarded.run("systemctl", "unmask", "--runtime", "polkit")
+        guarded.run("systemctl", "start", "polkit")
+
+
+def test_agentd_itself_may_start_its_jobs_and_nothing_else(guarded: Machine) -> None:
+    def as_agentd(*words: str) -> int:
+        return guarded.run("systemctl", "--no-ask-password", *words, user="agentd", check=False, timeout=90).code
+
+    assert as_agentd("start", "agentd-job@quick.service") == 0
+    assert as_agentd("stop", "agentd-job@quick.service") == 0
+    assert as_agentd("daemon-reload") == 0
+    for words in (
+        ("start", "systemd-tmpfiles-clean.service"),
+        ("restart", "agentd-job@quick.service"),
+        ("reload", "agentd-job@quick.service"),
+        ("kill", "agentd-job@quick.service"),
+        ("stop", "dbus.service"),
+        ("set-property", "agentd-job@quick.service", "MemoryMax=infinity"),
+        ("reboot",),
+    ):
+        assert as_agentd(*words) != 0, words
+    transient = guarded.run("systemd-run", "--no-ask-password", "/bin/true", user="agentd", check=False)
+    assert transient.code != 0
+
+
+def test_no_signal_of_a_stranger_is_believed(guarded: Machine) -> None:
+    guarded.run("rm", "-f", "/etc/agentd/conf.d/test.yaml")
+    configure(guarded, "jobs: {long: {run: [sleep, '1000']}}\n")
+    agentctl(guarded, "run", "long")
+    guarded.wait_until("systemctl is-active --quiet agentd-job@long", 30, "the job to run")
+    owner = guarded.run(
+        "busctl", "call", "org.freedesktop.DBus", "/", "org.freedesktop.DBus", "GetNameOwner", "s", "org.agentd1"
+    ).out
+    unique = owner.split('"')[1]
+    manager = ("/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+    for destination in ((), (f"--destination={unique}",)):
+        guarded.run(
+            *("busctl", *destination, "emit", *manager, "UnitRemoved", "so", "agentd-job@long.service", "/"),
+            user="nobody",
+        )
+    guarded.run("sleep", "2")
+    assert history(guarded, "long")[-1]["state"] == "running"
+    agentctl(guarded, "stop", "long")
