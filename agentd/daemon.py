@@ -393,4 +393,4 @@ def _sentence(run: Run) -> str:
         "success": "succeeded",
     }.get(run.result, run.result)
     reason = f" ({run.reason})" if run.reason and run.result in {"start-failed", "interrupted", "cancelled"} else ""
-    return f"{run.run_id} {how} after {took}{reason}"
+    return f"{run.run_id} {how}{f' after {took}' if run.started else ''}{reason}"

@@ -14,6 +14,7 @@ _TFD_TIMER_ABSTIME, _TFD_TIMER_CANCEL_ON_SET = 1, 2
 _IN_CLOSE_WRITE, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x8, 0x40, 0x80, 0x100, 0x200
 _IN_Q_OVERFLOW = 0x4000
 _IN_CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
+_STEP = 5_000_000  # microseconds; slewing moves the clock by less between two looks
 _FAR = 1 << 61  # seconds; a timer that is armed only to notice clock steps
 
 
@@ -49,8 +50,11 @@ class WallTimer:
         # struct itimerspec: an interval of zero, then the instant
         spec = ctypes.create_string_buffer(struct.pack("qqqq", 0, 0, seconds, rest * 1000))
         flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
-        if _libc.timerfd_settime(self._file, flags, spec, None) < 0 and ctypes.get_errno() != errno.ECANCELED:
-            raise OSError(ctypes.get_errno(), "timerfd_settime")
+        if _libc.timerfd_settime(self._file, flags, spec, None) < 0:
+            if ctypes.get_errno() != errno.ECANCELED:
+                raise OSError(ctypes.get_errno(), "timerfd_settime")
+            # It is armed; but the clock was set meanwhile, and that is told only once: here.
+            asyncio.get_running_loop().call_soon(self._look, True)
 
     def close(self) -> None:
         asyncio.get_running_loop().remove_reader(self._file)
@@ -64,14 +68,19 @@ class WallTimer:
         except OSError as error:
             if error.errno != errno.ECANCELED:
                 raise
-            offset = boot_time()
-            delta, self._offset = offset - self._offset, offset
+            self._look(True)
+        else:
+            self._look(False)
+
+    def _look(self, told: bool) -> None:
+        """Tells of the time, or of a step: `told` by the kernel, or seen where it comes between two of its words."""
+        offset = boot_time()
+        delta, self._offset = offset - self._offset, offset  # the offset drifts as the clock is slewed
+        if told or abs(delta) >= _STEP:
             self.set(self._armed)
             self._on_step(delta)
-            return
-        # The offset drifts as the clock is slewed; only what changes at a step counts as one.
-        self._offset = boot_time()
-        self._on_time()
+        else:
+            self._on_time()
 
 
 class Watch:

@@ -52,6 +52,7 @@ class _Place:
         self.before = before  # the invocation that ended last, before this run
         self.planned: asyncio.TimerHandle | None = None
         self.state = "planned"  # planned | asked | running | ended
+        self.asked = 0
         self.verdict = ""
         self.by_systemd = False
 
@@ -237,7 +238,7 @@ class Systemd:
 
     def _begin(self, place: _Place, run: Run) -> None:
         place.planned = None
-        place.state = "asked"
+        place.state, place.asked = "asked", now()
         try:
             spool.write_note(place.instance, run, place.before)
         except OSError as error:
@@ -325,7 +326,9 @@ class Systemd:
         if place.state in {"asked", "running"}:
             end = spool.read_end(place.instance)
             if end is not None and end.invocation != place.before:
-                self._over(place, end.outcome(place.verdict, by_systemd=place.by_systemd))
+                outcome = end.outcome(place.verdict, by_systemd=place.by_systemd)
+                # It was over before systemd was heard to have started it.
+                self._over(place, replace(outcome, started=place.asked) if place.state == "asked" else outcome)
         return place.state == "ended"
 
     def _over(self, place: _Place, outcome: Outcome) -> None:

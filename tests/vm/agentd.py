@@ -16,7 +16,7 @@ def configure(machine: Machine, text: str) -> None:
     """Makes this the configuration of the jobs, and starts agentd where it does not run."""
     # Written and renamed, so that watching agentd never reads half a file.
     machine.write(f"{DROP_IN}.new", text)
-    machine.run("mv", f"{DROP_IN}.new", DROP_IN)
+    machine.sh(f"mv {DROP_IN}.new {DROP_IN}; sync")
     if machine.run("systemctl", "is-active", "agentd", check=False).code:
         machine.run("systemctl", "enable", "--now", "agentd", timeout=120)
     agentctl(machine, "reload", timeout=120)
