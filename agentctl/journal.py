@@ -17,15 +17,17 @@ def output(client: Client, run_id: str, to_end: bool) -> Iterator[bytes]:
     if journalctl is None:
         raise Failure("the output is in the journal, and journalctl is not installed")
     with tempfile.NamedTemporaryFile(prefix="agentctl-") as cursor:
+        over = False
         while True:
             (run,) = client.runs(run_id=run_id)
             if invocation := run.get("invocation"):
-                command = [journalctl, "--quiet", "-o", "cat", f"--cursor-file={cursor.name}"]
+                command = [journalctl, "-o", "cat", "--no-pager", f"--cursor-file={cursor.name}"]
                 found = subprocess.run(
                     [*command, f"_SYSTEMD_INVOCATION_ID={invocation}"], stdout=subprocess.PIPE, check=False
                 )
                 if found.stdout:
                     yield found.stdout
-            if run.get("state") == "ended" or not to_end:
+            if over or not to_end:
                 return
+            over = run.get("state") == "ended"  # the last lines may still be on their way into the journal
             time.sleep(POLL_SECONDS)

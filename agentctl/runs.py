@@ -84,7 +84,7 @@ def stop(session: Session, job_or_run: str) -> None:
 def log(session: Session, job_or_run: str, follow: bool) -> None:
     """Prints the output of a RUN, or of the newest run of a JOB.
 
-    Byte for byte as the job wrote it.
+    Byte for byte as the job wrote it; installed, as the journal has it, for those who may read that.
 
     \b
     Examples:

@@ -160,7 +160,7 @@ async def _standalone(options: argparse.Namespace, loaded: config.Loaded, bus: A
 @contextlib.asynccontextmanager
 async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) -> AsyncIterator[Any]:
     """A daemon on the system bus whose jobs are units; polkit says who may do what."""
-    from agentd import systemd  # noqa: PLC0415
+    from agentd import service, systemd  # noqa: PLC0415
     from agentd.daemon import Daemon  # noqa: PLC0415
     from agentd.polkit import Gate  # noqa: PLC0415
 
@@ -171,17 +171,17 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
         return f"STATUS={len(daemon.engine.entries)} jobs{trouble}"
 
     def reload() -> None:
-        systemd.notify("RELOADING=1", f"MONOTONIC_USEC={systemd.monotonic_usec()}")
-        daemon.reload_soon(lambda: systemd.notify("READY=1"))
+        service.reloading()
+        daemon.reload_soon(lambda: service.notify("READY=1"))
 
     daemon = Daemon(
         loaded,
         config.load,
         partial(config.folders, None),
         "/",
-        watchdog=systemd.watchdog(),
-        alive=lambda: systemd.notify("WATCHDOG=1"),
-        on_configured=lambda: systemd.notify(status()),
+        watchdog=service.watchdog(),
+        alive=lambda: service.notify("WATCHDOG=1"),
+        on_configured=lambda: service.notify(status()),
     )
     _handle_signals(daemon)
     await bus.connect(None)
@@ -189,9 +189,9 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
     await daemon.start(state, _machine(), _boot(), executor, bus, Gate(bus, executor.unit_of).authorize)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    systemd.notify("READY=1", status())
+    service.notify("READY=1", status())
     yield daemon
-    systemd.notify("STOPPING=1")
+    service.notify("STOPPING=1")
 
 
 def _handle_signals(daemon: Any) -> None:

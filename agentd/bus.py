@@ -31,6 +31,7 @@ _DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus"
 _ACTION = f"{NAME}.PolkitAction"  # the annotation that names what a caller needs
 FREE = "none"
 TIMEOUT = 25.0  # seconds for an answer, as libdbus has it
+_CALLS = 96  # at once; the system bus allows 128 answers to be awaited
 
 Handler = Callable[..., Any]
 
@@ -66,7 +67,7 @@ class CallFailed(Exception):
         return self.name.rpartition(".")[2] in _AWAY
 
 
-_AWAY = {"NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "Timeout", "TimedOut", "NoServer"}
+_AWAY = {"NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "NoServer", "LimitsExceeded"}
 
 
 def variant(signature: str, value: Any) -> Variant:
@@ -93,6 +94,7 @@ class Bus:
         self._bus: MessageBus | None = None
         self._outbox: deque[Message] = deque()
         self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._room = asyncio.Semaphore(_CALLS)
         self._listeners: dict[tuple[str, str], list[tuple[str, Callable[[list[Any]], None]]]] = {}
         self._owners = {_DBUS[0]: _DBUS[0]}
         self._on_call: Callable[[Message], bool] = lambda _: False
@@ -135,20 +137,21 @@ class Bus:
         self, peer: tuple[str, str, str], member: str, signature: str = "", *body: Any, patience: float = TIMEOUT
     ) -> list[Any]:
         """Calls a method of a peer, (name, path, interface); returns what it answers. Raises CallFailed."""
-        if self._bus is None or not self._bus.connected:
-            raise CallFailed("org.freedesktop.DBus.Error.Disconnected", "the connection to the bus is lost")
-        name, path, interface = peer
-        serial = self._bus.next_serial()
-        message = Message(name, path, interface, member, signature=signature, body=list(body), serial=serial)
-        answer = self._pending[serial] = asyncio.get_running_loop().create_future()
-        self.send(message)
-        try:
-            reply = await asyncio.wait_for(answer, patience)
-        except TimeoutError:
-            text = f"{name} did not answer {member} within {patience:g} s"
-            raise CallFailed("org.freedesktop.DBus.Error.Timeout", text) from None
-        finally:
-            del self._pending[serial]
+        async with self._room:
+            if self._bus is None or not self._bus.connected:
+                raise CallFailed("org.freedesktop.DBus.Error.Disconnected", "the connection to the bus is lost")
+            name, path, interface = peer
+            serial = self._bus.next_serial()
+            message = Message(name, path, interface, member, signature=signature, body=list(body), serial=serial)
+            answer = self._pending[serial] = asyncio.get_running_loop().create_future()
+            self.send(message)
+            try:
+                reply = await asyncio.wait_for(answer, patience)
+            except TimeoutError:
+                text = f"{name} did not answer {member} within {patience:g} s"
+                raise CallFailed("org.freedesktop.DBus.Error.Timeout", text) from None
+            finally:
+                del self._pending[serial]
         if reply.message_type is MessageType.ERROR:
             text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
             raise CallFailed(reply.error_name or "", text)

@@ -19,6 +19,7 @@ from agentd.nodes import Decoder, Parser, Problem, Problems, compose
 
 SYSTEM_DIRECTORIES = tuple(Path(folder) for folder in ("/usr/lib/agentd", "/run/agentd", "/etc/agentd"))
 """Rising precedence: a file hides those of the same name before it; a link to /dev/null masks them."""
+_OF_THE_SHELL = {"IFS", "OPTIND", "PWD", "PPID"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAIN_FILE = "agentd.yaml"
 DROP_INS = "conf.d"
@@ -255,6 +256,8 @@ def _environment(raw: Any) -> dict[str, str]:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("AGENTD_"):
             own = " (AGENTD_ names are agentd's own)" if name.startswith("AGENTD_") else ""
             raise triggers.Invalid(f'"{name}" is not a name for an environment variable{own}', name, is_key=True)
+        if name in _OF_THE_SHELL:
+            raise triggers.Invalid(f"{name} belongs to the shell that starts the job", name, is_key=True)
         if not isinstance(value, str) or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
             raise triggers.Invalid("expected at most 30,000 characters, no control characters", name)
     return raw

@@ -1,5 +1,6 @@
 """polkit: whether a caller on the system bus may do what it asks for. Whatever goes wrong, the answer is no."""
 
+from collections import Counter
 from collections.abc import Callable
 
 from agentd.bus import TIMEOUT, Bus, Caller, CallFailed, variant
@@ -10,6 +11,7 @@ _NAME = "org.freedesktop.PolicyKit1"
 _POLKIT = (_NAME, "/org/freedesktop/PolicyKit1/Authority", f"{_NAME}.Authority")
 _ALLOW_INTERACTION = 1
 _INTERACTIVE_TIMEOUT = 300.0  # seconds for a person to type a password
+_AT_ONCE = 8
 _OF_ITS_OWN = "org.agentd1.report-progress"
 """The action that a process of the run itself needs no permission for; the run's id is the call's first argument."""
 
@@ -20,17 +22,24 @@ class Gate:
     def __init__(self, bus: Bus, unit_of: Callable[[str], str]) -> None:
         self._bus = bus
         self._unit_of = unit_of
+        self._asking: Counter[int] = Counter()  # questions that polkit has not answered, by user
 
     async def authorize(self, caller: Caller) -> None:
         """Root may do everything, others what polkit says. Raises Refused AccessDenied."""
         try:
-            if await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender) == 0:
-                return
-            if caller.action == _OF_ITS_OWN and await self._is_of_run(caller):
+            user = await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)
+            if user == 0 or (caller.action == _OF_ITS_OWN and await self._is_of_run(caller)):
                 return
         except CallFailed as error:
             raise Refused("AccessDenied", f"{caller.member}: the bus does not know who asks: {error}") from None
-        await self._ask_polkit(caller)
+        # Each question may last until a person has answered; one user must not have them all.
+        if self._asking[user] >= _AT_ONCE or self._asking.total() >= 4 * _AT_ONCE:
+            raise Refused("AccessDenied", f"{caller.member}: too many questions are open; answer those first")
+        self._asking[user] += 1
+        try:
+            await self._ask_polkit(caller)
+        finally:
+            self._asking[user] -= 1
 
     async def _ask_polkit(self, caller: Caller) -> None:
         need = f"{caller.member} needs the permission {caller.action}"

@@ -28,34 +28,44 @@ class End(Struct, frozen=True):
     peak_memory: int
     at: int
 
-    def outcome(self, verdict: str, *, by_systemd: bool) -> Outcome:
-        """As a run's outcome. `verdict` is the result that agentd's own stop stands for, `by_systemd` tells that
-        somebody else had the unit stopped."""
+    def outcome(self, verdict: str, *, by_systemd: bool | None, began: bool) -> Outcome:
+        """As a run's outcome.
+
+        `verdict` is the result that agentd's own stop stands for; `by_systemd` tells whether somebody else had the unit
+        stopped (None: nobody was there to see), `began` whether the job's program is known to have begun.
+        """
         return replace(
-            self._verdict(verdict, by_systemd=by_systemd),
+            self._verdict(verdict, by_systemd=by_systemd, began=began),
             ended=self.at,
             cpu_usec=self.cpu_usec,
             peak_memory=self.peak_memory,
             invocation=self.invocation,
         )
 
-    def _verdict(self, verdict: str, *, by_systemd: bool) -> Outcome:
-        stands = verdict or (self.result if self.result in _PASSED_ON else "")
+    def _verdict(self, verdict: str, *, by_systemd: bool | None, began: bool) -> Outcome:
         if self.code == "exited" and self.status.isdigit():
-            code = int(self.status)
-            if 200 <= code <= 243:
+            code, name = int(self.status), ""
+            # Of systemd's own codes (systemd.exec(5)) only start-job's comes after the beginning.
+            if code == 203 or (200 <= code <= 243 and not began):
                 reason = f"systemd could not start it (status {code}, see systemd.exec(5)); its journal says more"
-                return Outcome(result="start-failed", exit_code=code, reason=reason)
-            return Outcome(result=stands or ("exit-code" if code else "success"), exit_code=code)
-        if self.code not in {"killed", "dumped"}:
+                return Outcome(result=verdict or "start-failed", exit_code=code, reason=reason)
+        elif self.code in {"killed", "dumped"}:
+            code, name = None, f"SIG{self.status}"
+            name = name if name in signal.Signals.__members__ else f"signal {self.status}"
+        else:
             reason = f"systemd could not start it ({self.result or 'it did not say why'})"
             return Outcome(result=verdict or "start-failed", reason=reason)
-        name = f"SIG{self.status}" if f"SIG{self.status}" in signal.Signals.__members__ else f"signal {self.status}"
-        if stands:
-            return Outcome(result=stands, signal=name)
-        if by_systemd and self.result == "success":
-            return Outcome(result="stopped", signal=name, reason="stopped through systemd")
-        return Outcome(result="core-dump" if self.code == "dumped" else "signal", signal=name)
+        if verdict:
+            return Outcome(result=verdict, exit_code=code, signal=name)
+        # Of a signal that systemd takes for a clean end and that nobody saw being sent, its own view counts.
+        if (by_systemd and self.result != "oom-kill") or (by_systemd is None and name and self.result == "success"):
+            return Outcome(result="stopped", exit_code=code, signal=name, reason="stopped through systemd")
+        if self.result in _PASSED_ON:
+            return Outcome(result=self.result, exit_code=code, signal=name)
+        if name:
+            return Outcome(result="core-dump" if self.code == "dumped" else "signal", signal=name)
+        # systemd's word: its SuccessExitStatus= may be set for the job.
+        return Outcome(result="success" if self.result == "success" else "exit-code", exit_code=code)
 
 
 class Note(Struct, frozen=True):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 from agentd import log as logging
-from agentd.core.model import STORED, Effect, History, Refused, RunStops
+from agentd.core.model import STORED, Effect, History, Refused, RunStarts, RunStops
 from agentd.linux import now
 from agentd.store import Damaged, Store
 
@@ -38,6 +38,7 @@ class Storing:
         self._host = host
         self._thread = ThreadPoolExecutor(1, "store")
         self._queue: list[Effect] = []
+        self._batch: list[Effect] = []
         self._settled: list[asyncio.Future[None]] = []  # of callers that wait for the next batch
         self._waiting: list[asyncio.Future[None]] = []  # of those whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
@@ -49,7 +50,7 @@ class Storing:
     def add(self, effects: Iterable[Effect]) -> None:
         """Has effects stored and carried out."""
         for effect in effects:
-            if self.trouble and isinstance(effect, RunStops):
+            if self.trouble and isinstance(effect, RunStops) and not self._starts(effect.run_id):
                 self._host.carry_out(effect)  # a job that fills the disk must not wait for room on it
             else:
                 self._queue.append(effect)
@@ -82,9 +83,15 @@ class Storing:
         await self.call(self._store.close)
         self._thread.shutdown()
 
+    def _starts(self, run_id: str) -> bool:
+        """Whether the run's start itself waits for room on the disk."""
+        waiting = (*self._batch, *self._queue)
+        return any(isinstance(effect, RunStarts) and effect.run.run_id == run_id for effect in waiting)
+
     async def _perform(self) -> None:
         while self._queue or self._settled:
-            batch, self._queue = self._queue, []
+            batch = self._batch = self._queue
+            self._queue = []
             self._waiting, self._settled = self._settled, []
             stored = [effect for effect in batch if isinstance(effect, STORED)]
             if stored:
@@ -94,6 +101,7 @@ class Storing:
             for future in self._waiting:
                 if not future.done():
                     future.set_result(None)
+            self._batch = []
         self._performing = None
 
     def _performed(self, task: asyncio.Task[None]) -> None:

@@ -7,14 +7,11 @@ note of which invocation was the last before, agentd finds the end of its run th
 
 import asyncio
 import contextlib
-import os
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
-from systemd import daemon as sd
 
 from agentd import spool
 from agentd.bus import Bus, CallFailed
@@ -29,32 +26,25 @@ GENERATED = Path("/run/systemd/generator")
 RELOAD_TIMEOUT = 180.0  # seconds; every generator of the machine runs
 _AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
 _TRIES = 120
-
-
-def notify(*lines: str) -> None:
-    """Tells the service manager (sd_notify(3)); nothing happens where there is none."""
-    sd.notify("\n".join(lines))
-
-
-def watchdog() -> int | None:
-    """Microseconds after which systemd takes a silent agentd for hung, or None."""
-    text, mine = os.environ.get("WATCHDOG_USEC", ""), str(os.getpid())
-    return int(text) if text.isdigit() and os.environ.get("WATCHDOG_PID", mine) == mine else None
+_ROUND = 60.0  # seconds between two looks after what runs
 
 
 class _Place:
     """A unit while a run of ours has it: from the decision until the end is stored."""
 
-    def __init__(self, run: Run, instance: str, before: str) -> None:
+    def __init__(self, run: Run, instance: str, before: str = "") -> None:
         self.run_id = run.run_id
         self.instance = instance
         self.unit = unitfile.unit(instance)
         self.before = before  # the invocation that ended last, before this run
         self.planned: asyncio.TimerHandle | None = None
-        self.state = "planned"  # planned | asked | running | ended
+        self.state = "planned"  # planned | asked | running (systemd is done with the start) | ended
         self.asked = 0
+        self.job = ""  # systemd's, of our start
+        self.early: dict[str, str] = {}  # what became of systemd's jobs while we did not know which is ours
+        self.told = False  # that it began
         self.verdict = ""
-        self.by_systemd = False
+        self.by_systemd: bool | None = False  # whether somebody else has it stopped; None: nobody looked
 
     @property
     def peer(self) -> tuple[str, str, str]:
@@ -84,6 +74,7 @@ class Systemd:
         self._units: dict[str, _Place] = {}  # by unit
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals: Arrivals | None = None
+        self._round: asyncio.TimerHandle | None = None
         self._kept = False  # whether root has a copy of the units
         self._closing = False
 
@@ -139,10 +130,10 @@ class Systemd:
         end = spool.read_end(place.instance)  # only now: it may have ended while we asked
         place.state = "ended"
         if end is not None and end.invocation != place.before:
-            # Of a SIGTERM that nobody saw being sent, systemd's own view counts: it was stopped.
-            return end.outcome("", by_systemd=True)
+            return end.outcome("", by_systemd=None, began=True)
         if alive:
-            place.state = "running"
+            place.state, place.told = "running", True
+            self._patrol()
             return replace(run, started=at or run.started, invocation=invocation)
         if invocation not in {"", place.before}:
             return Outcome(result="interrupted", reason="how it ended was not noted", invocation=invocation)
@@ -179,8 +170,7 @@ class Systemd:
             reason = "every unit of the job is taken by a run that has not ended"
             self._on_ended(run.run_id, Outcome(result="start-failed", reason=reason))
             return
-        end = spool.read_end(free[0])
-        place = _Place(run, free[0], end.invocation if end else "-")
+        place = _Place(run, free[0])
         self._places[run.run_id] = self._units[place.unit] = place
         wait = (run.due - now()) / SECOND
         if wait > 0:
@@ -219,6 +209,8 @@ class Systemd:
     def close(self) -> None:
         """Leaves everything as it is: the runs go on."""
         self._closing = True
+        if self._round is not None:
+            self._round.cancel()
         for task in self._tasks:
             task.cancel()
         if self._arrivals is not None:
@@ -239,6 +231,8 @@ class Systemd:
     def _begin(self, place: _Place, run: Run) -> None:
         place.planned = None
         place.state, place.asked = "asked", now()
+        end = spool.read_end(place.instance)
+        place.before = end.invocation if end else "-"
         try:
             spool.write_note(place.instance, run, place.before)
         except OSError as error:
@@ -249,34 +243,39 @@ class Systemd:
 
     async def _start(self, place: _Place) -> None:
         for _ in range(_TRIES):
-            failed = await self._ask("StartUnit", place)
-            if failed is None:
-                return  # JobRemoved tells how it went
-            if not failed.away:
+            answer = await self._ask("StartUnit", place)
+            if isinstance(answer, str):
+                place.job = answer
+                if place.state == "asked" and place.job in place.early:
+                    self._start_done(place, place.early[place.job])
+                return  # else JobRemoved tells how it went
+            if not answer.away:
                 break
             await asyncio.sleep(_AGAIN)
             # It may have heard all the same: then a second start could be a second run.
             await self._look(place, away=True)
             if place.state != "asked":
                 return
-        self._over(place, Outcome(result="start-failed", reason=f"systemd did not start {place.unit}: {failed}"))
+        reason = f"systemd did not start {place.unit}: {answer}"
+        self._over(place, Outcome(result=place.verdict or "start-failed", reason=reason))
 
     async def _stop(self, place: _Place) -> None:
         for _ in range(_TRIES):
-            failed = await self._ask("StopUnit", place)
-            if failed is None or place.state == "ended":
+            answer = await self._ask("StopUnit", place)
+            if isinstance(answer, str) or place.state == "ended":
                 return
-            if not failed.away:
+            if not answer.away:
                 break
             await asyncio.sleep(_AGAIN)
-        self._on_trouble(f"{place.run_id} could not be stopped: {failed}")
+        self._on_trouble(f"{place.run_id} could not be stopped: {answer}")
 
-    async def _ask(self, verb: str, place: _Place) -> CallFailed | None:
+    async def _ask(self, verb: str, place: _Place) -> str | CallFailed:
+        """The job that systemd makes of it. It is given its time: what it has heard must not be asked for twice."""
         try:
-            await self._bus.call(MANAGER, verb, "ss", place.unit, "replace")
+            (job,) = await self._bus.call(MANAGER, verb, "ss", place.unit, "replace", patience=RELOAD_TIMEOUT)
         except CallFailed as error:
             return error
-        return None
+        return str(job)
 
     # What systemd tells
 
@@ -286,23 +285,32 @@ class Systemd:
             place.by_systemd = True  # nobody starts what runs: somebody stops it
 
     def _job_removed(self, arguments: list[Any]) -> None:
-        place, result = self._units.get(arguments[2]), arguments[3]
+        _, job, unit, result = arguments
+        place = self._units.get(unit)
         if place is None or place.state != "asked":
             return
-        if result == "done":
-            self._do(self._started(place))
-        else:
-            self._do(self._look(place, why=result))
+        if not place.job:
+            place.early[job] = result  # the answer to our call is still on its way
+        elif job == place.job:
+            self._start_done(place, result)
+
+    def _start_done(self, place: _Place, result: str) -> None:
+        """Systemd is done with our start, one way or the other: from here on an end is the end of this run."""
+        place.state = "running"
+        self._patrol()
+        if self._take_end(place):
+            return
+        self._do(self._began(place) if result == "done" else self._look(place, why=result))
 
     def _unit_removed(self, arguments: list[Any]) -> None:
         place = self._units.get(arguments[0])
         if place is not None and place.state == "running":
             self._do(self._look(place))  # the job was taken out of the configuration while it ran
 
-    async def _started(self, place: _Place) -> None:
+    async def _began(self, place: _Place) -> None:
         at, invocation = await self._beginning(place)
-        if place.state == "asked":
-            place.state = "running"
+        if place.state == "running" and not place.told:
+            place.told = True
             self._on_started(place.run_id, at or now(), invocation)
 
     async def _beginning(self, place: _Place) -> tuple[int, str]:
@@ -323,18 +331,31 @@ class Systemd:
 
     def _take_end(self, place: _Place) -> bool:
         """Whether the run has ended, by what end-job left."""
-        if place.state in {"asked", "running"}:
-            end = spool.read_end(place.instance)
-            if end is not None and end.invocation != place.before:
-                outcome = end.outcome(place.verdict, by_systemd=place.by_systemd)
-                # It was over before systemd was heard to have started it.
-                self._over(place, replace(outcome, started=place.asked) if place.state == "asked" else outcome)
+        end = spool.read_end(place.instance) if place.state == "running" else None
+        if end is not None and end.invocation != place.before:
+            outcome = end.outcome(place.verdict, by_systemd=place.by_systemd, began=place.told or bool(end.code))
+            if not place.told:  # it was over before systemd could be asked when it began
+                outcome = replace(outcome, started=place.asked)
+                if outcome.result != "start-failed":
+                    self._on_started(place.run_id, place.asked, end.invocation)
+            self._over(place, outcome)
         return place.state == "ended"
 
     def _over(self, place: _Place, outcome: Outcome) -> None:
         if place.state != "ended":
             place.state = "ended"
             self._on_ended(place.run_id, outcome)
+
+    def _patrol(self) -> None:
+        """Looks after what runs now and then: a drop-in, a full /run or too little memory may keep end-job silent."""
+        if self._round is None:
+            self._round = asyncio.get_running_loop().call_later(_ROUND, self._look_round)
+
+    def _look_round(self) -> None:
+        self._round = None
+        for place in [place for place in self._places.values() if place.state == "running"]:
+            self._patrol()
+            self._do(self._look(place))
 
     async def _look(self, place: _Place, *, why: str = "", away: bool = False) -> None:
         """Finds out what a unit does, after something was unusual. `away`: systemd may not have heard of the start."""
@@ -344,22 +365,18 @@ class Systemd:
             if not error.away:
                 self._on_trouble(f"systemd does not say what became of {place.unit}: {error}")
             return
-        if self._take_end(place):
-            return
-        if alive:
-            if away and place.state == "asked":
-                await self._started(place)
-            return
-        if away:
-            return
-        if place.state == "asked":
-            status = await self._status(place)
-            reason = f"systemd did not start it ({status or why or 'it does not run'}): systemctl status {place.unit}"
-            self._over(place, Outcome(result="start-failed", reason=reason))
-        else:
-            # Never success: a unit that systemd collected reads like one that never ran.
-            reason = f"it is not running, and how it ended was not noted: systemctl status {place.unit}"
-            self._over(place, Outcome(result="interrupted", reason=reason))
+        end = spool.read_end(place.instance)
+        if away and place.state == "asked" and (alive or (end is not None and end.invocation != place.before)):
+            self._start_done(place, "done")
+        elif place.state == "running" and not self._take_end(place) and not alive:
+            if place.told:
+                # Never success: a unit that systemd collected reads like one that never ran.
+                result, reason = "interrupted", "it is not running, and how it ended was not noted"
+            else:
+                status = await self._status(place)
+                result, reason = "start-failed", f"systemd did not start it ({status or why or 'it does not run'})"
+            reason = f"{reason}: systemctl status {place.unit}"
+            self._over(place, Outcome(result=place.verdict or result, reason=reason))
 
     async def _status(self, place: _Place) -> str:
         """Why a start failed, as a word of systemd's and the status of systemd.exec(5); empty when it does not say."""
@@ -400,8 +417,3 @@ def _text(file: Path) -> str | None:
         return file.read_text()
     except OSError:
         return None
-
-
-def monotonic_usec() -> int:
-    """What RELOADING=1 wants beside it."""
-    return time.monotonic_ns() // 1000

@@ -394,7 +394,7 @@ class Engine:
                 if entry is not None:
                     self._conclude(entry, cut, now)
                 else:
-                    self._effects.append(RunSaved(cut))
+                    self._effects += [RunSaved(cut), Told("finished", cut)]
             elif entry is None:
                 gone = replace(run, state="ended", ended=now, result="cancelled", reason="the job was removed")
                 self._effects.append(RunSaved(gone))

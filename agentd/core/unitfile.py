@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterator
 
 from agentd.core.model import Config, Job
+from agentd.core.units import SECOND
 
 LIBRARY = "/usr/lib/agentd"
 """Where start-job and end-job are installed."""
 KEEP = "agentd-job@.keep.service"
 """Keeps a copy of the generated units for a time when the configuration has errors; no job's name begins with a dot."""
+_STOP = 2 * SECOND
 WRITTEN_BY_AGENTD = frozenset({
     "Type", "ExecStart", "ExecStopPost", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
     "SyslogIdentifier", "RuntimeMaxSec", "TimeoutStopSec", "MemoryMax", "CPUWeight", "TasksMax", "Restart",
-    "RemainAfterExit",
+    "RestartForceExitStatus", "RemainAfterExit", "Delegate",
 })  # fmt: skip
 """Settings of [Service] that a job's `systemd:` may not name: they follow from the job's own settings."""
 
@@ -36,7 +38,7 @@ def units(config: Config) -> Iterator[tuple[str, str]]:
 
 def text(job: Job, instance: str) -> str:
     """The text of one unit. ExecStart's colon keeps $ as it is, % is doubled, words are quoted for systemd."""
-    about = " ".join(job.description.split()).rstrip("\\")
+    about = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", job.description).split()).rstrip("\\")
     command = " ".join(map(quoted, (instance, *job.run)))
     service = [
         "Type=exec",
@@ -49,8 +51,8 @@ def text(job: Job, instance: str) -> str:
         f"Group={job.group}" if job.group else "",
         f"WorkingDirectory={_plain(job.working_directory)}" if job.working_directory else "",
         *(f"Environment={quoted(f'{name}={value}')}" for name, value in _environment(job)),
-        # systemd takes 0 for "for ever".
-        f"TimeoutStopSec={max(job.stop_timeout, 1000)}us",
+        # end-job needs its time as well, and systemd takes 0 for "for ever".
+        f"TimeoutStopSec={max(job.stop_timeout, _STOP)}us",
         f"RuntimeMaxSec={job.timeout}us" if job.timeout is not None else "",
         f"MemoryMax={job.limits.memory}" if job.limits.memory is not None else "",
         f"CPUWeight={job.limits.cpu_weight}" if job.limits.cpu_weight is not None else "",
@@ -62,6 +64,8 @@ def text(job: Job, instance: str) -> str:
         "Documentation=man:agentd.yaml(5)",
         # agentd decides how often; a limit of systemd's own would only make starts fail.
         "StartLimitIntervalSec=0",
+        # Of both, agentd stops first: what the shutdown of the machine stops counts as cut off, not as somebody's wish.
+        "Before=agentd.service",
     ]
     return "\n".join([
         "# Written by agentd-generator from agentd's configuration: change the job there (man agentd.yaml),",

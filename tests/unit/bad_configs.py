@@ -699,6 +699,11 @@ BAD: list[tuple[str, str, list[str]]] = [
         ["4:14: jobs.backup.timeout: expected a duration such as 5min"],
     ),
     (
+        "environment variable that is the shell's",
+        job("environment: {OPTIND: abc}"),
+        ["4:19: jobs.backup.environment: OPTIND belongs to the shell that starts the job"],
+    ),
+    (
         "systemd setting that is no name",
         job("systemd: {protect-home: true}"),
         ['4:15: jobs.backup.systemd: "protect-home" is not the name of a setting such as ProtectHome'],

@@ -17,7 +17,7 @@ ONLY_IN = {
     "sklearn": {"agentd/train.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
-    "systemd": {"agentd/log.py", "agentd/systemd.py"},
+    "systemd": {"agentd/log.py", "agentd/service.py"},
     "sqlite3": {"agentd/store.py", "agentd/storing.py", "agentd/__main__.py"},  # the last two for its errors
 }
 # Peers and leaves know the core and what they are made of, not each other.
@@ -29,7 +29,9 @@ MAY_IMPORT = {
     "log": set(),
     "linux": set(),
     "supervisor": set(),
+    "service": set(),
     "spool": set(),
+    "storing": {"linux", "log", "store"},
     "standalone": {"linux", "supervisor"},
     "systemd": {"bus", "linux", "spool"},
     "polkit": {"bus", "systemd"},

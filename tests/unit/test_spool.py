@@ -19,10 +19,10 @@ def ended(*lines: str) -> spool.End | None:
     return spool.read_end("job")
 
 
-def outcome(result: str, code: str, status: str, verdict: str = "", *, by_systemd: bool = False) -> Outcome:
+def outcome(result: str, code: str, status: str, verdict: str = "", *, by_systemd: bool | None = False) -> Outcome:
     end = ended("abc", result, code, status, "12", "4096", "end")
     assert end is not None
-    found = end.outcome(verdict, by_systemd=by_systemd)
+    found = end.outcome(verdict, by_systemd=by_systemd, began=True)
     assert (found.cpu_usec, found.peak_memory, found.invocation) == (12, 4096, "abc")
     assert found.ended > 0
     return found
@@ -32,8 +32,10 @@ def outcome(result: str, code: str, status: str, verdict: str = "", *, by_system
     ("systemd", "expected"),
     [
         (("success", "exited", "0"), "success"),
+        (("success", "exited", "3"), "success"),  # SuccessExitStatus=3
         (("exit-code", "exited", "3"), "exit-code"),
         (("exit-code", "exited", "203"), "start-failed"),
+        (("exit-code", "exited", "217"), "exit-code"),  # the program's own
         (("signal", "killed", "KILL"), "signal"),
         (("success", "killed", "TERM"), "signal"),
         (("core-dump", "dumped", "SEGV"), "core-dump"),
@@ -63,6 +65,24 @@ def test_a_stop_that_agentd_asked_for_has_its_result() -> None:
 def test_a_stop_by_somebody_else_is_no_failure() -> None:
     found = outcome("success", "killed", "TERM", by_systemd=True)
     assert (found.result, found.reason) == ("stopped", "stopped through systemd")
+
+
+@pytest.mark.parametrize(
+    "end", [("exit-code", "exited", "143"), ("timeout", "killed", "KILL"), ("success", "exited", "0")]
+)
+def test_however_a_job_takes_somebodys_stop_it_was_stopped(end: tuple[str, str, str]) -> None:
+    assert outcome(*end, by_systemd=True).result == "stopped"
+
+
+def test_a_clean_end_by_a_signal_that_nobody_saw_is_a_stop() -> None:
+    assert outcome("success", "killed", "TERM", by_systemd=None).result == "stopped"
+    assert outcome("exit-code", "exited", "143", by_systemd=None).result == "exit-code"
+
+
+def test_systemds_own_codes_before_the_beginning_are_failed_starts() -> None:
+    end = ended("abc", "exit-code", "exited", "217", "", "", "end")
+    assert end is not None
+    assert end.outcome("", by_systemd=False, began=False).result == "start-failed"
 
 
 @pytest.mark.parametrize("lines", [(), ("abc",), ("abc", "success", "exited", "0", "1", "2")])

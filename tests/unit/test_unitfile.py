@@ -24,7 +24,7 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
     job = Job(
         name="backup",
         run=("/usr/bin/backup", "--all"),
-        description="Copies  100%\nof it",
+        description="Copies  100%\n\0of it",
         user="backup",
         group="disk",
         working_directory="/var/100%",
@@ -34,11 +34,12 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
         limits=Limits(memory=1 << 30, cpu_weight=50, tasks=64),
         systemd={"ProtectHome": ("yes",), "BindPaths": ("/a", "/b")},
     )
-    assert lines(job)[2:] == [
+    assert [line for line in lines(job)[2:] if not line.startswith("#")] == [
         "[Unit]",
         "Description=agentd job backup: Copies 100%% of it",
         "Documentation=man:agentd.yaml(5)",
         "StartLimitIntervalSec=0",
+        "Before=agentd.service",
         "",
         "[Service]",
         "Type=exec",
@@ -52,7 +53,7 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
         "WorkingDirectory=/var/100%%",
         'Environment="AGENTD_JOB=backup"',
         'Environment="LEVEL=full"',
-        "TimeoutStopSec=1000us",
+        "TimeoutStopSec=2000000us",
         "RuntimeMaxSec=5000000us",
         "MemoryMax=1073741824",
         "CPUWeight=50",
@@ -92,7 +93,7 @@ def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], di
         (tmp_path / folder).mkdir()
     monkeypatch.setattr("agentd.config.SYSTEM_DIRECTORIES", (tmp_path / "etc",))
     script = (ROOT / "units/agentd-generator").read_text()
-    for path, name in (("/run/agentd-units", "kept"), ("/run/agentd/runs", "runs")):
+    for path, name in (("/run/agentd-units", "kept"), ("/run/agentd/runs", "runs"), ("/dev/kmsg", "log")):
         assert f'"{path}"' in script
         script = script.replace(f'"{path}"', f'"{tmp_path / name}"')
 
@@ -116,12 +117,14 @@ def test_without_a_configuration_the_generator_writes_nothing(generate: Callable
 
 
 def test_with_errors_the_units_of_the_last_good_configuration_stay(
-    generate: Callable[[], dict[str, str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    generate: Callable[[], dict[str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "kept/agentd-job@a.service").write_text("as it was")
     (tmp_path / "etc/agentd.yaml").write_text("jobs: {a: {run: x, every: 5min}}\n")
     assert generate() == {"agentd-job@a.service": "as it was"}
-    assert f"1 units stay as they were: {tmp_path}/etc/agentd.yaml:1:20: jobs.a: unknown key" in capsys.readouterr().err
+    said = (tmp_path / "log").read_text()
+    assert re.match(r"<27>agentd-generator\[\d+]: 1 units stay as they were: /", said)
+    assert f"{tmp_path}/etc/agentd.yaml:1:20: jobs.a: unknown key" in said
 
 
 def test_while_a_library_is_missing_the_units_stay(
