@@ -317,8 +317,8 @@ class Standalone:
         runs = tuple(replace(run, state="queued") if run.run_id in not_begun else run for run in saved.open_runs)
         return replace(saved, open_runs=runs, outcomes=reports)
 
-    def forget_left_behind(self) -> None:
-        """They are stored now."""
+    def taken_up(self) -> None:
+        """What was left behind is stored now."""
         for spool in self._spools():
             spool.unlink()
 

@@ -76,6 +76,7 @@ class Systemd:
         self._arrivals: Arrivals | None = None
         self._round: asyncio.TimerHandle | None = None
         self._kept = False  # whether root has a copy of the units
+        self._hears = False
         self._closing = False
 
     @property
@@ -198,8 +199,10 @@ class Systemd:
                 del self._units[place.unit]
             spool.forget_note(place.instance)
 
-    def forget_left_behind(self) -> None:
-        """Nothing to do: each note goes when its run is stored."""
+    def taken_up(self) -> None:
+        """agentd is ready to hear of ends; of those that came meanwhile, now."""
+        self._hears = True
+        self._end_arrived("")
 
     def unit_of(self, run_id: str) -> str:
         """The object path of the unit that a run has, or ""."""
@@ -331,7 +334,7 @@ class Systemd:
 
     def _take_end(self, place: _Place) -> bool:
         """Whether the run has ended, by what end-job left."""
-        end = spool.read_end(place.instance) if place.state == "running" else None
+        end = spool.read_end(place.instance) if place.state == "running" and self._hears else None
         if end is not None and end.invocation != place.before:
             outcome = end.outcome(place.verdict, by_systemd=place.by_systemd, began=place.told or bool(end.code))
             if not place.told:  # it was over before systemd could be asked when it began
@@ -359,6 +362,8 @@ class Systemd:
 
     async def _look(self, place: _Place, *, why: str = "", away: bool = False) -> None:
         """Finds out what a unit does, after something was unusual. `away`: systemd may not have heard of the start."""
+        if place.state == "running" and not self._hears:
+            return
         try:
             alive = await self._is_alive(place)
         except CallFailed as error:
