@@ -36,8 +36,9 @@ from agentd.storing import Storing
 
 log = logging.get()
 
-LEAD = 200_000
-"""Microseconds before a due time at which its run is decided and stored: more than a slow disk takes."""
+LEAD = 300_000
+"""Microseconds before a due time at which its run is decided and stored: more than a slow disk takes, and than a
+thousand runs that are due together take."""
 
 
 class Executor(Protocol):

@@ -28,6 +28,7 @@ from agentd.linux import now
 _BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
 _SPOOL = "ended"
 _BURST = 32  # runs at once from which on a second supervisor is worth starting
+_PAUSE = 0.03  # seconds between two looks whether a burst is over
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -94,17 +95,27 @@ def _is_agentd(pid: int) -> bool:
 
 
 class Supervisor:
-    """One supervisor process and the socket to it; `spool` is where it leaves the ends that nobody stored."""
+    """One supervisor process and the socket to it; `spool` is where it leaves the ends that nobody stored.
+
+    Its reports are left to wait while `in_burst` says so: dealing with them takes time from the processes that start.
+    """
 
     def __init__(
-        self, spool: Path, lock_file: int, on_report: Callable[[dict[str, object]], None], on_lost: Callable[[], None]
+        self,
+        spool: Path,
+        lock_file: int,
+        on_report: Callable[[dict[str, object]], None],
+        on_lost: Callable[[], None],
+        in_burst: Callable[[], bool],
     ) -> None:
         self.under_way: set[str] = set()
         self.unstored: set[str] = set()  # those, and the ended ones whose end is not stored yet
         self._on_report = on_report
         self._on_lost = on_lost
+        self._in_burst = in_burst
         self._encode = msgspec.json.Encoder().encode
         self._outbox: deque[bytes] = deque()
+        self._closed = False
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for end in (self._socket, theirs):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
@@ -117,7 +128,7 @@ class Supervisor:
         )
         theirs.close()
         self._socket.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
+        self._listen()
 
     def order(self, **order: object) -> None:
         """Sends an order, as supervisor.py describes them."""
@@ -127,6 +138,7 @@ class Supervisor:
 
     def close(self) -> Callable[[], int]:
         """Makes the process end, and with it whatever it runs; returns what waits for that."""
+        self._closed = True
         asyncio.get_running_loop().remove_reader(self._socket)
         asyncio.get_running_loop().remove_writer(self._socket)
         self._socket.close()
@@ -152,7 +164,15 @@ class Supervisor:
             self._outbox.popleft()
         loop.remove_writer(self._socket)
 
+    def _listen(self) -> None:
+        if not self._closed:
+            asyncio.get_running_loop().add_reader(self._socket, self._read)
+
     def _read(self) -> None:
+        if self._in_burst():
+            asyncio.get_running_loop().remove_reader(self._socket)
+            asyncio.get_running_loop().call_later(_PAUSE, self._listen)
+            return
         # A bounded number at a time, so that the timer gets its turn among thousands of reports.
         for _ in range(64):
             try:
@@ -193,6 +213,7 @@ class Standalone:
         self._closing = False
         self._supervisors: list[Supervisor] = []
         self._places: dict[str, Supervisor] = {}  # of the runs whose end is not stored yet
+        self._unstarted: dict[str, int] = {}  # when the runs are due of which no report came yet
         self.address = ""
         self._folder = runtime()
         supervisor.adopt_orphans()
@@ -200,7 +221,7 @@ class Standalone:
 
     def _add_supervisor(self) -> Supervisor:
         spool = self._state / f"{_SPOOL}-{len(self._supervisors)}.jsonl"
-        added = Supervisor(spool, self._lock_file, self._report, self._lost)
+        added = Supervisor(spool, self._lock_file, self._report, self._lost, self._in_burst)
         self._supervisors.append(added)
         return added
 
@@ -210,6 +231,12 @@ class Standalone:
         if len(place.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
             return self._add_supervisor()
         return place
+
+    def _in_burst(self) -> bool:
+        """Whether many processes are to be started right now."""
+        latest = now()
+        overdue = [due for due in self._unstarted.values() if due <= latest]
+        return len(overdue) > _BURST and max(overdue) > latest - supervisor.PATIENCE * SECOND
 
     @property
     def under_way(self) -> int:
@@ -260,6 +287,7 @@ class Standalone:
         }
         place = self._places[run.run_id] = self._place()
         place.under_way.add(run.run_id)
+        self._unstarted[run.run_id] = run.due
         place.unstored.add(run.run_id)
         place.order(
             op="start",
@@ -348,6 +376,7 @@ class Standalone:
 
     def _report(self, report: dict[str, object]) -> None:
         run_id, event = str(report.pop("id")), report.pop("ev")
+        self._unstarted.pop(run_id, None)
         if run_id == _BUS:
             if event == "ended" and not self._closing:
                 self._on_lost(f"the private bus ended: {report.get('reason') or report.get('tail') or ''}".strip())

@@ -15,6 +15,7 @@ are left in a file, a line each, for the next one.
 import contextlib
 import ctypes
 import errno
+import gc
 import grp
 import heapq
 import itertools
@@ -489,6 +490,9 @@ def main() -> None:
     os.set_inheritable(sock.fileno(), False)
     os.set_inheritable(int(sys.argv[2]), False)  # the lock of the state directory: held until nothing runs any more
     adopt_orphans()
+    # Nothing here refers to itself in a circle for long: looking for such things would only delay starts.
+    gc.freeze()
+    gc.set_threshold(100_000)
     Supervisor(sock, sys.argv[3]).run()
 
 

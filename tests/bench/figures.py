@@ -104,7 +104,7 @@ def _fdatasync() -> dict[str, float]:
 
 def burst(*, quick: bool) -> Result:
     """A thousand jobs due at one instant, beside others that start the same program as often."""
-    count, rounds = 1000, 1 if quick else 3
+    count, rounds = 1000, 1 if quick else 5
     phases = [(2 * number + 1) / (2 * rounds) for number in range(rounds)]
     taken: dict[str, list[Figures]] = {}
     for phase in phases:
