@@ -182,6 +182,7 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
         watchdog=service.watchdog(),
         alive=lambda: service.notify("WATCHDOG=1"),
         on_configured=lambda: service.notify(status()),
+        on_stopping=lambda: service.notify("STOPPING=1"),
     )
     _handle_signals(daemon)
     await bus.connect(None)
@@ -191,7 +192,6 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     service.notify("READY=1", status())
     yield daemon
-    service.notify("STOPPING=1")
 
 
 def _handle_signals(daemon: Any) -> None:

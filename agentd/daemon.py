@@ -64,7 +64,7 @@ class Executor(Protocol):
 
 class Daemon:
     """One running agentd. `load` reads the configuration; `folder` is where jobs work by default; `alive` is called
-    at least every `watchdog` microseconds while due times are dealt with, `on_configured` after every try to reload."""
+    at least every `watchdog` microseconds while due times are dealt with, `on_configured` after every try to reload, `on_stopping` when it begins to stop."""
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Daemon:
         watchdog: int | None = None,
         alive: Callable[[], None] = lambda: None,
         on_configured: Callable[[], None] = lambda: None,
+        on_stopping: Callable[[], None] = lambda: None,
     ) -> None:
         self._load = load
         self._watched = watched
@@ -86,6 +87,7 @@ class Daemon:
         self._alive = alive
         self._alive_due = 0.0  # on the monotonic clock
         self._on_configured = on_configured
+        self._on_stopping = on_stopping
         self.error = ""
         self._reading = asyncio.Lock()
         self._pumping = False
@@ -140,6 +142,7 @@ class Daemon:
 
     async def drain(self) -> None:
         """Starts nothing new, waits for what runs up to the configured limit, stops the rest, saves."""
+        self._on_stopping()
         self.engine.drain()
         self.server.changed("Manager.State")
         await self.storing.finish()
@@ -217,7 +220,7 @@ class Daemon:
         await self.storing.settle()
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again, all or nothing. Raises Refused InvalidConfig."""
+        """Reads the configuration again, all or nothing. Raises Refused InvalidConfig, PeerFailed."""
         async with self._reading:  # what was read last is what is applied last
             try:
                 return await self._reload()
@@ -231,7 +234,7 @@ class Daemon:
             self.error = str(error)
             log.error(f"the configuration was not changed:\n{error}", id="configuration-refused")
             self.server.changed("Manager.ConfigurationError")
-            raise Refused("InvalidConfig", str(error)) from None
+            raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
         self._loaded, self.error, self._loaded_at = loaded, "", now()
         changes = self.engine.reconfigure(loaded.config, now())
         self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))

@@ -141,16 +141,16 @@ class Systemd:
         return None
 
     async def prepare(self, config: Config) -> None:
-        """Makes sure that systemd has the units that the configuration asks for. Raises Refused."""
+        """Makes sure that systemd has the units that the configuration asks for. Raises Refused PeerFailed."""
         wanted = dict(unitfile.units(config))
         if self._differ(wanted):
             try:
                 await self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT)
             except CallFailed as error:
-                raise Refused("Failed", f"systemd did not read its units anew: {error}") from None
+                raise Refused("PeerFailed", f"systemd did not read its units anew: {error}") from None
             if different := self._differ(wanted):
                 text = f"systemd's generator did not write {different[0]} as the configuration has it"
-                raise Refused("Failed", f"{text}; see: journalctl -b -t agentd-generator -t systemd")
+                raise Refused("PeerFailed", f"{text}; see: journalctl -b -t agentd-generator -t systemd")
         elif self._kept:
             return
         with contextlib.suppress(CallFailed):  # without the copy, errors in the files cost more; nothing else
