@@ -163,6 +163,7 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
     from agentd import service, systemd  # noqa: PLC0415
     from agentd.daemon import Daemon  # noqa: PLC0415
     from agentd.polkit import Gate  # noqa: PLC0415
+    from agentd.rebooter import Rebooter  # noqa: PLC0415
 
     def status() -> str:
         first, _, rest = daemon.error.partition("\n")
@@ -188,7 +189,8 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
     await bus.connect(None)
     executor = systemd.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
-    await daemon.start(state, _machine(), _boot(), executor, bus, Gate(bus, executor.unit_of).authorize)
+    gate, rebooter = Gate(bus, executor.unit_of), Rebooter(bus, daemon, state)
+    await daemon.start(state, _machine(), _boot(), executor, bus, gate.authorize, rebooter)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     service.notify("READY=1", status())
     yield daemon

@@ -160,7 +160,7 @@ class Api:
         return [run_record(run) for run in self._host.engine.running()]
 
     def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002 - the contract's names
-        _only(filter, name=str)
+        only(filter, name=str)
         pattern = filter.get("name", "*")
         entries = self._host.engine.entries
         return [job_record(entries[name]) for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
@@ -169,7 +169,7 @@ class Api:
         return job_record(self._host.engine.entry(job))
 
     async def RunJob(self, job: str, options: dict[str, Any]) -> str:  # noqa: N802
-        _only(options)
+        only(options)
         self._host.ready()
         run = self._host.engine.run(job, self._host.now())
         await self._host.settle()
@@ -252,7 +252,7 @@ class Api:
         return times
 
     async def ListRuns(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
-        _only(filter, job=str, run_id=str, result=str, failed=bool, since=int, limit=int, tail=bool)
+        only(filter, job=str, run_id=str, result=str, failed=bool, since=int, limit=int, tail=bool)
         wanted = {key: value for key, value in filter.items() if key not in {"tail", "run_id", "limit"}}
         job, seq = _split(filter["run_id"]) if "run_id" in filter else (filter.get("job", ""), 0)
         wanted |= {"job": job, "seq": seq, "limit": _limit(filter)}
@@ -261,7 +261,7 @@ class Api:
         return [run_record(live.get(run.seq, run), tail=filter.get("tail", False)) for run in runs]
 
     async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
-        _only(filter, job=str, run_id=str, limit=int)
+        only(filter, job=str, run_id=str, limit=int)
         found = await self._host.ask(self._host.store.decisions, **{**filter, "limit": _limit(filter)})
         return [record(structs.asdict(decision), _DECISION) for decision in found]
 
@@ -316,7 +316,7 @@ def _limit(filter: dict[str, Any]) -> int:  # noqa: A002
     return limit
 
 
-def _only(given: dict[str, Any], **known: type) -> None:
+def only(given: dict[str, Any], **known: type) -> None:
     """Refuses keys that mean nothing and values of another type: a filter that is ignored would mislead."""
     for key, value in given.items():
         if key not in known:

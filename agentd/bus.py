@@ -9,6 +9,7 @@ import contextlib
 import xml.etree.ElementTree as ET
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,8 @@ class Caller(Struct, frozen=True):
     interactive: bool
 
 
+SENDER: ContextVar[str] = ContextVar("sender", default="")
+"""The unique name of whose call is being answered."""
 Authorize = Callable[[Caller], Awaitable[None]]
 """Raises Refused AccessDenied when the caller may not do that."""
 
@@ -99,12 +102,16 @@ class Bus:
         self._owners = {_DBUS[0]: _DBUS[0]}
         self._on_call: Callable[[Message], bool] = lambda _: False
 
-    async def connect(self, address: str | None, patience: float = 10.0) -> None:
-        """Connects to the bus at the address, or to the system bus. Raises BusError."""
+    async def connect(self, address: str | None, patience: float = 10.0, *, files: bool = False) -> None:
+        """Connects to the bus at the address, or to the system bus; `files`: answers may hold files. Raises BusError.
+
+        Files of messages that nobody expects are never closed (dbus_next): not for a connection that listens.
+        """
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                bus = MessageBus(address, BusType.SYSTEM) if address else MessageBus(bus_type=BusType.SYSTEM)
+                # No address is the system bus, which the library's signature does not say.
+                bus = MessageBus(address or "", BusType.SYSTEM, negotiate_unix_fd=files)
                 self._bus = await asyncio.wait_for(bus.connect(), 5)
                 break
             except (OSError, EOFError, TimeoutError) as error:
@@ -137,6 +144,19 @@ class Bus:
         self, peer: tuple[str, str, str], member: str, signature: str = "", *body: Any, patience: float = TIMEOUT
     ) -> list[Any]:
         """Calls a method of a peer, (name, path, interface); returns what it answers. Raises CallFailed."""
+        reply = await self._request(peer, member, signature, body, patience)
+        return [_plain(value) for value in reply.body]
+
+    async def call_for_file(self, peer: tuple[str, str, str], member: str, signature: str, *body: Any) -> int:
+        """The same for a method that answers with a file: its descriptor, for the caller to close."""
+        reply = await self._request(peer, member, signature, body, TIMEOUT)
+        if not reply.unix_fds:
+            raise CallFailed("org.freedesktop.DBus.Error.InconsistentMessage", f"{member} gave no file")
+        return int(reply.unix_fds[0])
+
+    async def _request(
+        self, peer: tuple[str, str, str], member: str, signature: str, body: tuple[Any, ...], patience: float
+    ) -> Message:
         async with self._room:
             if self._bus is None or not self._bus.connected:
                 raise CallFailed("org.freedesktop.DBus.Error.Disconnected", "the connection to the bus is lost")
@@ -146,7 +166,7 @@ class Bus:
             answer = self._pending[serial] = asyncio.get_running_loop().create_future()
             self.send(message)
             try:
-                reply = await asyncio.wait_for(answer, patience)
+                reply: Message = await asyncio.wait_for(answer, patience)
             except TimeoutError:
                 text = f"{name} did not answer {member} within {patience:g} s"
                 raise CallFailed("org.freedesktop.DBus.Error.Timeout", text) from None
@@ -155,7 +175,7 @@ class Bus:
         if reply.message_type is MessageType.ERROR:
             text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
             raise CallFailed(reply.error_name or "", text)
-        return [_plain(value) for value in reply.body]
+        return reply
 
     async def call_bus(self, member: str, signature: str, *body: Any) -> Any:
         """Asks the bus itself; returns its one answer. Raises CallFailed."""
@@ -173,6 +193,9 @@ class Bus:
         self._listeners.setdefault((interface, member), []).append((name, listener))
         rule = f"type='signal',sender='{name}',path='{path}',interface='{interface}',member='{member}'"
         await self.call_bus("AddMatch", "s", rule)
+        # Only what the owner of the name sends counts: who that is must be known.
+        if name not in self._owners:
+            await self.follow(name, lambda _: None)
 
     async def follow(self, name: str, on_owner: Callable[[str], None]) -> None:
         """Keeps up with who owns a name, and tells: the unique name, or "" when it is gone. Raises CallFailed."""
@@ -331,6 +354,7 @@ class Server:
         if message.interface == _PROPERTIES:
             return self._properties_call(message)
         interface, method = self._find(message)
+        SENDER.set(message.sender)
         if message.signature != method.in_signature:
             raise Refused(
                 "InvalidArgument",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -13,8 +14,9 @@ from yaml import MappingNode, Node, ScalarNode
 
 from agentd.core import triggers
 from agentd.core.model import Config, Job, Missed
+from agentd.core.policy import parse_dates
 from agentd.core.unitfile import WRITTEN_BY_AGENTD
-from agentd.core.units import nearest, parse_duration, parse_size
+from agentd.core.units import nearest, parse_duration, parse_size, parse_time_of_day, parse_weekdays
 from agentd.nodes import Decoder, Parser, Problem, Problems, compose
 
 SYSTEM_DIRECTORIES = tuple(Path(folder) for folder in ("/usr/lib/agentd", "/run/agentd", "/etc/agentd"))
@@ -102,6 +104,7 @@ def _load(given: Path | None) -> Loaded:
     config = Config() if top is None else _decode(decoder, top)
     if config is not None:
         _check_references(decoder, top, config)
+        _check_reboot(decoder, top, config)
     if decoder.problems or config is None:
         raise Problems(decoder.problems)
     return Loaded(config, tuple(str(file) for file in files))
@@ -282,6 +285,61 @@ def _directives(raw: Any) -> dict[str, tuple[str, ...]]:
     return found
 
 
+def _patience(raw: Any) -> int | None:
+    if raw == "window":
+        return None
+    if not isinstance(raw, str):
+        raise triggers.Invalid('expected a duration such as 30min, or "window"')
+    return parse_duration(raw)
+
+
+def _weekdays(raw: Any) -> tuple[int, ...]:
+    days = raw if isinstance(raw, list) else [raw]
+    if not days or not all(isinstance(day, str) for day in days):
+        raise triggers.Invalid("expected weekdays such as mon-fri")
+    return parse_weekdays(",".join(days))
+
+
+def _dates(raw: Any) -> tuple[tuple[str, str], ...]:
+    dates = raw if isinstance(raw, list) else [raw]
+    if not all(isinstance(day, str) for day in dates):
+        raise triggers.Invalid("expected dates such as [2026-12-24, 2026-12-31/2027-01-02]")
+    return tuple(map(parse_dates, dates))
+
+
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise triggers.Invalid(f'"{text}" is not a URL (try https://lock.example)')
+    if "@" in parts.netloc:
+        raise triggers.Invalid("a secret must not stand in the configuration: see CREDENTIALS in agentd(8)")
+    return text
+
+
+def _check_reboot(decoder: Decoder, top: MappingNode | None, config: Config) -> None:
+    """What parts of `reboot` mean together."""
+    policy = config.reboot
+    for key, name in (("before", policy.hooks.before), ("after", policy.hooks.after)):
+        if name is not None and name not in config.jobs:
+            node = _find(top, ("reboot", "hooks", key))
+            decoder.problem(node, f"reboot.hooks.{key}", f'there is no job "{name}"{nearest(name, config.jobs)}')
+    for path, window in (
+        ("nightly", policy.nightly),
+        *((f"windows[{i}]", one) for i, one in enumerate(policy.windows)),
+    ):
+        node = _find(top, ("reboot", path.partition("[")[0]))
+        if window is not None and window.at is not None and (window.hour, window.minute) != (None, None):
+            decoder.problem(node, f"reboot.{path}", "has both at and hour or minute: say it once")
+        if window is not None and window.jitter >= window.window:
+            decoder.problem(node, f"reboot.{path}", "has a jitter that is not shorter than its window")
+    fleet = policy.fleet
+    if fleet is not None and bool(fleet.fleetlock) == bool(fleet.etcd):
+        decoder.problem(_find(top, ("reboot", "fleet")), "reboot.fleet", "needs exactly one of fleetlock and etcd")
+    if policy.wait_for.inhibitors is not None:
+        text = "inhibitors hold a reboot as long as they last: the only value is window"
+        decoder.problem(_find(top, ("reboot", "wait_for", "inhibitors")), "reboot.wait_for.inhibitors", text)
+
+
 KINDS: dict[str, Parser] = {
     "when": triggers.parse,
     "duration": _text(parse_duration, "a duration such as 5min"),
@@ -293,4 +351,9 @@ KINDS: dict[str, Parser] = {
     "useful": _useful,
     "environment": _environment,
     "directives": _directives,
+    "patience": _patience,
+    "weekdays": _weekdays,
+    "dates": _dates,
+    "time-of-day": _text(parse_time_of_day, 'a time of day such as "02:30"'),
+    "url": _text(_url, "a URL such as https://lock.example"),
 }

@@ -9,9 +9,11 @@ from typing import Any, Protocol
 from agentd import __version__
 from agentd import log as logging
 from agentd.api import Api, run_record
-from agentd.bus import Authorize, Bus, Server
+from agentd.api_reboot import RebootApi, reboot_record
+from agentd.bus import SENDER, Authorize, Bus, CallFailed, Server
 from agentd.config import Loaded
 from agentd.core.engine import Engine
+from agentd.core.ledger import Boot, Facts, Reboot, RebootChanged, RebootEffect, RebootOver
 from agentd.core.model import (
     FAILURES,
     Config,
@@ -28,9 +30,11 @@ from agentd.core.model import (
     Saved,
     Told,
 )
+from agentd.core.reboot import Reboots
 from agentd.core.units import SECOND, format_duration
 from agentd.linux import WallTimer, Watch, boot_time, now
 from agentd.nodes import Problems
+from agentd.rebooter import Rebooter
 from agentd.store import Store
 from agentd.storing import Storing
 
@@ -100,14 +104,23 @@ class Daemon:
         self.storing: Storing
         self.server: Server
         self.executor: Executor
+        self.reboots: Reboots | None = None
+        self.rebooter: Rebooter | None = None
         self.timer: WallTimer
 
     # Life
 
     async def start(
-        self, state: Path, host: str, boot_id: str, executor: Executor, bus: Bus, authorize: Authorize | None = None
+        self,
+        state: Path,
+        host: str,
+        boot_id: str,
+        executor: Executor,
+        bus: Bus,
+        authorize: Authorize | None = None,
+        rebooter: Rebooter | None = None,
     ) -> None:
-        """Opens the store, takes up the schedule and answers on the bus.
+        """Opens the store, takes up the schedule and answers on the bus. Without a rebooter it never reboots.
 
         Raises BusError, CallFailed, OSError, Problems, Refused, sqlite3.Error.
         """
@@ -121,9 +134,17 @@ class Daemon:
         saved = await executor.take_up(await self.storing.call(self.store.load), rebooted=rebooted)
         self._loaded = await self._prepared(self._loaded)
         self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
-        api = Api(self)
-        self.server = Server(bus, api.methods(), api.properties(), self.defect, authorize)
+        self._bus = bus
+        api, own = Api(self), RebootApi(self)
+        self.server = Server(
+            bus, {**api.methods(), **own.methods()}, {**api.properties(), **own.properties()}, self.defect, authorize
+        )
         await self.server.start()
+        if rebooter is not None:
+            self.rebooter = rebooter
+            ledger = await self.storing.call(self.store.ledger)
+            self.reboots = Reboots(self.engine, ledger, Boot(boot_id, boot), now(), host=host)
+            await rebooter.start(self.reboots)
         self.timer = WallTimer(self._tick, self._clock_stepped)
         self._watch_files()
         await self.settle()
@@ -170,6 +191,8 @@ class Daemon:
         if self._watch is not None:
             self._watch.close()
         self.timer.close()
+        if self.rebooter is not None:
+            self.rebooter.close()
         self.executor.close()
         await self.storing.close()
         log.info("agentd stopped", id="stopped")
@@ -188,7 +211,7 @@ class Daemon:
         return {
             "Version": __version__,
             "Mode": self.executor.mode,
-            "State": "draining" if self.engine.draining else "running",
+            "State": "draining" if self.engine.draining or self.engine.held else "running",
             "StartedUSec": self._started_at,
             "ConfigurationFiles": list(self._loaded.files),
             "ConfigurationLoadedUSec": self._loaded_at,
@@ -237,6 +260,8 @@ class Daemon:
             raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
         self._loaded, self.error, self._loaded_at = loaded, "", now()
         changes = self.engine.reconfigure(loaded.config, now())
+        if self.reboots is not None:
+            self.reboots.reconfigured(now())
         self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))
         self.server.changed("Manager.Warnings")
         self._watch_files()
@@ -279,6 +304,8 @@ class Daemon:
     def _clock_stepped(self, delta: int) -> None:
         log.warning(f"the clock was set by {delta / SECOND:+.3f} s; due times were worked out anew", id="decision")
         self.engine.clock_stepped(delta, now())
+        if self.reboots is not None:
+            self.reboots.clock_stepped(delta, now())
         self.pump()
 
     def run_started(self, run_id: str, at: int, invocation: str = "") -> None:
@@ -327,8 +354,15 @@ class Daemon:
     def pump(self) -> None:
         """Queues what the engine decided, has it carried out, and sets the timer for what comes next."""
         self._pumping = False
-        self.storing.add(self.engine.effects())
         wanted = [self.engine.wakeup()]
+        effects = self.engine.effects()
+        if self.reboots is not None:
+            self.reboots.tick(now())
+            effects += [*self.engine.effects(), *self.reboots.effects()]
+            wanted = [self.engine.wakeup(), self.reboots.wakeup()]
+            if self.rebooter is not None:
+                self.rebooter.jobs_changed()
+        self.storing.add(effects)
         if self._watchdog:  # by elapsed time: what happens meanwhile, to the clock too, must not put it off
             wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
         self.timer.set(min((when for when in wanted if when is not None), default=None))
@@ -343,7 +377,9 @@ class Daemon:
     def everything(self) -> list[Effect]:
         """All that should be stored, for a new database in the place of a damaged one."""
         self.engine.save_all()
-        return self.engine.effects()
+        if self.reboots is not None:
+            self.reboots.save_all()
+        return [*self.engine.effects(), *(self.reboots.effects() if self.reboots is not None else ())]
 
     def trouble_changed(self) -> None:
         """Whether things can be stored has changed."""
@@ -363,6 +399,8 @@ class Daemon:
         elif isinstance(effect, Decided):
             about = f"{effect.job}: " if effect.job else ""
             log.info(f"{about}{effect.kind}: {effect.reason}", id="decision", job=effect.job, run_id=effect.run_id)
+        elif isinstance(effect, RebootEffect) and self.rebooter is not None:
+            self.rebooter.carry_out(effect)
 
     def _tell(self, event: str, run: Run) -> None:
         """Tells listeners and the log; what is told of here is stored."""
@@ -379,6 +417,57 @@ class Daemon:
         else:
             self.server.emit("Jobs", "JobProgress", run.job, run.run_id, run.progress)
         self.server.changed("Jobs.Running")
+
+    # Reboots
+
+    @property
+    def config(self) -> Config:
+        return self._loaded.config
+
+    def pump_reboots(self) -> None:
+        self.pump()
+
+    async def saved(self) -> None:
+        await self.storing.finish()
+
+    def running(self) -> int:
+        return len(self.engine.running())
+
+    def announce(self, member: str, *body: Any) -> None:
+        self.server.emit("Reboot", member, *body)
+
+    def told(self, effect: RebootOver | RebootChanged) -> None:
+        self.server.changed("Reboot.State", "Reboot.Blockers", "Manager.State")
+        if isinstance(effect, RebootOver):
+            one = effect.reboot
+            log.info(f"reboot {one.id} ({one.reason}) is {one.state} {one.note}".rstrip(), id="reboot")
+            self.announce("RebootFinished", reboot_record(one))
+
+    def reboots_stored(self, **wanted: Any) -> list[Reboot]:
+        return self.store.reboots(**wanted)
+
+    async def look(self) -> tuple[Facts, str]:
+        if self.rebooter is None:
+            return Facts(), "na"
+        try:
+            can = await self.rebooter.logind.can_reboot()
+        except CallFailed:
+            can = "na"
+        return await self.rebooter.facts(), can
+
+    async def caller(self) -> str:
+        if self.rebooter is None:
+            return ""
+        try:
+            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", SENDER.get())
+        except CallFailed:
+            return ""
+        return await self.rebooter.logind.user_of(pid)
+
+    async def holders(self) -> list[Any]:
+        if self.rebooter is None or self._loaded.config.reboot.fleet is None:
+            raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
+        return await self.rebooter.holders()
 
     @staticmethod
     def defect(member: str, error: BaseException) -> None:

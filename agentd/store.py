@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from agentd.core.ledger import GuardsSaved, Ledger, Reboot, RebootSaved
 from agentd.core.model import Decided, Effect, History, JobSaved, JobState, Run, RunSaved, Saved
 
 FILE = "agentd.db"
@@ -33,8 +34,13 @@ _MIGRATIONS = (
     CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
     """,
     "ALTER TABLE runs ADD COLUMN invocation TEXT NOT NULL DEFAULT '';",
+    """
+    CREATE TABLE reboots (id INTEGER PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL, record TEXT NOT NULL);
+    """,
 )
 VERSION = len(_MIGRATIONS)
+_GUARDS = "reboot-guards"
+_REMEMBERED = 1000  # reboots that the daemon has in mind: nightly ones of almost three years
 _COLUMNS = Run.__struct_fields__
 _SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
 
@@ -50,6 +56,7 @@ class Store:
         self.folder = folder
         self.output = folder / "output"
         self.warning = ""
+        self.lost = ""  # why the ledger of reboots cannot be trusted
         self._writes = 0
 
     def open(self, at: int) -> None:
@@ -91,6 +98,7 @@ class Store:
             # Numbers of runs begin again: output of the old ones must not be taken for theirs.
             self.output.rename(f"{target}-output")
             self.output.mkdir(mode=0o700)
+        self.lost = "the ledger of reboots was lost with a damaged database"
         self.warning = f"the state could not be read ({why}) and was set aside as {target}; history starts afresh"
 
     def recover(self, at: int) -> None:
@@ -127,7 +135,8 @@ class Store:
 
     def write(self, effects: Iterable[Effect]) -> None:
         """Stores effects in one transaction. Raises sqlite3.Error; then nothing of them is stored."""
-        runs, jobs, decisions = {}, {}, []
+        runs, jobs, decisions, reboots = {}, {}, [], {}
+        guards: GuardsSaved | None = None
         for effect in effects:
             if isinstance(effect, RunSaved):
                 runs[effect.run.seq] = effect.run
@@ -135,7 +144,11 @@ class Store:
                 jobs[effect.job] = effect.state
             elif isinstance(effect, Decided):
                 decisions.append((effect.at, effect.kind, effect.job, effect.run_id, effect.reason))
-        if not (runs or jobs or decisions):
+            elif isinstance(effect, RebootSaved):
+                reboots[effect.reboot.id] = effect.reboot
+            elif isinstance(effect, GuardsSaved):
+                guards = effect
+        if not (runs or jobs or reboots or guards or decisions):
             return
         with self._transaction():
             self._db.executemany(_SAVE_RUN, (msgspec.structs.astuple(run) for run in runs.values()))
@@ -144,6 +157,12 @@ class Store:
                 ((job, msgspec.json.encode(state).decode()) for job, state in jobs.items()),
             )
             self._db.executemany("INSERT INTO decisions (at, kind, job, run_id, reason) VALUES (?,?,?,?,?)", decisions)
+            self._db.executemany(
+                "INSERT OR REPLACE INTO reboots VALUES (?, ?, ?, ?)",
+                ((key, one.state, one.cause, msgspec.json.encode(one).decode()) for key, one in reboots.items()),
+            )
+            if guards is not None:
+                self.remember(_GUARDS, msgspec.json.encode(guards).decode())
         self._writes += len(runs) + len(decisions)
 
     @contextlib.contextmanager
@@ -164,6 +183,32 @@ class Store:
 
     def remember(self, name: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def ledger(self) -> Ledger:
+        """The ledger of reboots as it is taken up at start. What cannot be read is told in `lost`, never guessed."""
+        guards, lost, reboots = GuardsSaved({}, "", slot=False), self.lost, []
+        try:
+            if (text := self.fact(_GUARDS)) is not None:
+                guards = msgspec.json.decode(text, type=GuardsSaved)
+            reboots = self.reboots(limit=_REMEMBERED)
+        except msgspec.MsgspecError as error:
+            lost = f"the ledger of reboots cannot be read ({error})"
+        (highest,) = self._db.execute("SELECT coalesce(max(id), 0) FROM reboots").fetchone()
+        return Ledger(
+            reboots=tuple(reboots),
+            breakers=guards.breakers,
+            lost=lost or guards.lost,
+            slot=guards.slot,
+            next_id=highest + 1,
+        )
+
+    def reboots(self, *, state: str = "", cause: str = "", limit: int = 50) -> list[Reboot]:
+        """Reboots, newest first. Raises MsgspecError where a record is damaged."""
+        rows = self._db.execute(
+            "SELECT record FROM reboots WHERE (? = '' OR state = ?) AND (? = '' OR cause = ?) ORDER BY id DESC LIMIT ?",
+            (state, state, cause, cause, limit),
+        )
+        return [msgspec.json.decode(record, type=Reboot) for (record,) in rows]
 
     def runs(
         self, *, job: str = "", seq: int = 0, result: str = "", failed: bool = False, since: int = 0, limit: int = 50

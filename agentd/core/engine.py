@@ -43,6 +43,7 @@ class Engine:
     def __init__(self, config: Config, saved: Saved, now: int, *, host: str = "", boot: int = 0, lead: int = 0) -> None:
         self.config = config
         self.draining = False
+        self.held = ""  # why nothing starts for the time being, as a sentence
         self._effects: list[Effect] = []
         self._roster = Roster(saved.states, host, boot, lead, self._effects)
         self._seq = saved.next_seq
@@ -68,11 +69,11 @@ class Engine:
 
     def wakeup(self) -> int | None:
         """When tick() is next wanted; None: not before something else happens."""
-        return None if self.draining else self._roster.wakeup()
+        return None if self.draining or self.held else self._roster.wakeup()
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
-        while not self.draining and (entry := self._roster.take(now)) is not None:
+        while not (self.draining or self.held) and (entry := self._roster.take(now)) is not None:
             if entry.due is not None and entry.wake <= now:
                 if entry.due <= now or self._has_place(entry):
                     self._due(entry, max(now, entry.due), clock_step=False)
@@ -104,8 +105,8 @@ class Engine:
     def run(self, name: str, now: int) -> Run:
         """Starts a run by hand, whether the job is enabled or not. Raises Refused NoSuchJob, Busy, Draining."""
         entry = self.entry(name)
-        if self.draining:
-            raise Refused("Draining", "agentd is stopping; nothing new starts")
+        if self.draining or self.held:
+            raise Refused("Draining", self.held or "agentd is stopping; nothing new starts")
         verdict, reason = runs.overlap(entry.job, entry.active, len(entry.waiting))
         if verdict == "skip":
             under_way = next(iter(entry.running), "one that waits for a place")
@@ -236,6 +237,32 @@ class Engine:
         """Nothing new starts from here on; what waits is kept for the next start."""
         self.draining = True
 
+    def hold(self, why: str) -> None:
+        """Nothing new starts until release()."""
+        self.held = why
+
+    def release(self, now: int) -> None:
+        """Things start again; what came due meanwhile follows its policy for missed runs."""
+        self.held = ""
+        self.tick(now)
+
+    def run_hook(self, name: str, cause: str, now: int) -> Run | None:
+        """Starts a job that prepares or checks a reboot, at once, whatever else is held; None: there is no such job."""
+        if name not in self.entries or self.draining:
+            return None
+        run = self._new(self.entries[name], now, cause, now)
+        self._start(self.entries[name], run, now)
+        return run
+
+    def outcome(self, run: Run) -> Run | None:
+        """How a run ended: None while it is under way. Only the last run of each job is known."""
+        entry = self.entries.get(run.job)
+        if entry is not None and run.run_id in entry.running:
+            return None
+        if entry is not None and entry.last is not None and entry.last.seq == run.seq:
+            return entry.last
+        return replace(run, state="ended", result="interrupted", reason="it is not known how it ended")
+
     def stop_all(self, result: str, reason: str, now: int) -> None:
         """Stops what is under way."""
         for entry in self._roster.all():
@@ -324,7 +351,7 @@ class Engine:
 
     def _admit(self, now: int) -> None:
         """Gives free places to those that wait, first come first served; stores the ones that go on waiting."""
-        if not self.draining:
+        if not (self.draining or self.held):
             chosen: list[tuple[Entry, Run]] = []
             taken: dict[str, int] = {}
             for run in self._waiting.values():

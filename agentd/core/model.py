@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from agentd.core.ledger import GuardsSaved, RebootEffect, RebootSaved
+from agentd.core.policy import RebootPolicy
 from agentd.core.triggers import Manual, Trigger
 from agentd.core.units import MINUTE, SECOND
 
@@ -75,6 +77,7 @@ class Job(Struct, frozen=True, kw_only=True):
     retries: Retries = Retries()
     jitter: Duration = 0
     limits: Limits = Limits()
+    critical: bool = False  # the machine is not rebooted while it runs
     notify: tuple[Event, ...] = ()
     useful: Annotated[str | None, Meta(extra={type_kind: "useful"})] = None
     systemd: Annotated[dict[str, tuple[str, ...]], Meta(extra={type_kind: "directives"})] = {}
@@ -104,6 +107,7 @@ class Config(Struct, frozen=True, kw_only=True):
     watch: bool = True
     stop_timeout: Duration = 30 * SECOND
     history: History = History()
+    reboot: RebootPolicy = RebootPolicy()
 
 
 # What makes a result a failure that is worth another attempt. "stopped" and "cancelled" were somebody's wish.
@@ -197,7 +201,7 @@ class JobSaved(Struct, frozen=True):
 
 
 class Decided(Struct, frozen=True):
-    """A decision with its reason: kind is start, skip, queue, retry, stop, interval, enable, reset, clock."""
+    """A decision with its reason: kind is start, skip, queue, retry, stop, interval, enable, reset, clock, reboot."""
 
     at: int
     kind: str
@@ -231,5 +235,5 @@ class Notified(Struct, frozen=True):
     text: str
 
 
-Effect = RunSaved | JobSaved | Decided | RunStarts | RunStops | Told | Notified
-STORED = (RunSaved, JobSaved, Decided)
+Effect = RunSaved | JobSaved | Decided | RunStarts | RunStops | Told | Notified | RebootEffect
+STORED = (RunSaved, JobSaved, Decided, RebootSaved, GuardsSaved)

@@ -1,0 +1,623 @@
+"""Reboots: the state machine from the wish to the verified boot.
+
+idle > waiting (for blockers to go) > announced > draining > locked > issued > verified, and back to waiting from
+anywhere before the end. What happened and when goes in, effects come out, as with the engine. The machine is never
+asked to reboot but from locked, and locked is only reached with nothing in the way.
+"""
+
+from zoneinfo import ZoneInfo
+
+from msgspec.structs import replace
+
+from agentd.core import guards
+from agentd.core.engine import Engine
+from agentd.core.ledger import (
+    FINAL,
+    Blocker,
+    Boot,
+    Facts,
+    GuardsSaved,
+    Ledger,
+    Reboot,
+    RebootChanged,
+    RebootIssues,
+    RebootLooks,
+    RebootOver,
+    RebootSaved,
+    RebootWarns,
+    RebootWithdrawn,
+    SlotFreed,
+    SlotWanted,
+)
+from agentd.core.model import FAILURES, Decided, Effect, Refused, Run
+from agentd.core.policy import Kind, RebootPolicy
+from agentd.core.triggers import timezone
+from agentd.core.units import HOUR, MINUTE, SECOND, format_duration
+from agentd.core.windows import Occurrence, occurrences
+
+LOOK = 10 * SECOND
+"""Between two looks at what is in the way."""
+LOOK_REQUIRED = MINUTE
+"""Between two looks whether the machine asks for a reboot, within a window."""
+ANSWER = 2 * MINUTE
+"""After logind was asked: by then the machine goes down, or it did not happen."""
+HOOK_AGAIN = 5 * MINUTE
+"""Before a hook that said no is asked again."""
+SLOT_KEPT = 10 * MINUTE
+"""A fleet's slot is given back when something else is in the way for longer."""
+CHECK = 30 * SECOND
+"""After agentd's start in a new boot the machine is checked."""
+GIVE_UP = 6 * HOUR
+_LONGEST_REASON = 200
+
+LEGAL = {
+    "waiting": {"announced", "draining", *FINAL},
+    "announced": {"waiting", "draining", *FINAL},
+    "draining": {"waiting", "locked", *FINAL},
+    "locked": {"waiting", "issued", *FINAL},
+    "issued": {"waiting", "verified", "cancelled"},
+}
+"""Where each state may lead. A reboot that is over stays so."""
+
+
+class Reboots:
+    """At most one reboot at a time. `boot` is this boot of the machine, `host` seeds the jitter."""
+
+    def __init__(self, engine: Engine, ledger: Ledger, boot: Boot, now: int, *, host: str = "") -> None:
+        self.ledger = ledger
+        self.boot = boot
+        self.pending: Reboot | None = None
+        self.blockers: list[Blocker] = []
+        self.facts: Facts | None = None
+        self.going_down = False
+        self._engine = engine
+        self._host = host
+        self._effects: list[Effect] = []
+        self._done = {reboot.occurrence for reboot in ledger.reboots}
+        self._next: Occurrence | None = None
+        self._since = now
+        self._look_at = 0
+        self._looking = 0  # since when facts are awaited
+        self._warnings: list[int] = []
+        self._not_before = 0  # after something failed
+        self._no: Blocker | None = None  # what said no: logind, the hook
+        self._slot_no = ""
+        self._slot_asked = False
+        self._slot_idle = 0  # since when a slot is held for nothing
+        self._hook: Run | None = None
+        self._hook_done = False
+        self._drained_by = 0
+        self._stopped = False
+        self._check_at = 0
+        self._check: Run | None = None
+        self._take_up(now)
+
+    @property
+    def state(self) -> str:
+        return "idle" if self.pending is None else self.pending.state
+
+    @property
+    def policy(self) -> RebootPolicy:
+        return self._engine.config.reboot
+
+    def save_all(self) -> None:
+        """Stores everything once more: the store that had it is gone."""
+        known = self.ledger.reboots if self.pending is None else (self.pending, *self.ledger.reboots)
+        self._effects += map(RebootSaved, known)
+        self._guard()
+
+    # What the caller asks of every event
+
+    def effects(self) -> list[Effect]:
+        """The effects since the last call."""
+        taken, self._effects = self._effects, []
+        return taken
+
+    def wakeup(self) -> int | None:
+        """When tick() is next wanted."""
+        wanted = [self._check_at] if self._check_at else []
+        reboot = self.pending
+        if reboot is None:
+            coming = self.coming
+            if coming is not None:
+                wanted.append(max(coming.begin - self.policy.grace, self._look_at))
+        elif reboot.state == "issued":
+            wanted.append(reboot.issued + ANSWER)
+        else:
+            wanted += [self._look_at, reboot.until, *self._warnings[:1]]
+            wanted += [reboot.at] if reboot.state == "announced" else []
+            wanted += [self._drained_by] if reboot.state == "draining" else []
+        return min(wanted, default=None)
+
+    def tick(self, now: int) -> None:
+        """Deals with everything that is due, and with what changed among the jobs."""
+        self._look_after_boot(now)
+        if self.pending is None:
+            self._begin_window(now)
+        reboot = self.pending
+        if reboot is None or self.going_down:
+            return
+        if reboot.state == "issued":
+            if now >= reboot.issued + ANSWER:
+                self.refused("the machine did not go down", now)
+        elif now >= reboot.until:
+            self._give_up(now)
+        else:
+            self._warn(now)
+            if reboot.state == "draining":
+                self._drain(reboot, now)
+            if now >= self._look_at or (reboot.state == "announced" and now >= reboot.at):
+                self._look(now)
+
+    # Wishes
+
+    def request(self, reason: str, cause: str, kind: Kind | None, within: int, now: int) -> Reboot:
+        """A program wants a reboot: all guards apply. Returns the pending one where there is one.
+
+        Raises Refused InvalidArgument, Breaker.
+        """
+        reason = _line(reason)
+        if not cause or cause in {"nightly", "manual"} or len(cause) > _LONGEST_REASON or not cause.isprintable():
+            raise Refused("InvalidArgument", f'"{cause[:_LONGEST_REASON]}" cannot be the cause of a request')
+        if why := self.ledger.breakers.get(cause) or self._trip(cause, now):
+            raise Refused("Breaker", f"{cause}: {why}; it may reboot the machine again after: agentctl reboot clear")
+        if self.pending is not None:
+            self._decide(now, f"{cause} asks too: {reason}; reboot {self.pending.id} is pending already")
+            return self.pending
+        reboot = self._new(cause, reason, kind, now, begin=now, until=now + (within or GIVE_UP))
+        self._start(reboot, now)
+        return reboot
+
+    def by_hand(
+        self, reason: str, kind: Kind | None, at: int, within: int, now: int, *, force_users: bool, owner: str
+    ) -> Reboot:
+        """A person wants a reboot, now (`at` is 0) or then. Raises Refused Busy, Blocked, InvalidArgument."""
+        reboot = self.examined(reason, kind, at, within, now, force_users=force_users, owner=owner)
+        if self.pending is not None and (self.pending.state == "issued" or not self.pending.automatic):
+            raise Refused("Busy", f"a reboot is pending already: {self.pending.reason} (agentctl reboot status)")
+        if not at and (blockers := self._blockers(reboot, now)):
+            raise Refused("Blocked", f"not rebooting: {guards.sentence(blockers)}")
+        if self.pending is not None:
+            self._finish("cancelled", "somebody reboots the machine by hand", now)
+        self._start(reboot, now)
+        if not at:
+            self._proceed(reboot, [], now)
+        return self.pending or reboot
+
+    def examined(
+        self, reason: str, kind: Kind | None, at: int, within: int, now: int, *, force_users: bool, owner: str
+    ) -> Reboot:
+        """The reboot that by_hand() would begin. Raises Refused InvalidArgument."""
+        if at and at <= now:
+            raise Refused("InvalidArgument", "that instant has passed")
+        until = (at + (within or HOUR)) if at else now + (within or 5 * MINUTE) + self.policy.wait_for.jobs
+        reboot = self._new("manual", _line(reason or "asked for by hand"), kind, now, begin=at or now, until=until)
+        return replace(reboot, automatic=False, force_users=force_users, owner=owner)
+
+    def in_the_way(self, reboot: Reboot, now: int) -> list[Blocker]:
+        """What would hold that reboot now."""
+        return self._blockers(reboot, now)
+
+    def cancel(self, who: str, now: int) -> Reboot:
+        """Takes the pending reboot back. Raises Refused NoSuchReboot, TooLate."""
+        reboot = self.pending
+        if reboot is None:
+            raise Refused("NoSuchReboot", "no reboot is pending")
+        if reboot.state == "issued":
+            raise Refused("TooLate", "the machine is going down already; try: shutdown -c")
+        return self._finish("cancelled", who, now)
+
+    def clear(self, now: int) -> list[str]:
+        """Lets automatic reboots happen again; returns a sentence for each thing that prevented them."""
+        cleared = [f"{cause} may reboot the machine again" for cause in self.ledger.breakers]
+        cleared += ["the ledger counts again from here on"] if self.ledger.lost else []
+        if cleared:
+            self._guard(breakers={}, lost="")
+            self._decide(now, f"cleared: {'; '.join(cleared)}")
+        if self.ledger.slot and self.pending is None:
+            cleared.append("the fleet's slot is given back")
+            self._effects.append(SlotFreed())
+        return cleared
+
+    # What is observed and answered
+
+    def observed(self, facts: Facts, now: int) -> None:
+        """What the machine is like, as RebootLooks asked."""
+        self.facts, self._looking = facts, 0
+        if self.pending is None:
+            self._begin_window(now)
+        reboot = self.pending
+        if reboot is None or self.going_down or reboot.state in {"issued", "draining"}:
+            return
+        blockers = self._blockers(reboot, now)
+        self._tell_blockers(blockers, now)
+        self._proceed(reboot, blockers, now)
+
+    def slot_answered(self, why_not: str, now: int) -> None:
+        """Whether the fleet granted the slot ("") or why it did not."""
+        self._slot_asked, self._slot_no = False, why_not
+        if not why_not:
+            self._guard(slot=True)
+            if self.pending is None or self.pending.state in FINAL:
+                self._effects.append(SlotFreed())  # it came too late
+        if self.pending is not None and self.pending.state == "waiting":
+            self._tell_blockers(self._blockers(self.pending, now), now)
+            if not why_not:
+                self._look(now)
+
+    def slot_freed(self) -> None:
+        """The fleet has its slot back."""
+        self._guard(slot=False)
+
+    def refused(self, why: str, now: int) -> None:
+        """The machine does not reboot, though logind was asked to."""
+        reboot = self.pending
+        if reboot is None or reboot.state != "issued":
+            self._decide(now, f"not expected: {why} (the state is {self.state})")
+            return
+        pause = min(HOUR, MINUTE << min(reboot.attempts, 6))
+        self._no = Blocker("logind", "systemd-logind", f"it did not happen: {why}", now)
+        self._not_before = now + pause
+        self.pending = replace(reboot, attempts=reboot.attempts + 1, issued=0, down=0)
+        self._withdraw(f"{why}; tried again in {format_duration(pause)}", now)
+
+    def preparing(self, down: bool, now: int) -> None:
+        """logind says that the machine goes down, whoever asked for it, or that it does not after all."""
+        self.going_down = down
+        reboot = self.pending
+        if down:
+            self._engine.hold("the machine is going down; nothing new starts")
+            if reboot is not None and reboot.state == "issued":
+                self._save(replace(reboot, down=now))
+            self._decide(now, "the machine is going down" + ("" if reboot is not None else ", somebody else asked"))
+        elif reboot is not None and reboot.state == "issued":
+            self._finish("cancelled", "the shutdown was cancelled", now)
+        else:
+            self._decide(now, "the shutdown was cancelled; work goes on")
+            if reboot is None or reboot.state in {"waiting", "announced"}:
+                self._engine.release(now)
+
+    def clock_stepped(self, delta: int, now: int) -> None:
+        """The wall clock was set by delta. What counts elapsed time moves along; a window stays where it is."""
+        self.boot = Boot(self.boot.id, self.boot.at + delta)
+        self._next = None
+        self._look_at = self._not_before = now
+        self._warnings = []
+        if self._drained_by:
+            self._drained_by += delta
+        reboot = self.pending
+        if reboot is None:
+            return
+        moved = replace(reboot, issued=reboot.issued and reboot.issued + delta)
+        if not reboot.occurrence and reboot.automatic:
+            moved = replace(moved, begin=moved.begin + delta, until=moved.until + delta)
+        self._save(moved)
+        if moved.state == "announced":
+            self._withdraw("the clock was set", now)
+
+    def reconfigured(self, now: int) -> None:
+        """The policy may be another."""
+        self._next = None
+        reboot = self.pending
+        if reboot is not None and reboot.occurrence and reboot.state != "issued":
+            known = occurrences(self.policy, self._zone, self._host, now)
+            same = next((found for found in known if found.key == reboot.occurrence), None)
+            if same is None or same.begin > reboot.until:
+                self._finish("cancelled", "its window was taken out of the configuration", now)
+
+    # Windows
+
+    @property
+    def _zone(self) -> ZoneInfo:
+        return timezone(self._engine.config.timezone or "UTC")
+
+    @property
+    def coming(self) -> Occurrence | None:
+        """The window that is open or comes next, of those that were not dealt with."""
+        if self._next is None and self.policy.all_windows:
+            known = occurrences(self.policy, self._zone, self._host, self._since)
+            self._next = next((found for found in known if found.key not in self._done), None)
+        return self._next
+
+    def _begin_window(self, now: int) -> None:
+        self._since = now
+        if self._next is not None and (self._next.end <= now or self._next.key in self._done):
+            self._next = None
+        coming = self.coming
+        if coming is None or now < coming.begin - self.policy.grace:
+            return
+        if self.policy.only_if_required and not (self.facts is not None and self.facts.required):
+            if now >= self._look_at:
+                self._look(now, LOOK_REQUIRED)
+            return
+        reboot = self._new("nightly", f"the window {coming.key}", None, now, begin=coming.begin, until=coming.end)
+        self._start(replace(reboot, occurrence=coming.key), now)
+
+    # From state to state
+
+    def _new(self, cause: str, reason: str, kind: Kind | None, now: int, *, begin: int, until: int) -> Reboot:
+        return Reboot(
+            id=self.ledger.next_id,
+            cause=cause,
+            reason=reason,
+            kind=kind or self.policy.kind,
+            requested=now,
+            begin=begin,
+            until=until,
+            boot=self.boot.id,
+        )
+
+    def _start(self, reboot: Reboot, now: int) -> None:
+        self.ledger = replace(self.ledger, next_id=reboot.id + 1)
+        if reboot.occurrence:
+            self._done.add(reboot.occurrence)
+        self._no, self._slot_no, self._hook, self._hook_done, self._not_before = None, "", None, False, 0
+        self.blockers, self._warnings, self._slot_idle = [], [], 0
+        self._decide(now, f"reboot {reboot.id} ({reboot.cause}): {reboot.reason}")
+        self._save(reboot)
+        self._look_at = max(now, reboot.begin - self.policy.grace)
+        self._looking = 0
+
+    def _move(self, state: str, now: int) -> Reboot | None:
+        """The pending reboot in another state; None, and told, where that must not be."""
+        reboot = self.pending
+        if reboot is None or state not in LEGAL.get(reboot.state, ()):
+            self._decide(now, f"refused: from {self.state} to {state}")
+            return None
+        self._save(replace(reboot, state=state))
+        self._decide(now, f"reboot {reboot.id} is {state}")
+        return self.pending
+
+    def _proceed(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
+        """What the facts just seen allow."""
+        if blockers and reboot.state in {"announced", "locked"}:
+            self._withdraw(guards.sentence(blockers), now)
+        elif reboot.state == "waiting":
+            self._prepare(reboot, blockers, now)
+        elif reboot.state == "announced" and now >= reboot.at:
+            self._begin_to_drain(now)
+        elif reboot.state == "locked":
+            self._issue(now)
+
+    def _prepare(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
+        """Gets the slot when nothing else is in the way, then announces."""
+        if any(blocker.kind != "fleet" for blocker in blockers):
+            if self.ledger.slot:
+                self._slot_idle = self._slot_idle or now
+                if now - self._slot_idle >= SLOT_KEPT:
+                    self._effects.append(SlotFreed())
+            return
+        self._slot_idle = 0
+        if self.policy.fleet is not None and not self.ledger.slot:
+            if not self._slot_asked:
+                self._slot_asked = True
+                self._effects.append(SlotWanted(reboot.reason))
+            return
+        at = max(reboot.begin, now + (self.policy.grace if reboot.automatic or reboot.begin > now else 0))
+        if at > reboot.until:
+            self._tell_blockers([Blocker("window", "", "what is left of its time is shorter than the warning")], now)
+            return
+        announced = self._move("announced", now)
+        if announced is None:
+            return
+        self._save(replace(announced, at=at))
+        if at > now:
+            self._effects.append(RebootWarns(reboot.reason, at))
+            self._warnings = sorted(at - ahead for ahead in self.policy.warnings if now < at - ahead)
+        else:
+            self._begin_to_drain(now)
+
+    def _warn(self, now: int) -> None:
+        reboot = self.pending
+        due = [when for when in self._warnings if when <= now]
+        self._warnings = [when for when in self._warnings if when > now]
+        if due and reboot is not None and reboot.state == "announced":
+            self._effects.append(RebootWarns(reboot.reason, reboot.at))
+
+    def _begin_to_drain(self, now: int) -> None:
+        reboot = self._move("draining", now)
+        if reboot is None:
+            return
+        self._engine.hold(f"the machine is about to reboot ({reboot.reason}); nothing new starts")
+        self._drained_by, self._stopped = now + self.policy.wait_for.jobs, False
+        name = self.policy.hooks.before
+        if name is not None and not self._hook_done:
+            self._hook = self._engine.run_hook(name, "hook", now)
+        self._drain(reboot, now)
+
+    def _drain(self, reboot: Reboot, now: int) -> None:
+        """Waits for the hook and for what runs; what takes too long is stopped."""
+        if self._hook is not None:
+            ended = self._engine.outcome(self._hook)
+            if ended is None and now < self._drained_by:
+                return
+            if ended is None:
+                self._engine.stop(self._hook.run_id, now)
+            if ended is None or ended.result != "success":
+                how = "takes too long" if ended is None else f"said no ({ended.result})"
+                self._no = Blocker("hook", self._hook.job, f"the hook {self._hook.run_id} {how}", now)
+                self._not_before, self._hook = now + HOOK_AGAIN, None
+                self._withdraw(self._no.why, now)
+                return
+            self._hook, self._hook_done = None, True
+        if self._engine.running() and now < self._drained_by:
+            return
+        if self._engine.running() and not self._stopped:
+            self._engine.stop_all("interrupted", f"the machine reboots ({reboot.reason})", now)
+            longest = max(run.stop_timeout for run in self._engine.config.jobs.values())
+            self._drained_by, self._stopped = now + longest + 5 * SECOND, True
+        elif self._move("locked", now) is not None:
+            self._drained_by = 0
+            self._look(now)
+
+    def _issue(self, now: int) -> None:
+        reboot = self._move("issued", now)
+        if reboot is not None:
+            self._save(replace(reboot, issued=now, down=now, boot=self.boot.id))
+            self._effects.append(RebootIssues(self.pending or reboot))
+
+    def _withdraw(self, why: str, now: int) -> None:
+        """Back to waiting; jobs start again."""
+        before = self.state
+        reboot = self._move("waiting", now)
+        if reboot is None:
+            return
+        self._save(replace(reboot, at=0))
+        self._warnings, self._drained_by, self._hook_done = [], 0, False
+        self._look_at = now + LOOK
+        if before in {"announced", "draining", "locked"}:
+            self._effects.append(RebootWithdrawn(why))
+        self._decide(now, f"reboot {reboot.id} waits again: {why}")
+        if self._engine.held and not self.going_down:
+            self._engine.release(now)
+
+    def _give_up(self, now: int) -> None:
+        held = guards.sentence(self.blockers) or "there was no time left"
+        self._finish("deferred", held, now)
+
+    def _finish(self, state: str, note: str, now: int) -> Reboot:
+        """The reboot is over without having happened."""
+        reboot = self._move(state, now)
+        if reboot is None:
+            raise Refused("TooLate", f"a reboot that is {self.state} cannot be {state}")
+        reboot = replace(reboot, note=note)
+        announced = reboot.at > 0
+        self._save(reboot)
+        self.ledger = replace(self.ledger, reboots=(reboot, *self.ledger.reboots))
+        self.pending, self.blockers, self._drained_by, self._warnings = None, [], 0, []
+        self._decide(now, f"reboot {reboot.id} {state}: {note}")
+        self._effects += [RebootOver(reboot), RebootChanged()]
+        if announced:
+            self._effects.append(RebootWithdrawn(note))
+        if self.ledger.slot:
+            self._effects.append(SlotFreed())
+        if self._engine.held and not self.going_down:
+            self._engine.release(now)
+        return reboot
+
+    # Looking
+
+    def _look(self, now: int, again: int = LOOK) -> None:
+        self._look_at = now + again
+        if not self._looking or now - self._looking >= MINUTE:
+            self._looking = now
+            self._effects.append(RebootLooks())
+
+    def _blockers(self, reboot: Reboot, now: int) -> list[Blocker]:
+        facts = self.facts or Facts(blockers=(Blocker("logind", "", "the machine was not looked at yet"),))
+        running = [(run, self._critical(run)) for run in self._engine.running()]
+        found = [
+            *guards.of_the_machine(facts),
+            *guards.of_people(reboot, self.policy, facts, self.boot, now),
+            *guards.of_jobs(running, self.policy, self.boot, now),
+            *guards.of_caution(reboot, self.policy, facts, self.ledger, self.boot, now),
+        ]
+        if self._no is not None and now < self._not_before:
+            found.append(self._no)
+        if self._slot_no and not self.ledger.slot and self.policy.fleet is not None:
+            found.append(Blocker("fleet", "", self._slot_no))
+        return found
+
+    def _critical(self, run: Run) -> bool:
+        job = self._engine.config.jobs.get(run.job)
+        return job is not None and job.critical
+
+    def _tell_blockers(self, blockers: list[Blocker], now: int) -> None:
+        known = {(old.kind, old.who): old.since for old in self.blockers}
+        kept = [replace(new, since=new.since or known.get((new.kind, new.who), 0) or now) for new in blockers]
+        if [(b.kind, b.who) for b in kept] != [(b.kind, b.who) for b in self.blockers]:
+            reboot = self.pending
+            if kept and reboot is not None:
+                self._decide(now, f"reboot {reboot.id} waits: {guards.sentence(kept)}")
+            self._effects.append(RebootChanged())
+        self.blockers = kept
+
+    # After the boot, and other memory
+
+    def _take_up(self, now: int) -> None:
+        """What the agentd before this one left: did its reboot happen?"""
+        if self.ledger.lost:
+            self._guard()
+        opened = next((reboot for reboot in self.ledger.reboots if reboot.state not in FINAL), None)
+        rest = tuple(reboot for reboot in self.ledger.reboots if reboot is not opened)
+        self.ledger = replace(self.ledger, reboots=rest)
+        self.pending = opened
+        if opened is None:
+            self._after_boot_of(rest[0] if rest else None, now)
+        elif opened.boot == self.boot.id:
+            if opened.state != "issued":
+                self._save(replace(opened, state="waiting", at=0))
+                self._decide(now, f"reboot {opened.id} waits: agentd was started anew")
+        elif opened.state == "issued":
+            reboot = replace(opened, state="verified", up=now, health="pending")
+            self._conclude(reboot, now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
+            self._check_at = now + CHECK
+        else:
+            reboot = replace(opened, state="superseded", note="the machine booted before it was asked to")
+            self._conclude(reboot, now, f"reboot {reboot.id}: {reboot.note}")
+            self._check_at = now + CHECK if self.ledger.slot else 0
+
+    def _after_boot_of(self, last: Reboot | None, now: int) -> None:
+        if (last is not None and last.health == "pending") or self.ledger.slot:
+            self._check_at = now + CHECK
+
+    def _conclude(self, reboot: Reboot, now: int, text: str) -> None:
+        self.pending = None
+        self.ledger = replace(self.ledger, reboots=(reboot, *self.ledger.reboots))
+        self._effects += [RebootSaved(reboot), RebootOver(reboot), RebootChanged()]
+        self._decide(now, text)
+
+    def _look_after_boot(self, now: int) -> None:
+        """Checks the machine after its boot; the slot is given back to the fleet when it is well."""
+        if self._check_at and now >= self._check_at:
+            self._check_at = 0
+            name = self.policy.hooks.after
+            last = self.ledger.reboots[0] if self.ledger.reboots else None
+            pending = last is not None and last.health == "pending"
+            self._check = self._engine.run_hook(name, "hook", now) if name is not None and pending else None
+            if self._check is None:
+                self._checked("", now)
+        if self._check is not None and (ended := self._engine.outcome(self._check)) is not None:
+            self._check = None
+            bad = ended.result in FAILURES or ended.result != "success"
+            self._checked(f"{ended.run_id}: {ended.result}" if bad else "", now)
+
+    def _checked(self, wrong: str, now: int) -> None:
+        last = self.ledger.reboots[0] if self.ledger.reboots else None
+        if last is not None and last.health == "pending":
+            checked = replace(last, health=wrong or "well")
+            self.ledger = replace(self.ledger, reboots=(checked, *self.ledger.reboots[1:]))
+            self._effects += [RebootSaved(checked), RebootOver(checked)]
+            self._decide(now, f"after reboot {checked.id} the machine is {wrong or 'well'}")
+        if self.ledger.slot and not wrong and self.pending is None:
+            self._effects.append(SlotFreed())
+
+    def _trip(self, cause: str, now: int) -> str:
+        why = guards.comes_again(cause, self.ledger, self.boot, now)
+        if why:
+            self._guard(breakers={**self.ledger.breakers, cause: why})
+            self._decide(now, f"the breaker of {cause} opened: {why}")
+        return why
+
+    def _guard(self, **changed: object) -> None:
+        self.ledger = replace(self.ledger, **changed)
+        self._effects.append(GuardsSaved(self.ledger.breakers, self.ledger.lost, self.ledger.slot))
+
+    def _save(self, reboot: Reboot) -> None:
+        self.pending = reboot
+        self._effects += [RebootSaved(reboot), RebootChanged()]
+
+    def _decide(self, now: int, reason: str) -> None:
+        self._effects.append(Decided(now, "reboot", "", "", reason))
+
+
+def _line(reason: str) -> str:
+    """A reason as one line. Raises Refused InvalidArgument."""
+    text = " ".join(reason.split())
+    if not text or len(text) > _LONGEST_REASON or not text.isprintable():
+        raise Refused("InvalidArgument", f"a reason is one line of up to {_LONGEST_REASON} characters")
+    return text
+
+
+def _seconds(usec: int) -> str:
+    return format_duration(usec // SECOND * SECOND)

@@ -1,0 +1,50 @@
+"""When the machine may be rebooted: the windows of the policy on the calendar."""
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct
+
+from agentd.core.policy import RebootPolicy, Window
+from agentd.core.schedule import jitter_offset
+from agentd.core.triggers import local_instant
+from agentd.core.units import format_time_of_day
+
+
+class Occurrence(Struct, frozen=True, order=True):
+    """One coming of a window: it opens, begins on this host (which has its jitter) and ends. `key` names it for ever: a night that
+    comes twice, because the clock was set, is the same night."""
+
+    begin: int
+    end: int
+    key: str
+    opens: int
+
+
+def occurrences(policy: RebootPolicy, zone: ZoneInfo, host: str, since: int) -> Iterator[Occurrence]:
+    """The coming ones that end after `since`, by their beginning; at most a year of them."""
+    first = datetime.fromtimestamp(since / 1_000_000, UTC).astimezone(zone).date() - timedelta(days=2)
+    waiting: list[Occurrence] = []
+    for offset in range(370):
+        day = first + timedelta(days=offset)
+        waiting += [found for window in policy.all_windows if (found := _on(window, day, zone, host)) is not None]
+        # A window begins at most a day after the midnight of its date.
+        midnight = local_instant(datetime(day.year, day.month, day.day), zone)  # noqa: DTZ001 - local_instant wants it
+        waiting.sort()
+        while waiting and waiting[0].begin <= midnight:
+            found = waiting.pop(0)
+            if found.end > since:
+                yield found
+    yield from waiting
+
+
+def _on(window: Window, day: date, zone: ZoneInfo, host: str) -> Occurrence | None:
+    """The window as it comes on that date. A time that does not exist there is at the jump."""
+    text = day.isoformat()
+    if day.weekday() not in window.days or any(first <= text <= last for first, last in window.except_):
+        return None
+    midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - local_instant wants it
+    begin = local_instant(midnight + timedelta(seconds=window.begin), zone)
+    offset = jitter_offset(host, "reboot", min(window.jitter, window.window))
+    return Occurrence(begin + offset, begin + window.window, f"{text} {format_time_of_day(window.begin)}", begin)

@@ -1,0 +1,171 @@
+"""systemd-logind: who is logged in, who keeps the machine up, when it goes down, and the wish that it reboots."""
+
+import asyncio
+import contextlib
+import os
+import pwd
+from collections.abc import Callable
+from typing import Any
+
+from agentd.bus import Bus, BusError, CallFailed
+from agentd.core.ledger import Blocker, Session
+from agentd.core.policy import Kind
+
+_NAME = "org.freedesktop.login1"
+_PATH = "/org/freedesktop/login1"
+_MANAGER = (_NAME, _PATH, f"{_NAME}.Manager")
+_CHECK_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: block inhibitors count for everyone
+_FLAGS: dict[Kind, int] = {"reboot": 0, "kexec": 2, "soft-reboot": 4}  # SD_LOGIND_REBOOT_VIA_KEXEC, _SOFT_REBOOT
+_PEOPLE = {"user", "user-early"}  # classes of sessions; others are greeters, managers, cron
+_POLL = 1.0  # seconds; a cancelled shutdown is not always told
+
+
+class Logind:
+    """`on_down` is called with True when the machine is about to go down, with False when it does not after all;
+    `on_change` when inhibitors or sessions changed. While it is not released, the machine waits for us (at most
+    InhibitDelayMaxSec of logind.conf(5)) before it goes down."""
+
+    def __init__(
+        self, bus: Bus, address: str | None, on_down: Callable[[bool], None], on_change: Callable[[], None]
+    ) -> None:
+        self._bus = bus
+        self._address = address
+        self._on_down = on_down
+        self._on_change = on_change
+        self._lock = -1
+        self._going_down = False
+        self._poller: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listens from now on. Raises CallFailed."""
+        await self._bus.follow(_NAME, self._came)
+        await self._bus.watch(_MANAGER, "PrepareForShutdown", lambda arguments: self._preparing(bool(arguments[0])))
+        for member in ("SessionNew", "SessionRemoved"):
+            await self._bus.watch(_MANAGER, member, lambda _: self._on_change())
+        await self._bus.watch((_NAME, _PATH, "org.freedesktop.DBus.Properties"), "PropertiesChanged", self._changed)
+        await self.take_lock()
+
+    def close(self) -> None:
+        self.release_lock()
+        if self._poller is not None:
+            self._poller.cancel()
+
+    # The lock that makes a shutdown wait for us
+
+    async def take_lock(self) -> None:
+        """Takes the delay lock, where there is a logind to give it."""
+        if self._lock >= 0 or self._going_down:
+            return
+        # A connection of its own, and only for a moment: dbus_next keeps the files of messages nobody expects open.
+        bus = Bus()
+        try:
+            await bus.connect(self._address, files=True)
+            arguments = ("shutdown", "agentd", "ends jobs and saves its state", "delay")
+            self._lock = os.dup(await bus.call_for_file(_MANAGER, "Inhibit", "ssss", *arguments))
+        except (BusError, CallFailed):
+            self._lock = -1  # without it the machine does not wait; nothing else is lost
+        finally:
+            bus.close()
+
+    def release_lock(self) -> None:
+        """Lets the machine go down."""
+        if self._lock >= 0:
+            os.close(self._lock)
+            self._lock = -1
+
+    async def patience(self) -> float:
+        """Seconds for which the machine waits for us."""
+        with contextlib.suppress(CallFailed):
+            return int(await self._bus.get(_MANAGER, "InhibitDelayMaxUSec")) / 1e6 if self._lock >= 0 else 0.0
+        return 0.0
+
+    # Looking
+
+    async def inhibitors(self) -> list[Blocker]:
+        """Who keeps the machine up. Raises CallFailed."""
+        (found,) = await self._bus.call(_MANAGER, "ListInhibitors")
+        return [
+            Blocker("inhibitor", who, f"{who} (process {pid} of {_user(uid)}) holds the machine up: {why}")
+            for what, who, why, mode, uid, pid in found
+            if "shutdown" in what.split(":") and mode.startswith("block")
+        ]
+
+    async def sessions(self) -> list[Session]:
+        """Who is logged in. Raises CallFailed."""
+        (listed,) = await self._bus.call(_MANAGER, "ListSessions")
+        found = []
+        for _, uid, user, seat, path in listed:
+            try:
+                (facts,) = await self._bus.call(
+                    (_NAME, path, "org.freedesktop.DBus.Properties"), "GetAll", "s", f"{_NAME}.Session"
+                )
+            except CallFailed as error:
+                if error.away:
+                    raise
+                continue  # it ended meanwhile
+            if facts.get("Class") in _PEOPLE and facts.get("State") != "closing":
+                idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
+                place = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
+                found.append(Session(user or _user(uid), str(place or ""), idle))
+        return found
+
+    async def user_of(self, pid: int) -> str:
+        """The user of the session that a process belongs to, or ""."""
+        with contextlib.suppress(CallFailed):
+            (path,) = await self._bus.call(_MANAGER, "GetSessionByPID", "u", pid)
+            return str(await self._bus.get((_NAME, path, f"{_NAME}.Session"), "Name"))
+        return ""
+
+    async def can_reboot(self) -> str:
+        """yes, no, challenge or na. Raises CallFailed."""
+        (answer,) = await self._bus.call(_MANAGER, "CanReboot")
+        return str(answer)
+
+    # Rebooting
+
+    async def reboot(self, kind: Kind, message: str) -> None:
+        """Has the machine rebooted; who is logged in reads the message. Raises CallFailed."""
+        with contextlib.suppress(CallFailed):  # a message less must not prevent it
+            await self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
+        await self._bus.call(_MANAGER, "RebootWithFlags", "t", _CHECK_INHIBITORS | _FLAGS[kind])
+
+    async def preparing(self) -> bool:
+        """Whether the machine is about to go down. Raises CallFailed."""
+        return bool(await self._bus.get(_MANAGER, "PreparingForShutdown"))
+
+    # What logind tells
+
+    def _preparing(self, down: bool) -> None:
+        if down == self._going_down:
+            return
+        self._going_down = down
+        self._on_down(down)
+        if down:
+            self._poller = asyncio.get_running_loop().create_task(self._watch_for_change_of_mind())
+
+    async def _watch_for_change_of_mind(self) -> None:
+        """A shutdown that is cancelled while we hold it up is not told: it is asked for."""
+        while self._going_down:
+            await asyncio.sleep(_POLL)
+            with contextlib.suppress(CallFailed):
+                if not await self.preparing() and self._going_down:
+                    self._preparing(False)
+        await self.take_lock()
+
+    def _changed(self, arguments: list[Any]) -> None:
+        changed = {*arguments[1], *arguments[2]}
+        if changed & {"BlockInhibited", "BlockWeakInhibited"}:
+            self._on_change()
+
+    def _came(self, owner: str) -> None:
+        """logind was restarted: the lock that it gave is worth nothing any more."""
+        self.release_lock()
+        if owner and not self._going_down:
+            self._taking = asyncio.get_running_loop().create_task(self.take_lock())
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"

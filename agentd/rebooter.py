@@ -1,0 +1,245 @@
+"""The shell around the core's reboots: carries out what they want of logind, the fleet and the people."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from agentd import log as logging
+from agentd import machine
+from agentd.bus import Bus, CallFailed
+from agentd.core.ledger import (
+    Blocker,
+    Boot,
+    Facts,
+    RebootChanged,
+    RebootEffect,
+    RebootIssues,
+    RebootLooks,
+    RebootOver,
+    RebootWarns,
+    RebootWithdrawn,
+    SlotFreed,
+    SlotWanted,
+)
+from agentd.core.model import Refused
+from agentd.core.reboot import Reboots
+from agentd.core.units import HOUR, MINUTE, SECOND
+from agentd.linux import now
+from agentd.logind import Logind
+
+log = logging.get()
+
+_TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.freedesktop.timedate1")
+_SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+_WALL_UNIT = "agentd-wall.service"
+_MARGIN = 1.0  # seconds of logind's patience that are left for saving
+_FREE_AGAIN = 60.0  # seconds between two tries to give the fleet its slot back
+
+
+class Host(Protocol):
+    """What is needed of the daemon."""
+
+    def pump_reboots(self) -> None:
+        """Has what the reboots decided stored and carried out."""
+
+    async def saved(self) -> None:
+        """Returns when everything is stored."""
+
+    def running(self) -> int: ...
+    def announce(self, member: str, *body: Any) -> None:
+        """Sends a signal of the interface Reboot."""
+
+    def told(self, effect: RebootOver | RebootChanged) -> None: ...
+
+
+class Slots(Protocol):
+    """The fleet's lock; blocking, and raises fleet.Unavailable with a sentence."""
+
+    def acquire(self, reason: str) -> None: ...
+    def release(self) -> None: ...
+    def holders(self) -> list[Any]: ...
+
+
+class Rebooter:
+    """Carries out the effects of the core's reboots. `state` is where the message for people's terminals goes."""
+
+    def __init__(self, bus: Bus, host: Host, state: Path, address: str | None = None) -> None:
+        self.logind = Logind(bus, address, self._down, self._look_soon)
+        self.fleet: Slots | None = None
+        self._bus = bus
+        self._host = host
+        self._message = state / "wall"
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._synchronised = False
+        self._freeing = False
+        self._quiet = asyncio.Event()
+        self._reboots: Reboots
+
+    async def start(self, reboots: Reboots) -> None:
+        """Listens to logind from now on, where there is one. Raises CallFailed."""
+        self._reboots = reboots
+        await self.logind.start()
+
+    def jobs_changed(self) -> None:
+        """Runs began or ended."""
+        (self._quiet.clear if self._host.running() else self._quiet.set)()
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self.logind.close()
+
+    def carry_out(self, effect: RebootEffect) -> None:
+        """Does what the core wants done."""
+        if isinstance(effect, RebootLooks):
+            self._do(self._look())
+        elif isinstance(effect, RebootWarns):
+            self._warn(effect.reason, effect.at)
+        elif isinstance(effect, RebootWithdrawn):
+            log.info(f"no reboot for now: {effect.why}", id="reboot")
+            self._host.announce("RebootWithdrawn", effect.why)
+            self._do(self._wall(f"The reboot that was announced does not come for now: {effect.why}"))
+        elif isinstance(effect, SlotWanted):
+            self._do(self._take_slot(effect.reason))
+        elif isinstance(effect, SlotFreed):
+            self._do(self._free_slot())
+        elif isinstance(effect, RebootIssues):
+            self._do(self._reboot(effect))
+        elif isinstance(effect, RebootOver | RebootChanged):
+            self._host.told(effect)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error(f"a defect in rebooting: {type(error).__name__}: {error}; please report it", id="defect")
+
+    # Looking
+
+    async def facts(self) -> Facts:
+        """What the machine is like now. Where it cannot be seen, that is what holds a reboot."""
+        blockers = machine.package_manager()
+        try:
+            inhibitors, sessions = await asyncio.gather(self.logind.inhibitors(), self.logind.sessions())
+            if (can := await self.logind.can_reboot()) != "yes":
+                text = f"logind does not let agentd reboot this machine (CanReboot says {can})"
+                blockers.append(Blocker("logind", "systemd-logind", text))
+        except CallFailed as error:
+            inhibitors, sessions = [], []
+            blockers.append(Blocker("logind", "systemd-logind", f"systemd-logind does not answer: {error}"))
+        return Facts(
+            blockers=(*inhibitors, *blockers),
+            sessions=tuple(sessions),
+            clock=await self._distrust(self._reboots.boot),
+            required=machine.reboot_required(),
+        )
+
+    async def _look(self) -> None:
+        facts = await self.facts()
+        self._reboots.observed(facts, now())
+        self._host.pump_reboots()
+
+    def _look_soon(self) -> None:
+        if self._reboots.pending is not None:
+            self._do(self._look())
+
+    async def _distrust(self, boot: Boot) -> str:
+        """Why the clock should not be trusted yet: a time service is on and has not reached anybody."""
+        if self._synchronised or now() - boot.at > 6 * HOUR:
+            return ""
+        with contextlib.suppress(CallFailed):
+            if await self._bus.get(_TIMEDATE, "NTP") and not await self._bus.get(_TIMEDATE, "NTPSynchronized"):
+                return "the clock is not synchronised yet (timedatectl)"
+        self._synchronised = True
+        return ""
+
+    # Telling people
+
+    def _warn(self, reason: str, at: int) -> None:
+        local = datetime.fromtimestamp(at / SECOND, UTC).astimezone()
+        minutes = max(0, round((at - now()) / MINUTE))
+        text = f"The machine reboots at {local:%H:%M} (in {minutes} min): {reason}"
+        log.info(text, id="reboot")
+        self._host.announce("RebootAnnounced", reason, at)
+        self._do(self._wall(f"{text}\nSave your work. What is in the way of it: agentctl reboot status"))
+
+    async def _wall(self, text: str) -> None:
+        """Writes to the terminals of those who are logged in: a unit does that, agentd has no terminal's group."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._message.write_text, f"{text}\n")
+            await self._bus.call(_SYSTEMD, "StartUnit", "ss", _WALL_UNIT, "replace")
+        except (OSError, CallFailed) as error:
+            log.warning(f"nobody could be told on the terminals: {error}", id="reboot")
+
+    # Doing
+
+    async def _reboot(self, effect: RebootIssues) -> None:
+        reboot = effect.reboot
+        log.warning(f"asking logind for a {reboot.kind}: {reboot.reason}", id="reboot")
+        await self._host.saved()
+        try:
+            await self.logind.reboot(reboot.kind, f"agentd: {reboot.reason}")
+        except CallFailed as error:
+            if not error.away:  # a peer that is gone may be gone because the machine goes down
+                self._reboots.refused(str(error), now())
+                self._host.pump_reboots()
+
+    def _down(self, down: bool) -> None:
+        self._reboots.preparing(down, now())
+        self._host.pump_reboots()
+        if down:
+            self._do(self._end_gracefully())
+
+    async def _end_gracefully(self) -> None:
+        """Gives what runs its time, saves, then lets the machine go down."""
+        patience = max(0.0, await self.logind.patience() - _MARGIN)
+        self.jobs_changed()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._quiet.wait(), patience)
+        if self._reboots.going_down:
+            await self._host.saved()
+            self.logind.release_lock()
+
+    async def _take_slot(self, reason: str) -> None:
+        why = await self._ask_fleet(lambda fleet: fleet.acquire(reason))
+        self._reboots.slot_answered(why, now())
+        self._host.pump_reboots()
+
+    async def _free_slot(self) -> None:
+        if self._freeing:
+            return
+        self._freeing = True
+        try:
+            while why := await self._ask_fleet(lambda fleet: fleet.release()):
+                log.warning(f"the fleet's slot is still held: {why}", id="reboot")
+                await asyncio.sleep(_FREE_AGAIN)
+        finally:
+            self._freeing = False
+        self._reboots.slot_freed()
+        self._host.pump_reboots()
+
+    async def holders(self) -> list[Any]:
+        """Who holds the fleet's slots. Raises Refused PeerFailed."""
+        if self.fleet is None:
+            raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(None, self.fleet.holders)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with the peer, the caller gets a sentence
+            raise Refused("PeerFailed", str(error)) from None
+
+    async def _ask_fleet(self, question: Callable[[Slots], None]) -> str:
+        """Why the fleet's lock did not do it, or ""."""
+        if self.fleet is None:
+            return "no fleet is configured"
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, question, self.fleet)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is no slot and no reboot
+            return str(error)
+        return ""
