@@ -6,6 +6,7 @@ from agentctl.times import SECOND, clock, exact, relative, span, stamp
 
 HISTORY_HEADER = ("WHEN", "CAUSE", "REASON", "STATE", "DOWN", "NOTE")
 HOLDER_HEADER = ("HOST", "SINCE", "STATE", "")
+CALM = {None, "idle", "disabled"}  # nothing is pending
 _MEANINGS = {
     "idle": "no reboot is pending",
     "announced": "people are warned",
@@ -98,6 +99,29 @@ def blocker_line(blocker: Record, now: int) -> str:
     name = " ".join(filter(None, (blocker.get("kind"), blocker.get("who")))) or "something"
     why, since = blocker.get("why"), blocker.get("since")
     return name + (f": {why}" if why else "") + (f" (since {clock(since, now)})" if since else "")
+
+
+def pending_line(status: Record, blockers: list[Record], now: int) -> str:
+    """One line about a pending reboot: "reboot: announced for 03:00 (nightly)"; empty when there is none."""
+    state, reboot = status.get("state"), pending(status)
+    if state in CALM:
+        return ""
+    begin, at = reboot.get("begin", 0), reboot.get("at", 0)
+    cause = f" ({reboot['cause']})" if reboot.get("cause") else ""
+    if state == "announced" and at:
+        return f"reboot: announced for {clock(at, now)}{cause}"
+    if state != "waiting":
+        return f"reboot: {state}{cause}: {_MEANINGS.get(str(state), 'see agentctl reboot status')}"
+    if begin > now:
+        return f"reboot: waiting for {clock(begin, now)}{cause}"
+    since = max(begin, reboot.get("requested", 0))
+    text = f"reboot: waiting{f' since {clock(since, now)}' if since else ''}{cause}"
+    return f"{text}: held by {', '.join(map(_holding, blockers))}" if blockers else text
+
+
+def _holding(blocker: Record) -> str:
+    kind = blocker.get("kind") or "something"
+    return f"{blocker['who']} ({kind})" if blocker.get("who") else str(kind)
 
 
 def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:

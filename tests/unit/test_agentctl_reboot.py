@@ -342,6 +342,7 @@ def test_records_that_lack_everything_are_shown_all_the_same(daemon: FakeDaemon,
     daemon.answers[client.REBOOT] = {"State": "waiting", "Blockers": [{}]}
     daemon.answers["GetStatus"] = {"state": "waiting"}
     assert ctl("reboot").out == "      state  waiting\n in the way  something\n"
+    assert "\nreboot: waiting: held by something\n" in ctl("status").out
 
 
 # What was
@@ -404,6 +405,82 @@ def test_fleet_lists_the_holders_and_who_is_overdue(daemon: FakeDaemon, ctl: Ctl
     daemon.answers["ListHolders"] = []
     assert ctl("fleet").out == "nobody holds a slot\n"
     assert ctl("fleet", "--json").json == []
+
+
+# The status of the jobs
+
+
+def second_line(ended: Any) -> str:
+    assert (ended.code, ended.err) == (0, "")
+    return str(ended.out.splitlines()[1])
+
+
+@pytest.mark.parametrize(
+    ("state", "reboot", "blockers", "line"),
+    [
+        ("announced", REBOOT, [], "reboot: announced for 00:36 (nightly)"),
+        ("waiting", {**MANUAL, "begin": NOW + 8 * DAY}, [UPTIME], "reboot: waiting for 2026-11-01 23:26 (manual)"),
+        (
+            "waiting",
+            {**MANUAL, "begin": NOW - 2 * MINUTE, "cause": EVIL},
+            [ALICE, {**DPKG, "who": EVIL}, UPTIME],
+            f"reboot: waiting since 00:24 ({HARMLESS}): held by alice (session), {HARMLESS} (package-manager), uptime",
+        ),
+        ("waiting", {"requested": NOW}, [], "reboot: waiting since 00:26"),
+        ("draining", REBOOT, [], "reboot: draining (nightly): nothing new starts, what runs gets its time"),
+        ("issued", {}, [], "reboot: issued: the machine was asked to go down"),
+        ("of a later version", {}, [], "reboot: of a later version: see agentctl reboot status"),
+    ],
+)
+def test_the_status_of_the_jobs_tells_of_a_pending_reboot(
+    daemon: FakeDaemon,
+    ctl: Ctl,
+    state: str,
+    reboot: dict[str, Any],
+    blockers: list[dict[str, Any]],
+    line: str,
+) -> None:
+    arrange(daemon, {**IDLE, "state": state}, *blockers, **reboot)
+    assert second_line(ctl("status")) == second_line(ctl()) == line
+
+
+@pytest.mark.parametrize("state", ["idle", "disabled"])
+def test_without_a_pending_reboot_the_status_of_the_jobs_asks_for_one_property_more(
+    daemon: FakeDaemon, ctl: Ctl, state: str
+) -> None:
+    arrange(daemon, {**IDLE, "state": state})
+    assert second_line(ctl("status")) == ""
+    assert [call[0] for call in daemon.calls] == ["GetAll", "ListJobs", "GetAll"]
+    document = ctl("status", "--json").json
+    assert document["reboot"] == {
+        key: value for key, value in ctl("reboot", "--json").json.items() if key != "blockers"
+    }
+    assert document["reboot"]["state"] == state
+
+
+def test_a_reboot_that_is_over_by_now_is_not_told(daemon: FakeDaemon, ctl: Ctl) -> None:
+    arrange(daemon, IDLE)
+    daemon.answers[client.REBOOT] = {"State": "announced", "Blockers": []}
+    assert second_line(ctl("status")) == ""
+
+
+def test_an_older_daemon_has_a_status_of_jobs_and_none_of_reboots(daemon: FakeDaemon, ctl: Ctl) -> None:
+    assert second_line(ctl("status")) == ""
+    assert ctl("status", "--json").json["reboot"] is None
+    assert "GetStatus" not in [call[0] for call in daemon.calls], "its bus may not even let this through"
+
+    def refuse(*_: object) -> None:
+        raise Refused("org.freedesktop.DBus.Error.UnknownMethod", "org.agentd1.Reboot has no method GetStatus")
+
+    daemon.answers["GetStatus"] = refuse
+    ended = ctl("reboot")
+    assert (ended.code, ended.out) == (1, "")
+    assert "another version" in ended.err
+
+
+def test_other_trouble_with_the_reboots_is_not_hidden(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers[client.REBOOT] = refusing("Internal", "GetAll failed inside agentd")
+    assert ctl("status") == (1, "", "agentctl: GetAll failed inside agentd\n")
 
 
 # On a terminal
