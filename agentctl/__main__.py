@@ -14,6 +14,9 @@ from agentctl.cli import Session, cli, command
 from agentctl.client import ExitCode, Failure, safe
 from agentctl.show import print_json, print_line
 
+# isort: split
+from agentctl import reboot  # noqa: F401 - the same; --help lists commands in the order in which they come
+
 
 @command("reload")
 def reload(session: Session) -> None:

@@ -19,8 +19,9 @@ Exit status:
   2  wrong usage, or a configuration with errors
   3  agentd is not running
   4  not allowed
-  5  no such job or run
+  5  no such job or run, or no pending reboot
   6  run --wait, run --follow: the run did not end with success
+  7  reboot-now: something is in the way
 """
 
 
@@ -94,7 +95,7 @@ class Commands(click.Group):
             import difflib
 
             near = difflib.get_close_matches(args[0], self.commands, 1)
-            hint = f'Did you mean "{near[0]}"?' if near else "agentctl --help lists the commands."
+            hint = f'Did you mean "{near[0]}"?' if near else f"{ctx.command_path} --help lists the commands."
             ctx.fail(f'There is no command "{args[0]}". {hint}')
         return super().resolve_command(ctx, args)
 
@@ -114,7 +115,9 @@ class Commands(click.Group):
 @click.version_option(__version__, "--version", message="agentctl %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Shows and steers the jobs of agentd. Without a command: the status of all jobs.
+    """Shows and steers the jobs of agentd and the reboots of its machine.
+
+    Without a command: the status of all jobs.
 
     \b
     Examples:
@@ -127,11 +130,11 @@ def cli(context: click.Context) -> None:
         context.invoke(cli.commands["status"])
 
 
-def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
+def command(name: str, group: click.Group = cli) -> Callable[[Callable[..., None]], click.Command]:
     """Registers a function as a subcommand: it gets the session first, then its own parameters."""
 
     def register(function: Callable[..., None]) -> click.Command:
-        return cli.command(name)(address_option(json_option(pass_session(function))))
+        return group.command(name)(address_option(json_option(pass_session(function))))
 
     return register
 

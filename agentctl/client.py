@@ -13,6 +13,7 @@ NAME = "org.agentd1"
 PATH = "/org/agentd1"
 MANAGER = "org.agentd1.Manager"
 JOBS = "org.agentd1.Jobs"
+REBOOT = "org.agentd1.Reboot"
 NOT_RUNNING = (
     "agentd is not running (start it with: systemctl enable --now agentd, "
     "or try it without root: python3 -m agentd --standalone)"
@@ -35,12 +36,27 @@ METHODS = {
     "ListDecisions": (JOBS, "a{sv}"),
     "ReadOutput": (JOBS, "st"),
     "ReportProgress": (JOBS, "ss"),
+    "GetStatus": (REBOOT, ""),
+    "RebootNow": (REBOOT, "a{sv}"),
+    "Examine": (REBOOT, "a{sv}"),
+    "CancelReboot": (REBOOT, ""),
+    "Clear": (REBOOT, ""),
+    "ListReboots": (REBOOT, "a{sv}"),
+    "ListHolders": (REBOOT, ""),
     "GetAll": ("org.freedesktop.DBus.Properties", "s"),
 }
 # Those that change nothing: nobody is asked for a password because of them.
-FREE = {"ListJobs", "GetJob", "NextTimes", "ListRuns", "ListDecisions", "ReadOutput", "GetAll"}
+FREE = {
+    *("ListJobs", "GetJob", "NextTimes", "ListRuns", "ListDecisions", "ReadOutput", "GetAll"),
+    *("GetStatus", "Examine", "ListReboots", "ListHolders"),
+}
 PASSWORD_TIMEOUT = 300.0  # seconds for a person to type one
-FILTER_TYPES = {"job": "s", "run_id": "s", "failed": "b", "since": "t", "limit": "u"}
+FILTER_TYPES = {
+    **dict.fromkeys(("job", "run_id", "reason", "kind"), "s"),
+    **dict.fromkeys(("failed", "force_users"), "b"),
+    **dict.fromkeys(("since", "at", "within"), "t"),
+    "limit": "u",
+}
 
 
 class ExitCode(IntEnum):
@@ -51,16 +67,18 @@ class ExitCode(IntEnum):
     USAGE = 2  # wrong usage, or a configuration with errors
     NOT_RUNNING = 3
     NOT_ALLOWED = 4
-    NO_SUCH = 5  # no such job or run
+    NO_SUCH = 5  # no such job or run, no pending reboot
     RUN_FAILED = 6  # run --wait, run --follow: the run ended otherwise than with success
+    BLOCKED = 7  # reboot-now: something is in the way
 
 
 class Failure(Exception):
-    """Ends agentctl with a sentence on stderr and an exit code."""
+    """Ends agentctl with a sentence on stderr and an exit code; `error` is the last word of a D-Bus error's name."""
 
-    def __init__(self, sentence: str, code: ExitCode = ExitCode.ERROR) -> None:
+    def __init__(self, sentence: str, code: ExitCode = ExitCode.ERROR, error: str = "") -> None:
         super().__init__(sentence)
         self.code = code
+        self.error = error
 
 
 def safe(text: str) -> str:
@@ -73,17 +91,21 @@ def safe(text: str) -> str:
 _CODES = {
     f"{NAME}.Error.NoSuchJob": ExitCode.NO_SUCH,
     f"{NAME}.Error.NoSuchRun": ExitCode.NO_SUCH,
+    f"{NAME}.Error.NoSuchReboot": ExitCode.NO_SUCH,
+    f"{NAME}.Error.Blocked": ExitCode.BLOCKED,
     f"{NAME}.Error.InvalidConfig": ExitCode.USAGE,
     f"{NAME}.Error.AccessDenied": ExitCode.NOT_ALLOWED,
 }
+_OTHER_VERSION = (
+    "the running agentd does not know this command: it is of another version than agentctl; restart it",
+    ExitCode.ERROR,
+)
 _BUS_ERRORS = {
     "ServiceUnknown": (NOT_RUNNING, ExitCode.NOT_RUNNING),
     "NameHasNoOwner": (NOT_RUNNING, ExitCode.NOT_RUNNING),
     "NoReply": ("agentd ended before it answered; look at its log, then try again", ExitCode.NOT_RUNNING),
-    "UnknownMethod": (
-        "the running agentd does not know this command: it is of another version than agentctl; restart it",
-        ExitCode.ERROR,
-    ),
+    "UnknownMethod": _OTHER_VERSION,
+    "UnknownInterface": _OTHER_VERSION,
     "AccessDenied": ("the bus does not let you talk to agentd: try it with sudo", ExitCode.NOT_ALLOWED),
     "InteractiveAuthorizationRequired": (
         "this needs an administrator's password: try it with sudo",
@@ -94,10 +116,11 @@ _BUS_ERRORS = {
 
 def failure(error_name: str, message: str) -> Failure:
     """What a D-Bus error means to the user. agentd's own messages are sentences already and stay as they are."""
+    error = error_name.rpartition(".")[2]
     if error_name.startswith(f"{NAME}.Error."):
-        return Failure(message or error_name, _CODES.get(error_name, ExitCode.ERROR))
-    sentence, code = _BUS_ERRORS.get(error_name.rpartition(".")[2], ("", ExitCode.ERROR))
-    return Failure(sentence or f"agentd or the bus answered with an error: {message or error_name}", code)
+        return Failure(message or error_name, _CODES.get(error_name, ExitCode.ERROR), error)
+    sentence, code = _BUS_ERRORS.get(error, ("", ExitCode.ERROR))
+    return Failure(sentence or f"agentd or the bus answered with an error: {message or error_name}", code, error)
 
 
 class Client:
@@ -160,7 +183,7 @@ class Client:
     def call(self, member: str, *args: object) -> tuple[Any, ...]:
         """Calls a method of METHODS and returns its results.
 
-        Dictionaries are filters: their values get the types of FILTER_TYPES, None drops a key. Records come
+        Dictionaries are filters or options: their values get the types of FILTER_TYPES, None drops a key. Records come
         back as plain dictionaries.
         """
         interface, signature = METHODS[member]
@@ -181,6 +204,11 @@ class Client:
     def daemon(self) -> Record:
         """The properties of the daemon itself, under their names in the contract."""
         (properties,) = self.call("GetAll", MANAGER)
+        return dict(properties)
+
+    def reboots(self) -> Record:
+        """The properties about reboots, under their names in the contract."""
+        (properties,) = self.call("GetAll", REBOOT)
         return dict(properties)
 
     def subscribe(self, signal: str) -> deque[Any]:
@@ -288,7 +316,7 @@ def _variants(filters: Mapping[str, object]) -> dict[str, tuple[str, object]]:
 def _plain(value: Any) -> Any:
     """A record without the types of its values; lists of records likewise; anything else as it is."""
     if isinstance(value, dict):
-        return {key: variant[1] for key, variant in value.items()}
+        return {key: _plain(variant[1]) for key, variant in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [_plain(item) for item in value]
     return value

@@ -2,8 +2,9 @@
 
 import click
 
-from agentctl import records, times
+from agentctl import reboot_records, records, times
 from agentctl.cli import Session, command, job_argument, now, parsed
+from agentctl.client import Failure, Record
 from agentctl.show import print_json, print_line, print_table
 
 
@@ -12,7 +13,8 @@ from agentctl.show import print_json, print_line, print_table
 def status(session: Session, job: str | None = None) -> None:
     """Shows all jobs, or one JOB in detail.
 
-    What runs and how far it is, what is due next, how the last run went. A star marks what was changed by you.
+    What runs and how far it is, what is due next, how the last run went, and whether a reboot is pending. A star
+    marks what was changed by you.
 
     \b
     Examples:
@@ -25,13 +27,22 @@ def status(session: Session, job: str | None = None) -> None:
         return
     daemon = session.client.daemon()
     (jobs,) = session.client.call("ListJobs", {})
+    reboot, blockers = _reboot(session)
     if session.json:
-        print_json({"daemon": records.daemon_json(daemon), "jobs": [records.job_json(job) for job in jobs]})
+        print_json(
+            {
+                "daemon": records.daemon_json(daemon),
+                "reboot": reboot_records.status_json(reboot) if reboot else None,
+                "jobs": [records.job_json(job) for job in jobs],
+            }
+        )
         return
     at = now()
     print_line(records.headline(daemon, jobs, at), bold=True)
     for line, colour in records.troubles(daemon, at):
         print_line(line, colour, bold=True)
+    if line := reboot_records.pending_line(reboot, blockers, at):
+        print_line(line, "yellow", bold=True)
     click.echo()
     if not jobs:
         click.echo("There are no jobs yet: add some to the configuration, then: agentctl reload")
@@ -40,6 +51,21 @@ def status(session: Session, job: str | None = None) -> None:
     if note := records.changes(jobs):
         click.echo()
         print_line(note)
+
+
+def _reboot(session: Session) -> tuple[Record, list[Record]]:
+    """What GetStatus gives when it is needed, else nothing, and what is in the way of a pending reboot."""
+    try:
+        properties = session.client.reboots()
+    except Failure as failed:
+        if failed.error == "UnknownInterface":  # an older agentd
+            return {}, []
+        raise
+    # The properties cost the daemon nothing; when nothing is pending they are all that a person is told of.
+    if not session.json and properties.get("State") in reboot_records.CALM:
+        return {}, []
+    (status,) = session.client.call("GetStatus")
+    return status, properties.get("Blockers", [])
 
 
 def _status_of(session: Session, name: str) -> None:

@@ -10,7 +10,10 @@ JOB_KEYS = (
     *("interval", "overridden", "preference", "running", "queued", "progress", "last_run_id", "last_due"),
     *("last_started", "last_ended", "last_result", "last_exit_code", "last_signal", "last_skip", "last_skip_at"),
 )
-_INSTANTS = {"next", "last_due", "last_started", "last_ended", "last_skip_at", "due", "started", "ended", "at"}
+_INSTANTS = {
+    *("next", "last_due", "last_started", "last_ended", "last_skip_at", "due", "started", "ended", "at"),
+    *("requested", "begin", "until", "issued", "up", "since", "booted", "next_begin", "next_end", "next_at"),
+}
 _DAEMON_KEYS = {
     "version": "Version",
     "mode": "Mode",

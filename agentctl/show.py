@@ -19,6 +19,11 @@ _STYLES = {
         ("exit-code", "signal", "core-dump", "timeout", "oom-kill", "interrupted", "start-failed"),
         "red",
     ),
+    # of reboots
+    **dict.fromkeys(("announced", "draining", "locked", "issued", "rebooting"), "cyan"),
+    "verified": "green",
+    **dict.fromkeys(("waiting", "deferred", "superseded"), "yellow"),
+    "overdue": "bold red",
 }
 _STYLED = {"STATE", "LAST", "RESULT"}
 

@@ -21,6 +21,7 @@ _UNITS = {
     **dict.fromkeys(("w", "week", "weeks"), WEEK),
 }
 _PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
+_TIME = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
 _LONGEST = 100 * 366 * DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -49,24 +50,55 @@ def parse_instant(text: str, now: int) -> int:
 
     Without a zone the local one counts. Raises ValueError with a sentence.
     """
-    days = {"yesterday": -1, "today": 0, "tomorrow": 1}
-    word = text.strip().lower()
-    today = local(now).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
-    if word == "now":
-        return now
     try:
-        if word in days:
-            moment = today + timedelta(days=days[word])
-        elif re.fullmatch(r"\d\d:\d\d(:\d\d)?", word):
-            moment = datetime.combine(today, time.fromisoformat(word))
-        else:
-            moment = datetime.fromisoformat(text.strip())
-        instant = (moment.astimezone() - _EPOCH) // timedelta(microseconds=1)
+        instant = _instant(_moment(text, now))
     except (ValueError, OverflowError):
         raise ValueError(f'"{text}" is not a date: try 2026-10-25, "2026-10-25 01:30" or tomorrow') from None
     if instant < 0:
         raise ValueError(f'"{text}" lies before 1970: give a later date')
     return instant
+
+
+def parse_coming(text: str, now: int) -> int:
+    """An instant after now, from a text as of parse_instant; a time alone is that of the next day that has it.
+
+    Of the two passes of a repeated hour the first that is still to come. Raises ValueError with a sentence.
+    """
+    try:
+        moment = _moment(text, now)
+        # A day may lack the time, or have it behind it.
+        moments = [moment + timedelta(days=day) for day in range(3)] if _TIME.fullmatch(text.strip()) else [moment]
+        instants = [_instant(moment.replace(fold=fold)) for moment in moments for fold in (0, 1) if _exists(moment)]
+    except (ValueError, OverflowError):
+        raise ValueError(f'"{text}" is not a time: try 03:00, "2026-12-24 03:00" or tomorrow') from None
+    if not instants:
+        raise ValueError(f'"{text}" does not exist here: the clocks skip it, give an earlier or a later time')
+    if coming := [instant for instant in instants if instant > now]:
+        return min(coming)
+    raise ValueError(f'"{text}" has passed: give a later time')
+
+
+def _moment(text: str, now: int) -> datetime:
+    """What a text names, without a zone where the text has none. Raises ValueError, OverflowError."""
+    days = {"yesterday": -1, "today": 0, "tomorrow": 1}
+    word = text.strip().lower()
+    today = local(now).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
+    if word == "now":
+        return local(now)
+    if word in days:
+        return today + timedelta(days=days[word])
+    if _TIME.fullmatch(word):
+        return datetime.combine(today, time.fromisoformat(word))
+    return datetime.fromisoformat(text.strip())
+
+
+def _instant(moment: datetime) -> int:
+    return (moment.astimezone() - _EPOCH) // timedelta(microseconds=1)
+
+
+def _exists(moment: datetime) -> bool:
+    """Whether the local clocks show this moment; False for one that they skip."""
+    return moment.tzinfo is not None or moment.astimezone().replace(tzinfo=None) == moment
 
 
 def parse_since(text: str, now: int) -> int:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
-from jeepney import DBusAddress, HeaderFields, MessageType, new_error, new_method_return, new_signal
+from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_error, new_method_return, new_signal
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 
@@ -36,9 +36,10 @@ class NoAnswer(Exception):
 
 def variants(record: dict[str, Any]) -> dict[str, Any]:
     """A record as a{sv}, with the types of the contract."""
-    special = {"exit_code": "i", "preference": "i", "attempt": "u", "queued": "u"}
+    special = {"exit_code": "i", "preference": "i", "attempt": "u", "queued": "u", "Blockers": "aa{sv}"}
+    special |= dict.fromkeys(("last_day", "last_week", "per_day", "per_week", "attempts", "pending_attempts"), "u")
     kinds = {bool: "b", int: "t", str: "s", list: "as"}
-    return {key: (special.get(key, kinds[type(value)]), value) for key, value in record.items()}
+    return {key: (special.get(key, kinds[type(value)]), typed(value)) for key, value in record.items()}
 
 
 def typed(value: object) -> object:
@@ -47,8 +48,16 @@ def typed(value: object) -> object:
     return [typed(item) for item in value] if isinstance(value, list) else value
 
 
+def unknown(interface: str) -> None:
+    raise Refused("org.freedesktop.DBus.Error.UnknownInterface", f"there is no interface {interface}")
+
+
 class FakeDaemon:
-    """Owns org.agentd1 and answers with what `answers` holds for a member: the result, or a function that makes it."""
+    """Owns org.agentd1 and answers with what `answers` holds for a member: the result, or a function that makes it.
+
+    The properties of another interface than the daemon's own are under that interface's name: without them it is an
+    older daemon, which does not know the interface.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -73,8 +82,10 @@ class FakeDaemon:
         member = message.header.fields[HeaderFields.member]
         plain = [client._plain(value) for value in message.body]
         self.calls.append((member, *plain))
+        self.interactive.append(bool(message.header.flags & MessageFlag.allow_interactive_authorization))
+        others = member == "GetAll" and plain[0] != client.MANAGER
         try:
-            answer = self.answers[member]
+            answer = self.answers.get(str(plain[0]), unknown) if others else self.answers[member]
             result = answer(*plain) if callable(answer) else answer
         except NoAnswer:
             return
@@ -135,7 +146,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     monkeypatch.setenv("_AGENTCTL_COMPLETE", "")
     for name in ("AGENTD_ADDRESS", "AGENTD_TIMEOUT", "AGENTD_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    for module in ("jobs", "runs"):
+    for module in ("jobs", "reboot", "runs"):
         monkeypatch.setattr(f"agentctl.{module}.now", lambda: NOW)
     monkeypatch.setattr(runs, "POLL_SECONDS", 0)
     yield

@@ -25,6 +25,7 @@ def test_the_methods_called_are_those_of_the_contract() -> None:
     }
     called = {(interface, name): signature for name, (interface, signature) in client.METHODS.items()}
     del called["org.freedesktop.DBus.Properties", "GetAll"]
+    del known["org.agentd1.Reboot", "RequestReboot"]  # for programs; a person has RebootNow
     assert called == known
 
 
@@ -103,6 +104,8 @@ def test_no_daemon_is_told_with_what_to_do(ctl: Ctl, bus: str) -> None:
     [
         ("org.agentd1.Error.NoSuchJob", 5),
         ("org.agentd1.Error.NoSuchRun", 5),
+        ("org.agentd1.Error.NoSuchReboot", 5),
+        ("org.agentd1.Error.Blocked", 7),
         ("org.agentd1.Error.AccessDenied", 4),
         ("org.agentd1.Error.Busy", 1),
         ("org.agentd1.Error.SomethingNew", 1),
@@ -122,6 +125,7 @@ def test_the_daemons_errors_are_printed_as_they_are(daemon: FakeDaemon, ctl: Ctl
         ("AccessDenied", 4, "sudo"),
         ("InteractiveAuthorizationRequired", 4, "password"),
         ("UnknownMethod", 1, "another version"),
+        ("UnknownInterface", 1, "another version"),
         ("ServiceUnknown", 3, "agentd is not running"),
         ("LimitsExceeded", 1, "answered with an error: oh"),
     ],
@@ -181,6 +185,9 @@ def test_usage_errors_exit_2_and_suggest_the_nearest_command(ctl: Ctl) -> None:
     assert ended.code == 2
     assert 'There is no command "statsu". Did you mean "status"?' in ended.err
     assert "lists the commands" in ctl("xyzzy").err
+    ended = ctl("reboot", "now")
+    assert ended.code == 2
+    assert 'There is no command "now". agentctl reboot --help lists the commands.' in ended.err
     assert ctl("run").code == 2
     ended = ctl("set", "feed", "--every", "7")
     assert ended.code == 2
@@ -241,7 +248,10 @@ def test_completion_prints_a_script(ctl: Ctl, shell: str) -> None:
     assert f"_AGENTCTL_COMPLETE={shell}_complete" in ctl("completion", shell).out
 
 
-@pytest.mark.parametrize(("words", "expected"), [("agentctl run f", ["feed"]), ("agentctl dec", ["decrease"])])
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("agentctl run f", ["feed"]), ("agentctl dec", ["decrease"]), ("agentctl reboot c", ["cancel", "clear"])],
+)
 def test_bash_completes_commands_and_the_names_of_jobs(
     daemon: FakeDaemon, tmp_path: Path, words: str, expected: list[str]
 ) -> None:

@@ -83,6 +83,50 @@ def test_what_is_no_date_is_told(text: str) -> None:
         times.parse_instant(text, NOW)
 
 
+@pytest.mark.parametrize(
+    ("text", "now", "expected"),
+    [
+        ("18:00", "2026-11-05T12:00+01:00", "2026-11-05T18:00:00+01:00"),
+        ("03:00", "2026-11-05T12:00+01:00", "2026-11-06T03:00:00+01:00"),
+        ("12:00", "2026-11-05T12:00+01:00", "2026-11-06T12:00:00+01:00"),
+        ("03:00:05", "2026-11-05T03:00+01:00", "2026-11-05T03:00:05+01:00"),
+        ("2026-12-24 03:00", "2026-11-05T12:00+01:00", "2026-12-24T03:00:00+01:00"),
+        ("2026-12-24T03:00Z", "2026-11-05T12:00+01:00", "2026-12-24T04:00:00+01:00"),
+        ("tomorrow", "2026-11-05T12:00+01:00", "2026-11-06T00:00:00+01:00"),
+        # The night in which the clocks go forward: no 02:30, and 03:00 is an hour after 01:00.
+        ("03:00", "2027-03-28T01:00+01:00", "2027-03-28T03:00:00+02:00"),
+        ("02:30", "2027-03-27T22:00+01:00", "2027-03-29T02:30:00+02:00"),
+        # The night in which they go back: 02:30 comes twice.
+        ("02:30", "2026-10-25T01:00+02:00", "2026-10-25T02:30:00+02:00"),
+        ("02:30", "2026-10-25T02:40+02:00", "2026-10-25T02:30:00+01:00"),
+        ("02:30", "2026-10-25T02:40+01:00", "2026-10-26T02:30:00+01:00"),
+        ("2026-10-25 02:30", "2026-10-25T02:40+02:00", "2026-10-25T02:30:00+01:00"),
+        ("2026-10-25 02:30", "2026-10-24T12:00+02:00", "2026-10-25T02:30:00+02:00"),
+    ],
+)
+def test_a_coming_time_is_the_next_one_that_the_local_clocks_show(text: str, now: str, expected: str) -> None:
+    assert times.local(times.parse_coming(text, times.parse_instant(now, NOW))).isoformat() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("soon", "is not a time: try 03:00,"),
+        ("25:00", "is not a time"),
+        ("3:00", "is not a time"),
+        ("2026-02-30 03:00", "is not a time"),
+        ("9999-12-31T23:59:59-23:59", "is not a time"),
+        ("2026-10-25 01:06", "has passed: give a later time"),
+        ("yesterday", "has passed"),
+        ("now", "has passed"),
+        ("2027-03-28 02:30", "does not exist here: the clocks skip it"),
+    ],
+)
+def test_what_is_no_coming_time_is_told(text: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=f'^"{text}" {hint}'):
+        times.parse_coming(text, NOW)
+
+
 def test_since_takes_a_duration_back_from_now_or_a_date() -> None:
     assert times.parse_since("2h", NOW) == NOW - 2 * HOUR
     assert times.parse_since("99w", 5) == 0
