@@ -47,4 +47,5 @@ def _on(window: Window, day: date, zone: ZoneInfo, host: str) -> Occurrence | No
     midnight = datetime(day.year, day.month, day.day)  # noqa: DTZ001 - local_instant wants it
     begin = local_instant(midnight + timedelta(seconds=window.begin), zone)
     offset = jitter_offset(host, "reboot", min(window.jitter, window.window))
-    return Occurrence(begin + offset, begin + window.window, f"{text} {format_time_of_day(window.begin)}", begin)
+    key = f"{text} {format_time_of_day(window.begin)}"
+    return Occurrence(begin + offset, begin + window.window, key, opens=begin)

@@ -31,7 +31,9 @@ START = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
 class World:
     """`facts` is what an observer sees, `takes` how long jobs run, `refuses` what logind answers to a wish."""
 
-    def __init__(self, policy: RebootPolicy, jobs: dict[str, Job] | None = None, now: int = START, **config: Any):
+    def __init__(
+        self, policy: RebootPolicy, jobs: dict[str, Job] | None = None, now: int = START, **config: Any
+    ) -> None:
         self.config = Config(jobs=jobs or {}, reboot=policy, timezone=config.pop("timezone", "UTC"), **config)
         self.now = now
         self.facts = Facts()

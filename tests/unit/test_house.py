@@ -36,6 +36,10 @@ MAY_IMPORT = {
     "systemd": {"bus", "linux", "spool"},
     "polkit": {"bus", "systemd"},
     "api": {"bus"},
+    "api_reboot": {"api", "bus"},
+    "logind": {"bus"},
+    "machine": set(),
+    "rebooter": {"bus", "linux", "log", "logind", "machine"},
 }
 SOURCES = sorted(
     file.relative_to(ROOT).as_posix() for top in ("agentd", "agentctl") for file in (ROOT / top).rglob("*.py")

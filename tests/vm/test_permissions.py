@@ -18,6 +18,7 @@ CHANGES: dict[str, list[tuple[str, ...]]] = {
         ("Jobs", "Reset", "s", "quick"),
     ],
     "org.agentd1.reload": [("Manager", "Reload")],
+    "org.agentd1.reboot": [("Reboot", "Clear")],
     "org.agentd1.report-progress": [("Jobs", "ReportProgress", "ss", "quick.1", "hello")],
 }
 READING = [
@@ -26,6 +27,8 @@ READING = [
     ("Jobs", "NextTimes", "stu", "", "0", "3"),
     ("Jobs", "ListRuns", "a{sv}", "0"),
     ("Jobs", "ListDecisions", "a{sv}", "0"),
+    ("Reboot", "GetStatus"),
+    ("Reboot", "ListReboots", "a{sv}", "0"),
 ]
 # Of the four kinds of callers, those that are not root and were not asked for a password may only read.
 CALLERS: dict[str, Session | None] = {"admin": "active", "user": "active", "nobody": None}
