@@ -319,25 +319,24 @@ def _url(text: str) -> str:
 def _check_reboot(decoder: Decoder, top: MappingNode | None, config: Config) -> None:
     """What parts of `reboot` mean together."""
     policy = config.reboot
-    for key, name in (("before", policy.hooks.before), ("after", policy.hooks.after)):
+
+    def wrong(path: str, sentence: str) -> None:
+        decoder.problem(_find(top, path.partition("[")[0].split(".")), path, sentence)
+
+    for path, name in (("reboot.hooks.before", policy.hooks.before), ("reboot.hooks.after", policy.hooks.after)):
         if name is not None and name not in config.jobs:
-            node = _find(top, ("reboot", "hooks", key))
-            decoder.problem(node, f"reboot.hooks.{key}", f'there is no job "{name}"{nearest(name, config.jobs)}')
-    for path, window in (
-        ("nightly", policy.nightly),
-        *((f"windows[{i}]", one) for i, one in enumerate(policy.windows)),
-    ):
-        node = _find(top, ("reboot", path.partition("[")[0]))
+            wrong(path, f'there is no job "{name}"{nearest(name, config.jobs)}')
+    named = (("nightly", policy.nightly), *((f"windows[{i}]", one) for i, one in enumerate(policy.windows)))
+    for key, window in named:
         if window is not None and window.at is not None and (window.hour, window.minute) != (None, None):
-            decoder.problem(node, f"reboot.{path}", "has both at and hour or minute: say it once")
+            wrong(f"reboot.{key}", "has both at and hour or minute: say it once")
         if window is not None and window.jitter >= window.window:
-            decoder.problem(node, f"reboot.{path}", "has a jitter that is not shorter than its window")
+            wrong(f"reboot.{key}", "has a jitter that is not shorter than its window")
     fleet = policy.fleet
     if fleet is not None and bool(fleet.fleetlock) == bool(fleet.etcd):
-        decoder.problem(_find(top, ("reboot", "fleet")), "reboot.fleet", "needs exactly one of fleetlock and etcd")
+        wrong("reboot.fleet", "needs exactly one of fleetlock and etcd")
     if policy.wait_for.inhibitors is not None:
-        text = "inhibitors hold a reboot as long as they last: the only value is window"
-        decoder.problem(_find(top, ("reboot", "wait_for", "inhibitors")), "reboot.wait_for.inhibitors", text)
+        wrong("reboot.wait_for.inhibitors", "inhibitors hold a reboot as long as they last: the only value is window")
 
 
 KINDS: dict[str, Parser] = {

@@ -13,8 +13,8 @@ from agentd.core.units import format_time_of_day
 
 
 class Occurrence(Struct, frozen=True, order=True):
-    """One coming of a window: it opens, begins on this host (which has its jitter) and ends. `key` names it for ever: a night that
-    comes twice, because the clock was set, is the same night."""
+    """One coming of a window: it opens, begins on this host (which has its jitter) and ends. `key` names it for ever:
+    a night that comes twice, because the clock was set, is the same night."""
 
     begin: int
     end: int

@@ -5,10 +5,10 @@ One entry each: what is wrong, the file, and every sentence in order, with line 
 
 NINES = "9" * 5000
 LONG = "a" * 101
-TOP = "concurrency, history, jobs, stop_timeout, timezone, watch"
+TOP = "concurrency, history, jobs, reboot, stop_timeout, timezone, watch"
 JOB = (
-    "concurrency, description, enabled, environment, group, jitter, limits, missed, notify, overlap, retries, run, "
-    "stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
+    "concurrency, critical, description, enabled, environment, group, jitter, limits, missed, notify, overlap, retries, "
+    "run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
 )
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"
 EVERYWHERE = """timezon: UTC
@@ -904,6 +904,63 @@ BAD: list[tuple[str, str, list[str]]] = [
     ),
     ("watch that is no truth", "watch: sometimes\n", ['1:8: watch: "sometimes" is neither true nor false']),
     ("history as a list", "history: [90d]\n", ["1:10: history: expected a mapping of settings, got a list"]),
+    # Reboots.
+    (
+        "a time of day for reboots that is none",
+        'reboot: {nightly: {at: "25:00"}}\n',
+        ['1:24: reboot.nightly.at: "25:00" is not a time of day (try "02:30" or "23:15:00")'],
+    ),
+    (
+        "a time of day for reboots said twice",
+        'reboot: {nightly: {at: "02:00", hour: 3}}\n',
+        ["1:19: reboot.nightly: has both at and hour or minute: say it once"],
+    ),
+    (
+        "a date that does not exist",
+        "reboot: {nightly: {except: [2026-02-30]}}\n",
+        [
+            '1:28: reboot.nightly.except: "2026-02-30" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)',
+        ],
+    ),
+    (
+        "an hour that does not exist, of a second window",
+        "reboot: {windows: [{hour: 2}, {hour: 24}]}\n",
+        ['1:38: reboot.windows[1].hour: "24" must lie between 0 and 23'],
+    ),
+    (
+        "a jitter as long as its window",
+        "reboot: {nightly: {window: 1h, jitter: 1h}}\n",
+        ["1:19: reboot.nightly: has a jitter that is not shorter than its window"],
+    ),
+    (
+        "a kind of reboot that does not exist",
+        "reboot: {kind: hard}\n",
+        ['1:16: reboot.kind: "hard" is not one of reboot, soft-reboot, kexec'],
+    ),
+    (
+        "a hook that is no job",
+        "jobs: {save: {run: /bin/true}}\nreboot: {hooks: {before: sav}}\n",
+        ['2:26: reboot.hooks.before: there is no job "sav" (did you mean save?)'],
+    ),
+    (
+        "inhibitors that shall be overridden",
+        "reboot: {wait_for: {inhibitors: 1h}}\n",
+        [
+            "1:33: reboot.wait_for.inhibitors: inhibitors hold a reboot as long as they last: the only value is window",
+        ],
+    ),
+    (
+        "a secret in the URL of a fleet's lock",
+        "reboot: {fleet: {fleetlock: https://a:b@lock.example/}}\n",
+        [
+            "1:29: reboot.fleet.fleetlock: a secret must not stand in the configuration: see CREDENTIALS in agentd(8)",
+        ],
+    ),
+    (
+        "a fleet without a lock",
+        "reboot: {fleet: {group: web}}\n",
+        ["1:17: reboot.fleet: needs exactly one of fleetlock and etcd"],
+    ),
     # Several at once.
     (
         "errors everywhere, sorted by place",

@@ -1,0 +1,148 @@
+"""The machine really reboots: at night, when asked, and not while something is in the way."""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.vm.agentd import agentctl, answer, configure, ended
+from tests.vm.machine import Machine
+
+FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
+LOCK = """
+import fcntl, time
+file = open("/var/lib/dpkg/lock-frontend", "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(3600)
+"""
+
+
+def with_policy(machine: Machine, policy: dict[str, Any], **jobs: Any) -> None:
+    configure(machine, json.dumps({"jobs": jobs, "reboot": policy, "timezone": "UTC"}))
+
+
+def status(machine: Machine) -> dict[str, Any]:
+    found: dict[str, Any] = answer(machine, "reboot", "status")
+    return found
+
+
+def state(machine: Machine) -> str:
+    return str(status(machine)["state"])
+
+
+def reboots(machine: Machine) -> list[dict[str, Any]]:
+    """The ledger, oldest first."""
+    return list(reversed(answer(machine, "reboot", "history")))
+
+
+def request(machine: Machine, cause: str, **how: Any) -> Any:
+    words = ("org.agentd1.Reboot", "RequestReboot", "sa{sv}", f"because of {cause}", "1", "cause", "s", cause)
+    return machine.run("busctl", "call", "org.agentd1", "/org/agentd1", *words, **how)
+
+
+def booted_again(machine: Machine, boot_id: str) -> None:
+    machine.wait_reboot(boot_id, 300)
+    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the reboot")
+
+
+@pytest.fixture(scope="module")
+def patient(machine: Machine) -> Iterator[Machine]:
+    """A machine whose logind waits long enough for a machine that is emulated."""
+    machine.run("mkdir", "-p", "/etc/systemd/logind.conf.d")
+    machine.write("/etc/systemd/logind.conf.d/test.conf", "[Login]\nInhibitDelayMaxSec=60\n")
+    machine.run("systemctl", "restart", "systemd-logind")
+    yield machine
+    machine.logout()
+
+
+def test_a_nightly_reboot_happens_once_and_requests_keep_to_their_limits(patient: Machine) -> None:
+    machine = patient
+    at = machine.clock() + timedelta(minutes=2, seconds=30)
+    nightly = {"at": f"{at:%H:%M}", "window": "6h"}
+    policy = {"nightly": nightly, "grace": "1min", "warnings": ["1min"], "limits": FREE}
+    with_policy(machine, policy, long={"run": "sleep 180"}, quick={"run": "true"})
+    agentctl(machine, "run", "long")
+    boot = machine.boot_id
+    machine.wait_until(lambda: state(machine) == "draining", 240, "the machine to drain")
+    refused = agentctl(machine, "run", "quick", check=False)
+    assert refused.code == 1
+    assert "about to reboot" in refused.err
+    booted_again(machine, boot)
+    (first,) = reboots(machine)
+    assert (first["state"], first["cause"]) == ("verified", "nightly")
+    assert first["downtime_s"] > 0
+    assert ended(machine, "long")[0]["result"] == "success"  # it was given its time
+    assert "asking logind" in machine.journal("-b", "-1", "-u", "agentd")
+    # The window is still open: it was dealt with.
+    assert state(machine) == "idle"
+
+    boot = machine.boot_id
+    request(machine, "rule-memory")
+    booted_again(machine, boot)
+    assert [one["state"] for one in reboots(machine)] == ["verified", "verified"]
+    again = request(machine, "rule-memory", check=False)
+    assert again.code != 0
+    assert "did not cure it" in again.err
+    request(machine, "rule-errors")
+    machine.wait_until(lambda: held_by(machine) == {"limit"}, 60, "the daily limit to hold it")
+    agentctl(machine, "reboot", "cancel")
+    assert "rule-memory" in agentctl(machine, "reboot", "clear").out
+
+
+def held_by(machine: Machine) -> set[str]:
+    return {blocker["kind"] for blocker in status(machine)["blockers"]}
+
+
+def test_what_is_in_the_way_is_named_and_the_reboot_follows_when_it_has_gone(patient: Machine) -> None:
+    machine = patient
+    policy = {"grace": "5s", "warnings": [], "limits": {**FREE, "per_day": 100}}
+    with_policy(machine, policy, vital={"run": "sleep 3600", "critical": True})
+    inhibit = ("systemd-inhibit", "--what=shutdown", "--who=holder", "--why=it must stay up", "--mode=block")
+    machine.run("systemd-run", "--unit=holder", *inhibit, "sleep", "infinity")
+    machine.run("systemd-run", "--unit=packages", "python3", "-c", LOCK)
+    machine.login("user")
+    agentctl(machine, "run", "vital")
+    request(machine, "rule-all")
+    everything = {"inhibitor", "session", "job", "package-manager"}
+    machine.wait_until(lambda: held_by(machine) == everything, 90, "everything in the way to be named")
+    shown = agentctl(machine, "reboot", "status").out
+    for who in ("holder", "it must stay up", "user is logged in", "vital", "/var/lib/dpkg/lock-frontend"):
+        assert who in shown
+    by_hand = agentctl(machine, "reboot-now", "--force-users", check=False)
+    assert by_hand.code != 0
+    assert "holder" in by_hand.err
+    boot = machine.boot_id
+    for kind, away in (
+        ("job", lambda: agentctl(machine, "stop", "vital")),
+        ("package-manager", lambda: machine.run("systemctl", "stop", "packages")),
+        ("session", machine.logout),
+    ):
+        away()
+        everything.remove(kind)
+        machine.wait_until(lambda: held_by(machine) == everything, 60, f"{kind} to be gone")
+    assert machine.boot_id == boot
+    machine.run("systemctl", "stop", "holder", check=False)
+    booted_again(machine, boot)
+    assert reboots(machine)[-1]["state"] == "verified"
+
+
+def test_a_foreign_shutdown_drains_a_cancelled_one_resumes_and_a_power_cut_is_found(patient: Machine) -> None:
+    machine = patient
+    policy = {"grace": "0", "limits": {**FREE, "per_day": 100}, "wait_for": {"jobs": "30min"}}
+    with_policy(machine, policy, long={"run": "sleep 3600"}, quick={"run": "true"})
+    agentctl(machine, "run", "long")
+    machine.run("systemctl", "reboot", "--no-block")
+    machine.wait_until(lambda: "going down" in agentctl(machine, "run", "quick", check=False).err, 30, "a refusal")
+    machine.run("shutdown", "-c")
+    machine.wait_until(lambda: agentctl(machine, "run", "quick", check=False).code == 0, 30, "work to go on")
+
+    request(machine, "rule-cut")
+    machine.wait_until(lambda: state(machine) == "draining", 60, "the machine to drain")
+    machine.power_cut()
+    machine.start()
+    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the power cut")
+    assert reboots(machine)[-1]["state"] == "superseded"
+    assert state(machine) == "idle"
