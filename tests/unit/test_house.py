@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "supervisor": set(),
     "service": set(),
     "spool": set(),
+    "peer": set(),
     "storing": {"linux", "log", "store"},
     "standalone": {"linux", "supervisor"},
     "systemd": {"bus", "linux", "spool"},
