@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "service": set(),
     "spool": set(),
     "peer": set(),
+    "fleet": {"peer"},
     "storing": {"linux", "log", "store"},
     "standalone": {"linux", "supervisor"},
     "systemd": {"bus", "linux", "spool"},
