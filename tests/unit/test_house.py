@@ -31,6 +31,8 @@ MAY_IMPORT = {
     "supervisor": set(),
     "service": set(),
     "spool": set(),
+    "peer": set(),
+    "fleet": {"peer"},
     "storing": {"linux", "log", "store"},
     "standalone": {"linux", "supervisor"},
     "systemd": {"bus", "linux", "spool"},
