@@ -145,6 +145,8 @@ class Daemon:
             self.rebooter = rebooter
             ledger = await self.storing.call(self.store.ledger)
             self.reboots = Reboots(self.engine, ledger, Boot(boot_id, boot), now(), host=host)
+            self._host = host
+            rebooter.configure(self._loaded.config.reboot.fleet, host)
             await rebooter.start(self.reboots)
         self.timer = WallTimer(self._tick, self._clock_stepped)
         self._watch_files()
@@ -261,7 +263,8 @@ class Daemon:
             raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
         self._loaded, self.error, self._loaded_at = loaded, "", now()
         changes = self.engine.reconfigure(loaded.config, now())
-        if self.reboots is not None:
+        if self.reboots is not None and self.rebooter is not None:
+            self.rebooter.configure(loaded.config.reboot.fleet, self._host)
             self.reboots.reconfigured(now())
         self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))
         self.server.changed("Manager.Warnings")

@@ -2,10 +2,14 @@
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import structs
 
 from agentd import log as logging
 from agentd import machine
@@ -25,10 +29,14 @@ from agentd.core.ledger import (
     SlotWanted,
 )
 from agentd.core.model import Refused
+from agentd.core.policy import FleetPolicy
 from agentd.core.reboot import Reboots
 from agentd.core.units import HOUR, MINUTE, SECOND
 from agentd.linux import now
 from agentd.logind import Logind
+
+if TYPE_CHECKING:
+    from agentd.fleet import Fleet
 
 log = logging.get()
 
@@ -36,6 +44,7 @@ _TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.fre
 _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _WALL_UNIT = "agentd-wall.service"
 _MARGIN = 1.0  # seconds of logind's patience that are left for saving
+_DOWNTIME = 600  # seconds a reboot is expected to take at most; twice that, and the fleet knows the host as overdue
 _FREE_AGAIN = 60.0  # seconds between two tries to give the fleet its slot back
 
 
@@ -55,26 +64,19 @@ class Host(Protocol):
     def told(self, effect: RebootOver | RebootChanged) -> None: ...
 
 
-class Slots(Protocol):
-    """The fleet's lock; blocking, and raises fleet.Unavailable with a sentence."""
-
-    def acquire(self, reason: str) -> None: ...
-    def release(self) -> None: ...
-    def holders(self) -> list[Any]: ...
-
-
 class Rebooter:
     """Carries out the effects of the core's reboots. `state` is where the message for people's terminals goes."""
 
     def __init__(self, bus: Bus, host: Host, state: Path, address: str | None = None) -> None:
         self.logind = Logind(bus, address, self._down, self._look_soon)
-        self.fleet: Slots | None = None
+        self.fleet: Fleet | None = None
         self._bus = bus
         self._host = host
         self._message = state / "wall"
         self._tasks: set[asyncio.Task[None]] = set()
         self._synchronised = False
         self._freeing = False
+        self._asking = asyncio.Lock()
         self._quiet = asyncio.Event()
         self._reboots: Reboots
 
@@ -82,6 +84,22 @@ class Rebooter:
         """Listens to logind from now on, where there is one. Raises CallFailed."""
         self._reboots = reboots
         await self.logind.start()
+
+    def configure(self, policy: FleetPolicy | None, machine_id: str) -> None:
+        """Whom to ask for slots from now on."""
+        if policy is None:
+            self.fleet = None
+            return
+        from agentd import fleet  # noqa: PLC0415 - few have one, and it would cost everybody memory
+
+        settings = fleet.Settings(**structs.asdict(policy))
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        host, credentials = socket.gethostname(), Path(folder) if folder else None
+        try:
+            self.fleet = fleet.connect(settings, host, machine_id, credentials, _DOWNTIME)
+        except ValueError as error:
+            self.fleet = None
+            log.error(f"there is no slot to be had: {error}", id="reboot")
 
     def jobs_changed(self) -> None:
         """Runs began or ended."""
@@ -218,8 +236,10 @@ class Rebooter:
         self._freeing = True
         try:
             while why := await self._ask_fleet(lambda fleet: fleet.release()):
-                log.warning(f"the fleet's slot is still held: {why}", id="reboot")
+                log.warning(f"the fleet's slot may still be held: {why}", id="reboot")
                 await asyncio.sleep(_FREE_AGAIN)
+                if self._reboots.pending is not None:
+                    return  # it is wanted again
         finally:
             self._freeing = False
         self._reboots.slot_freed()
@@ -234,12 +254,13 @@ class Rebooter:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the peer, the caller gets a sentence
             raise Refused("PeerFailed", str(error)) from None
 
-    async def _ask_fleet(self, question: Callable[[Slots], None]) -> str:
+    async def _ask_fleet(self, question: "Callable[[Fleet], None]") -> str:
         """Why the fleet's lock did not do it, or ""."""
         if self.fleet is None:
             return "no fleet is configured"
         try:
-            await asyncio.get_running_loop().run_in_executor(None, question, self.fleet)
+            async with self._asking:
+                await asyncio.get_running_loop().run_in_executor(None, question, self.fleet)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is no slot and no reboot
             return str(error)
         return ""

@@ -83,6 +83,7 @@ class Reboots:
         self._no: Blocker | None = None  # what said no: logind, the hook
         self._slot_no = ""
         self._slot_asked = False
+        self._granted = False
         self._slot_idle = 0  # since when a slot is held for nothing
         self._hook: Run | None = None
         self._hook_done = False
@@ -235,7 +236,7 @@ class Reboots:
 
     def slot_answered(self, why_not: str, now: int) -> None:
         """Whether the fleet granted the slot ("") or why it did not."""
-        self._slot_asked, self._slot_no = False, why_not
+        self._slot_asked, self._slot_no, self._granted = False, why_not, not why_not
         if not why_not:
             self._guard(slot=True)
             if self.pending is None or self.pending.state in FINAL:
@@ -247,6 +248,7 @@ class Reboots:
 
     def slot_freed(self) -> None:
         """The fleet has its slot back."""
+        self._granted = False
         self._guard(slot=False)
 
     def refused(self, why: str, now: int) -> None:
@@ -388,9 +390,10 @@ class Reboots:
                     self._effects.append(SlotFreed())
             return
         self._slot_idle = 0
-        if self.policy.fleet is not None and not self.ledger.slot:
+        if self.policy.fleet is not None and not self._granted:
             if not self._slot_asked:
                 self._slot_asked = True
+                self._guard(slot=True)  # an answer may get lost: from here on one may be held
                 self._effects.append(SlotWanted(reboot.reason))
             return
         at = max(reboot.begin, now + (self.policy.grace if reboot.automatic or reboot.begin > now else 0))
@@ -514,7 +517,7 @@ class Reboots:
         ]
         if self._no is not None and now < self._not_before:
             found.append(self._no)
-        if self._slot_no and not self.ledger.slot and self.policy.fleet is not None:
+        if self._slot_no and not self._granted and self.policy.fleet is not None:
             found.append(Blocker("fleet", "", self._slot_no))
         return found
 
