@@ -33,6 +33,7 @@ class Logind:
         self._on_down = on_down
         self._on_change = on_change
         self._lock = -1
+        self._taking = asyncio.Lock()
         self._going_down = False
         self._poller: asyncio.Task[None] | None = None
 
@@ -54,18 +55,20 @@ class Logind:
 
     async def take_lock(self) -> None:
         """Takes the delay lock, where there is a logind to give it."""
-        if self._lock >= 0 or self._going_down:
-            return
-        # A connection of its own, and only for a moment: dbus_next keeps the files of messages nobody expects open.
-        bus = Bus()
-        try:
-            await bus.connect(self._address, files=True)
-            arguments = ("shutdown", "agentd", "ends jobs and saves its state", "delay")
-            self._lock = os.dup(await bus.call_for_file(_MANAGER, "Inhibit", "ssss", *arguments))
-        except (BusError, CallFailed):
-            self._lock = -1  # without it the machine does not wait; nothing else is lost
-        finally:
-            bus.close()
+        async with self._taking:  # one too many would never be released
+            if self._lock >= 0 or self._going_down:
+                return
+            # A connection of its own, only for a moment: dbus_next keeps the files of messages nobody expects open.
+            bus = Bus()
+            try:
+                await bus.connect(self._address, files=True)
+                arguments = ("shutdown", "agentd", "ends jobs and saves its state", "delay")
+                self._lock = await bus.call_for_file(_MANAGER, "Inhibit", "ssss", *arguments)
+                os.set_inheritable(self._lock, False)
+            except (BusError, CallFailed):
+                self._lock = -1  # without it the machine does not wait; nothing else is lost
+            finally:
+                bus.close()
 
     def release_lock(self) -> None:
         """Lets the machine go down."""
@@ -161,7 +164,7 @@ class Logind:
         """logind was restarted: the lock that it gave is worth nothing any more."""
         self.release_lock()
         if owner and not self._going_down:
-            self._taking = asyncio.get_running_loop().create_task(self.take_lock())
+            self._retaking = asyncio.get_running_loop().create_task(self.take_lock())
 
 
 def _user(uid: int) -> str:
