@@ -116,6 +116,8 @@ class Reboots:
 
     def wakeup(self) -> int | None:
         """When tick() is next wanted."""
+        if self.going_down or self._engine.draining:
+            return None
         wanted = [self._check_at] if self._check_at else []
         reboot = self.pending
         if reboot is None:
@@ -132,6 +134,8 @@ class Reboots:
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due, and with what changed among the jobs."""
+        if self._engine.draining:
+            return
         self._look_after_boot(now)
         if self.pending is None:
             self._begin_window(now)
