@@ -13,7 +13,8 @@ from msgspec import structs
 
 from agentd import log as logging
 from agentd import machine
-from agentd.bus import Bus, CallFailed
+from agentd.api_reboot import reboot_record
+from agentd.bus import SENDER, Bus, CallFailed, Server
 from agentd.core.ledger import (
     Blocker,
     Boot,
@@ -51,17 +52,11 @@ _FREE_AGAIN = 60.0  # seconds between two tries to give the fleet its slot back
 class Host(Protocol):
     """What is needed of the daemon."""
 
-    def pump_reboots(self) -> None:
-        """Has what the reboots decided stored and carried out."""
+    def pump(self) -> None:
+        """Has what was decided stored and carried out."""
 
     async def saved(self) -> None:
-        """Returns when everything is stored."""
-
-    def running(self) -> int: ...
-    def announce(self, member: str, *body: Any) -> None:
-        """Sends a signal of the interface Reboot."""
-
-    def told(self, effect: RebootOver | RebootChanged) -> None: ...
+        """Returns when what was decided is stored and carried out."""
 
 
 class Rebooter:
@@ -79,10 +74,11 @@ class Rebooter:
         self._asking = asyncio.Lock()
         self._quiet = asyncio.Event()
         self._reboots: Reboots
+        self._server: Server
 
-    async def start(self, reboots: Reboots) -> None:
+    async def start(self, reboots: Reboots, server: Server) -> None:
         """Listens to logind from now on, where there is one. Raises CallFailed."""
-        self._reboots = reboots
+        self._reboots, self._server = reboots, server
         await self.logind.start()
 
     def configure(self, policy: FleetPolicy | None, machine_id: str) -> None:
@@ -103,7 +99,7 @@ class Rebooter:
 
     def jobs_changed(self) -> None:
         """Runs began or ended."""
-        (self._quiet.clear if self._host.running() else self._quiet.set)()
+        (self._quiet.clear if self._reboots.runs else self._quiet.set)()
 
     def close(self) -> None:
         for task in self._tasks:
@@ -118,7 +114,7 @@ class Rebooter:
             self._warn(effect.reason, effect.at)
         elif isinstance(effect, RebootWithdrawn):
             log.info(f"no reboot for now: {effect.why}", id="reboot")
-            self._host.announce("RebootWithdrawn", effect.why)
+            self._announce("RebootWithdrawn", effect.why)
             self._do(self._wall(f"The reboot that was announced does not come for now: {effect.why}"))
         elif isinstance(effect, SlotWanted):
             self._do(self._take_slot(effect.reason))
@@ -126,8 +122,12 @@ class Rebooter:
             self._do(self._free_slot())
         elif isinstance(effect, RebootIssues):
             self._do(self._reboot(effect))
-        elif isinstance(effect, RebootOver | RebootChanged):
-            self._host.told(effect)
+        elif isinstance(effect, RebootChanged):
+            self._server.changed("Reboot.State", "Reboot.Blockers", "Manager.State")
+        elif isinstance(effect, RebootOver):
+            one = effect.reboot
+            log.info(f"reboot {one.id} ({one.reason}) is {one.state} {one.note}".rstrip(), id="reboot")
+            self._announce("RebootFinished", reboot_record(one))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -162,7 +162,7 @@ class Rebooter:
     async def _look(self) -> None:
         facts = await self.facts()
         self._reboots.observed(facts, now())
-        self._host.pump_reboots()
+        self._host.pump()
 
     def _look_soon(self) -> None:
         if self._reboots.pending is not None:
@@ -178,14 +178,33 @@ class Rebooter:
         self._synchronised = True
         return ""
 
+    async def look(self) -> tuple[Facts, str]:
+        """What the machine is like, and what logind says to a reboot."""
+        try:
+            can = await self.logind.can_reboot()
+        except CallFailed:
+            can = "na"
+        return await self.facts(), can
+
+    async def caller(self) -> str:
+        """The user whose call is being answered, as they logged in; sudo does not change that. Or ""."""
+        try:
+            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", SENDER.get())
+        except CallFailed:
+            return ""
+        return await self.logind.user_of(pid)
+
     # Telling people
+
+    def _announce(self, member: str, *body: Any) -> None:
+        self._server.emit("Reboot", member, *body)
 
     def _warn(self, reason: str, at: int) -> None:
         local = datetime.fromtimestamp(at / SECOND, UTC).astimezone()
         minutes = max(0, round((at - now()) / MINUTE))
         text = f"The machine reboots at {local:%H:%M} (in {minutes} min): {reason}"
         log.info(text, id="reboot")
-        self._host.announce("RebootAnnounced", reason, at)
+        self._announce("RebootAnnounced", reason, at)
         self._do(self._wall(f"{text}\nSave your work. What is in the way of it: agentctl reboot status"))
 
     async def _wall(self, text: str) -> None:
@@ -207,11 +226,11 @@ class Rebooter:
         except CallFailed as error:
             if not error.away:  # a peer that is gone may be gone because the machine goes down
                 self._reboots.refused(str(error), now())
-                self._host.pump_reboots()
+                self._host.pump()
 
     def _down(self, down: bool) -> None:
         self._reboots.preparing(down, now())
-        self._host.pump_reboots()
+        self._host.pump()
         if down:
             self._do(self._end_gracefully())
 
@@ -228,7 +247,7 @@ class Rebooter:
     async def _take_slot(self, reason: str) -> None:
         why = await self._ask_fleet(lambda fleet: fleet.acquire(reason))
         self._reboots.slot_answered(why, now())
-        self._host.pump_reboots()
+        self._host.pump()
 
     async def _free_slot(self) -> None:
         if self._freeing:
@@ -243,7 +262,7 @@ class Rebooter:
         finally:
             self._freeing = False
         self._reboots.slot_freed()
-        self._host.pump_reboots()
+        self._host.pump()
 
     async def holders(self) -> list[Any]:
         """Who holds the fleet's slots. Raises Refused PeerFailed."""

@@ -98,6 +98,11 @@ class Reboots:
         return "idle" if self.pending is None else self.pending.state
 
     @property
+    def runs(self) -> int:
+        """How many runs are under way."""
+        return len(self._engine.running())
+
+    @property
     def policy(self) -> RebootPolicy:
         return self._engine.config.reboot
 

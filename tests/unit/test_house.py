@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "api_reboot": {"api", "bus"},
     "logind": {"bus"},
     "machine": set(),
-    "rebooter": {"bus", "fleet", "linux", "log", "logind", "machine"},
+    "rebooter": {"api_reboot", "bus", "fleet", "linux", "log", "logind", "machine"},
 }
 SOURCES = sorted(
     file.relative_to(ROOT).as_posix() for top in ("agentd", "agentctl") for file in (ROOT / top).rglob("*.py")
