@@ -34,7 +34,7 @@ from agentd.core.policy import FleetPolicy
 from agentd.core.reboot import Reboots
 from agentd.core.units import HOUR, MINUTE, SECOND
 from agentd.linux import now
-from agentd.logind import Logind
+from agentd.logind import Logind, user_name
 
 if TYPE_CHECKING:
     from agentd.fleet import Fleet
@@ -125,9 +125,7 @@ class Rebooter:
         elif isinstance(effect, RebootChanged):
             self._server.changed("Reboot.State", "Reboot.Blockers", "Manager.State")
         elif isinstance(effect, RebootOver):
-            one = effect.reboot
-            log.info(f"reboot {one.id} ({one.reason}) is {one.state} {one.note}".rstrip(), id="reboot")
-            self._announce("RebootFinished", reboot_record(one))
+            self._announce("RebootFinished", reboot_record(effect.reboot))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -146,7 +144,8 @@ class Rebooter:
         blockers = machine.package_manager()
         try:
             inhibitors, sessions = await asyncio.gather(self.logind.inhibitors(), self.logind.sessions())
-            if (can := await self.logind.can_reboot()) != "yes":
+            # Under an inhibitor the answer is another; it is named itself.
+            if not inhibitors and (can := await self.logind.can_reboot()) != "yes":
                 text = f"logind does not let agentd reboot this machine (CanReboot says {can})"
                 blockers.append(Blocker("logind", "systemd-logind", text))
         except CallFailed as error:
@@ -187,12 +186,13 @@ class Rebooter:
         return await self.facts(), can
 
     async def caller(self) -> str:
-        """The user whose call is being answered, as they logged in; sudo does not change that. Or ""."""
+        """The user whose call is being answered, as they logged in: sudo does not change that. Or "", unknown."""
         try:
             pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", SENDER.get())
+            uid = await self._bus.call_bus("GetConnectionUnixUser", "s", SENDER.get())
         except CallFailed:
             return ""
-        return await self.logind.user_of(pid)
+        return await self.logind.user_of(pid) or user_name(uid)
 
     # Telling people
 

@@ -376,7 +376,8 @@ class Reboots:
             self._decide(now, f"refused: from {self.state} to {state}")
             return None
         self._save(replace(reboot, state=state))
-        self._decide(now, f"reboot {reboot.id} is {state}")
+        if state not in FINAL and state != "waiting":  # who moves it there says why
+            self._decide(now, f"reboot {reboot.id} is {state}")
         return self.pending
 
     def _proceed(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
