@@ -19,13 +19,18 @@ $(VENV)/system:
 	@sh .ci/system-packages
 	@mkdir -p $(VENV) && touch $@
 
+# And what the tests and the manual pages need: scdoc, an etcd to test against.
+$(VENV)/system-develop:
+	@sh .ci/system-packages develop
+	@mkdir -p $(VENV) && touch $@
+
 $(VENV)/run: pyproject.toml | $(VENV)/system
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing agentd and what it needs into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/develop: $(VENV)/run
+$(VENV)/develop: $(VENV)/run | $(VENV)/system-develop
 	@echo "installing the tools of tests and lint into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint,bench]'
 	@touch $@

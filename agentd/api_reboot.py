@@ -9,12 +9,13 @@ from agentd.api import only
 from agentd.bus import Handler, record
 from agentd.core import guards
 from agentd.core.ledger import Blocker, Facts, Reboot
-from agentd.core.model import Config, Refused
+from agentd.core.model import Refused
 from agentd.core.reboot import Reboots
 from agentd.core.units import DAY, WEEK
 
 KINDS = ("reboot", "soft-reboot", "kexec")
 _MOST = 10_000
+_STANDALONE = "agentd runs standalone here and does not reboot the machine"
 _REBOOT = {
     **dict.fromkeys(("cause", "reason", "kind", "occurrence", "state", "note", "health"), "s"),
     **dict.fromkeys(("id", "requested", "begin", "until", "at", "issued", "up", "downtime"), "t"),
@@ -33,25 +34,35 @@ _STATUS = {
 _HOLDER = {**dict.fromkeys(("id", "host", "state"), "s"), "since": "t", "mine": "b"}
 
 
+class Reader(Protocol):
+    """The questions that callers ask of the store."""
+
+    def reboots(self, *, state: str = "", cause: str = "", limit: int = 50) -> list[Reboot]: ...
+
+
 class Host(Protocol):
     """What the handlers need of the daemon; `reboots` is None where it does not reboot the machine."""
 
     reboots: Reboots | None
 
     @property
-    def config(self) -> Config: ...
+    def store(self) -> Reader: ...
     def now(self) -> int: ...
     def ready(self) -> None: ...
     def settle(self) -> Awaitable[None]: ...
     def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Awaitable[Any]: ...
-    def reboots_stored(self, **wanted: Any) -> list[Reboot]: ...
-    async def look(self) -> tuple[Facts, str]:
+
+
+class Peers(Protocol):
+    """What they need of the machine."""
+
+    def look(self) -> Awaitable[tuple[Facts, str]]:
         """What the machine is like, and what logind says to a reboot."""
 
-    async def caller(self) -> str:
-        """The user who asks, as they logged in."""
+    def caller(self) -> Awaitable[str]:
+        """The user whose call is being answered, as they logged in."""
 
-    async def holders(self) -> list[Any]:
+    def holders(self) -> Awaitable[list[Any]]:
         """Who holds the fleet's slots. Raises Refused Unsupported, PeerFailed."""
 
 
@@ -64,8 +75,9 @@ def reboot_record(reboot: Reboot) -> dict[str, Any]:
 class RebootApi:
     """The members of org.agentd1.Reboot."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, peers: Peers | None) -> None:
         self._host = host
+        self._machine = peers
 
     def methods(self) -> dict[str, Handler]:
         """The handlers by the names that bus.Server wants."""
@@ -88,13 +100,19 @@ class RebootApi:
     @property
     def _reboots(self) -> Reboots:
         if self._host.reboots is None:
-            raise Refused("Unsupported", "agentd runs standalone here and does not reboot the machine")
+            raise Refused("Unsupported", _STANDALONE)
         return self._host.reboots
+
+    @property
+    def _peers(self) -> Peers:
+        if self._machine is None:
+            raise Refused("Unsupported", _STANDALONE)
+        return self._machine
 
     async def GetStatus(self) -> dict[str, Any]:  # noqa: N802 - the contract's names
         if self._host.reboots is None:
             return record({"state": "disabled"}, _STATUS)
-        facts, can = await self._host.look()
+        facts, can = await self._peers.look()
         reboots, policy, now = self._reboots, self._reboots.policy, self._host.now()
         coming = reboots.coming
         values: dict[str, Any] = {
@@ -146,8 +164,8 @@ class RebootApi:
     async def _wish(self, options: dict[str, Any]) -> dict[str, Any]:
         """The options of a reboot by hand, after a look at what is in its way."""
         only(options, reason=str, at=int, force_users=bool, kind=str, within=int)
-        reboots, owner = self._reboots, await self._host.caller()
-        facts, _ = await self._host.look()
+        reboots, owner = self._reboots, await self._peers.caller()
+        facts, _ = await self._peers.look()
         reboots.observed(facts, self._host.now())
         return {
             "reason": options.get("reason", ""),
@@ -159,7 +177,7 @@ class RebootApi:
         }
 
     async def CancelReboot(self) -> dict[str, Any]:  # noqa: N802
-        who = await self._host.caller()
+        who = await self._peers.caller()
         reboot = self._reboots.cancel(f"taken back by {who or 'somebody'}", self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
@@ -174,11 +192,11 @@ class RebootApi:
         limit = filter.get("limit", 50)
         if not 1 <= limit <= _MOST:
             raise Refused("InvalidArgument", f"limit must lie between 1 and {_MOST}, not {limit}")
-        found = await self._host.ask(self._host.reboots_stored, **{**filter, "limit": limit})
+        found = await self._host.ask(self._host.store.reboots, **{**filter, "limit": limit})
         return [reboot_record(reboot) for reboot in found]
 
     async def ListHolders(self) -> list[dict[str, Any]]:  # noqa: N802
-        return [record(structs.asdict(holder), _HOLDER) for holder in await self._host.holders()]
+        return [record(structs.asdict(holder), _HOLDER) for holder in await self._peers.holders()]
 
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 from agentd import __version__
 from agentd import log as logging
 from agentd.api import Api, run_record
-from agentd.api_reboot import RebootApi, reboot_record
-from agentd.bus import SENDER, Authorize, Bus, CallFailed, Server
+from agentd.api_reboot import RebootApi
+from agentd.bus import Authorize, Bus, Server
 from agentd.config import Loaded
 from agentd.core.engine import Engine
-from agentd.core.ledger import Boot, Facts, Reboot, RebootChanged, RebootEffect, RebootOver
+from agentd.core.ledger import Boot, RebootEffect
 from agentd.core.model import (
     FAILURES,
     Config,
@@ -135,8 +135,7 @@ class Daemon:
         saved = await executor.take_up(await self.storing.call(self.store.load), rebooted=rebooted)
         self._loaded = await self._prepared(self._loaded)
         self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
-        self._bus = bus
-        api, own = Api(self), RebootApi(self)
+        api, own = Api(self), RebootApi(self, rebooter)
         self.server = Server(
             bus, {**api.methods(), **own.methods()}, {**api.properties(), **own.properties()}, self.defect, authorize
         )
@@ -145,7 +144,9 @@ class Daemon:
             self.rebooter = rebooter
             ledger = await self.storing.call(self.store.ledger)
             self.reboots = Reboots(self.engine, ledger, Boot(boot_id, boot), now(), host=host)
-            await rebooter.start(self.reboots)
+            self._host = host
+            rebooter.configure(self._loaded.config.reboot.fleet, host)
+            await rebooter.start(self.reboots, self.server)
         self.timer = WallTimer(self._tick, self._clock_stepped)
         self._watch_files()
         await self.settle()
@@ -261,7 +262,8 @@ class Daemon:
             raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
         self._loaded, self.error, self._loaded_at = loaded, "", now()
         changes = self.engine.reconfigure(loaded.config, now())
-        if self.reboots is not None:
+        if self.reboots is not None and self.rebooter is not None:
+            self.rebooter.configure(loaded.config.reboot.fleet, self._host)
             self.reboots.reconfigured(now())
         self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))
         self.server.changed("Manager.Warnings")
@@ -419,56 +421,9 @@ class Daemon:
             self.server.emit("Jobs", "JobProgress", run.job, run.run_id, run.progress)
         self.server.changed("Jobs.Running")
 
-    # Reboots
-
-    @property
-    def config(self) -> Config:
-        return self._loaded.config
-
-    def pump_reboots(self) -> None:
-        self.pump()
-
     async def saved(self) -> None:
+        """Returns when what was decided is stored and carried out."""
         await self.storing.finish()
-
-    def running(self) -> int:
-        return len(self.engine.running())
-
-    def announce(self, member: str, *body: Any) -> None:
-        self.server.emit("Reboot", member, *body)
-
-    def told(self, effect: RebootOver | RebootChanged) -> None:
-        self.server.changed("Reboot.State", "Reboot.Blockers", "Manager.State")
-        if isinstance(effect, RebootOver):
-            one = effect.reboot
-            log.info(f"reboot {one.id} ({one.reason}) is {one.state} {one.note}".rstrip(), id="reboot")
-            self.announce("RebootFinished", reboot_record(one))
-
-    def reboots_stored(self, **wanted: Any) -> list[Reboot]:
-        return self.store.reboots(**wanted)
-
-    async def look(self) -> tuple[Facts, str]:
-        if self.rebooter is None:
-            return Facts(), "na"
-        try:
-            can = await self.rebooter.logind.can_reboot()
-        except CallFailed:
-            can = "na"
-        return await self.rebooter.facts(), can
-
-    async def caller(self) -> str:
-        if self.rebooter is None:
-            return ""
-        try:
-            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", SENDER.get())
-        except CallFailed:
-            return ""
-        return await self.rebooter.logind.user_of(pid)
-
-    async def holders(self) -> list[Any]:
-        if self.rebooter is None or self._loaded.config.reboot.fleet is None:
-            raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
-        return await self.rebooter.holders()
 
     @staticmethod
     def defect(member: str, error: BaseException) -> None:

@@ -25,6 +25,7 @@ MESSAGE_IDS = {
     "notice": "ec2a7fc2def9456da88bc8efa48030c9",
     "state-trouble": "945afe737e69425cb6faef85b1b30116",
     "peer-trouble": "5a7cd6cfed794519851bf83a2050b943",
+    "reboot": "21f0f461a1aa40e3a51bdc63c542aca4",
     "defect": "6860b337fdb443eab24f95da2c038307",
 }
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

@@ -88,7 +88,7 @@ class Logind:
         """Who keeps the machine up. Raises CallFailed."""
         (found,) = await self._bus.call(_MANAGER, "ListInhibitors")
         return [
-            Blocker("inhibitor", who, f"{who} (process {pid} of {_user(uid)}) holds the machine up: {why}")
+            Blocker("inhibitor", who, f"{who} (process {pid} of {user_name(uid)}) holds the machine up: {why}")
             for what, who, why, mode, uid, pid in found
             if "shutdown" in what.split(":") and mode.startswith("block")
         ]
@@ -109,7 +109,7 @@ class Logind:
             if facts.get("Class") in _PEOPLE and facts.get("State") != "closing":
                 idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
                 place = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
-                found.append(Session(user or _user(uid), str(place or ""), idle))
+                found.append(Session(user or user_name(uid), str(place or ""), idle))
         return found
 
     async def user_of(self, pid: int) -> str:
@@ -167,7 +167,8 @@ class Logind:
             self._retaking = asyncio.get_running_loop().create_task(self.take_lock())
 
 
-def _user(uid: int) -> str:
+def user_name(uid: int) -> str:
+    """The user's name, or the number in words where there is none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -2,14 +2,19 @@
 
 import asyncio
 import contextlib
+import os
+import socket
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import structs
 
 from agentd import log as logging
 from agentd import machine
-from agentd.bus import Bus, CallFailed
+from agentd.api_reboot import reboot_record
+from agentd.bus import SENDER, Bus, CallFailed, Server
 from agentd.core.ledger import (
     Blocker,
     Boot,
@@ -25,10 +30,14 @@ from agentd.core.ledger import (
     SlotWanted,
 )
 from agentd.core.model import Refused
+from agentd.core.policy import FleetPolicy
 from agentd.core.reboot import Reboots
 from agentd.core.units import HOUR, MINUTE, SECOND
 from agentd.linux import now
-from agentd.logind import Logind
+from agentd.logind import Logind, user_name
+
+if TYPE_CHECKING:
+    from agentd.fleet import Fleet
 
 log = logging.get()
 
@@ -36,31 +45,18 @@ _TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.fre
 _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _WALL_UNIT = "agentd-wall.service"
 _MARGIN = 1.0  # seconds of logind's patience that are left for saving
+_DOWNTIME = 600  # seconds a reboot is expected to take at most; twice that, and the fleet knows the host as overdue
 _FREE_AGAIN = 60.0  # seconds between two tries to give the fleet its slot back
 
 
 class Host(Protocol):
     """What is needed of the daemon."""
 
-    def pump_reboots(self) -> None:
-        """Has what the reboots decided stored and carried out."""
+    def pump(self) -> None:
+        """Has what was decided stored and carried out."""
 
     async def saved(self) -> None:
-        """Returns when everything is stored."""
-
-    def running(self) -> int: ...
-    def announce(self, member: str, *body: Any) -> None:
-        """Sends a signal of the interface Reboot."""
-
-    def told(self, effect: RebootOver | RebootChanged) -> None: ...
-
-
-class Slots(Protocol):
-    """The fleet's lock; blocking, and raises fleet.Unavailable with a sentence."""
-
-    def acquire(self, reason: str) -> None: ...
-    def release(self) -> None: ...
-    def holders(self) -> list[Any]: ...
+        """Returns when what was decided is stored and carried out."""
 
 
 class Rebooter:
@@ -68,24 +64,42 @@ class Rebooter:
 
     def __init__(self, bus: Bus, host: Host, state: Path, address: str | None = None) -> None:
         self.logind = Logind(bus, address, self._down, self._look_soon)
-        self.fleet: Slots | None = None
+        self.fleet: Fleet | None = None
         self._bus = bus
         self._host = host
         self._message = state / "wall"
         self._tasks: set[asyncio.Task[None]] = set()
         self._synchronised = False
         self._freeing = False
+        self._asking = asyncio.Lock()
         self._quiet = asyncio.Event()
         self._reboots: Reboots
+        self._server: Server
 
-    async def start(self, reboots: Reboots) -> None:
+    async def start(self, reboots: Reboots, server: Server) -> None:
         """Listens to logind from now on, where there is one. Raises CallFailed."""
-        self._reboots = reboots
+        self._reboots, self._server = reboots, server
         await self.logind.start()
+
+    def configure(self, policy: FleetPolicy | None, machine_id: str) -> None:
+        """Whom to ask for slots from now on."""
+        if policy is None:
+            self.fleet = None
+            return
+        from agentd import fleet  # noqa: PLC0415 - few have one, and it would cost everybody memory
+
+        settings = fleet.Settings(**structs.asdict(policy))
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        host, credentials = socket.gethostname(), Path(folder) if folder else None
+        try:
+            self.fleet = fleet.connect(settings, host, machine_id, credentials, _DOWNTIME)
+        except ValueError as error:
+            self.fleet = None
+            log.error(f"there is no slot to be had: {error}", id="reboot")
 
     def jobs_changed(self) -> None:
         """Runs began or ended."""
-        (self._quiet.clear if self._host.running() else self._quiet.set)()
+        (self._quiet.clear if self._reboots.runs else self._quiet.set)()
 
     def close(self) -> None:
         for task in self._tasks:
@@ -100,7 +114,7 @@ class Rebooter:
             self._warn(effect.reason, effect.at)
         elif isinstance(effect, RebootWithdrawn):
             log.info(f"no reboot for now: {effect.why}", id="reboot")
-            self._host.announce("RebootWithdrawn", effect.why)
+            self._announce("RebootWithdrawn", effect.why)
             self._do(self._wall(f"The reboot that was announced does not come for now: {effect.why}"))
         elif isinstance(effect, SlotWanted):
             self._do(self._take_slot(effect.reason))
@@ -108,8 +122,10 @@ class Rebooter:
             self._do(self._free_slot())
         elif isinstance(effect, RebootIssues):
             self._do(self._reboot(effect))
-        elif isinstance(effect, RebootOver | RebootChanged):
-            self._host.told(effect)
+        elif isinstance(effect, RebootChanged):
+            self._server.changed("Reboot.State", "Reboot.Blockers", "Manager.State")
+        elif isinstance(effect, RebootOver):
+            self._announce("RebootFinished", reboot_record(effect.reboot))
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -128,7 +144,8 @@ class Rebooter:
         blockers = machine.package_manager()
         try:
             inhibitors, sessions = await asyncio.gather(self.logind.inhibitors(), self.logind.sessions())
-            if (can := await self.logind.can_reboot()) != "yes":
+            # Under an inhibitor the answer is another; it is named itself.
+            if not inhibitors and (can := await self.logind.can_reboot()) != "yes":
                 text = f"logind does not let agentd reboot this machine (CanReboot says {can})"
                 blockers.append(Blocker("logind", "systemd-logind", text))
         except CallFailed as error:
@@ -144,7 +161,7 @@ class Rebooter:
     async def _look(self) -> None:
         facts = await self.facts()
         self._reboots.observed(facts, now())
-        self._host.pump_reboots()
+        self._host.pump()
 
     def _look_soon(self) -> None:
         if self._reboots.pending is not None:
@@ -160,14 +177,34 @@ class Rebooter:
         self._synchronised = True
         return ""
 
+    async def look(self) -> tuple[Facts, str]:
+        """What the machine is like, and what logind says to a reboot."""
+        try:
+            can = await self.logind.can_reboot()
+        except CallFailed:
+            can = "na"
+        return await self.facts(), can
+
+    async def caller(self) -> str:
+        """The user whose call is being answered, as they logged in: sudo does not change that. Or "", unknown."""
+        try:
+            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", SENDER.get())
+            uid = await self._bus.call_bus("GetConnectionUnixUser", "s", SENDER.get())
+        except CallFailed:
+            return ""
+        return await self.logind.user_of(pid) or user_name(uid)
+
     # Telling people
+
+    def _announce(self, member: str, *body: Any) -> None:
+        self._server.emit("Reboot", member, *body)
 
     def _warn(self, reason: str, at: int) -> None:
         local = datetime.fromtimestamp(at / SECOND, UTC).astimezone()
         minutes = max(0, round((at - now()) / MINUTE))
         text = f"The machine reboots at {local:%H:%M} (in {minutes} min): {reason}"
         log.info(text, id="reboot")
-        self._host.announce("RebootAnnounced", reason, at)
+        self._announce("RebootAnnounced", reason, at)
         self._do(self._wall(f"{text}\nSave your work. What is in the way of it: agentctl reboot status"))
 
     async def _wall(self, text: str) -> None:
@@ -189,11 +226,11 @@ class Rebooter:
         except CallFailed as error:
             if not error.away:  # a peer that is gone may be gone because the machine goes down
                 self._reboots.refused(str(error), now())
-                self._host.pump_reboots()
+                self._host.pump()
 
     def _down(self, down: bool) -> None:
         self._reboots.preparing(down, now())
-        self._host.pump_reboots()
+        self._host.pump()
         if down:
             self._do(self._end_gracefully())
 
@@ -210,7 +247,7 @@ class Rebooter:
     async def _take_slot(self, reason: str) -> None:
         why = await self._ask_fleet(lambda fleet: fleet.acquire(reason))
         self._reboots.slot_answered(why, now())
-        self._host.pump_reboots()
+        self._host.pump()
 
     async def _free_slot(self) -> None:
         if self._freeing:
@@ -218,12 +255,14 @@ class Rebooter:
         self._freeing = True
         try:
             while why := await self._ask_fleet(lambda fleet: fleet.release()):
-                log.warning(f"the fleet's slot is still held: {why}", id="reboot")
+                log.warning(f"the fleet's slot may still be held: {why}", id="reboot")
                 await asyncio.sleep(_FREE_AGAIN)
+                if self._reboots.pending is not None:
+                    return  # it is wanted again
         finally:
             self._freeing = False
         self._reboots.slot_freed()
-        self._host.pump_reboots()
+        self._host.pump()
 
     async def holders(self) -> list[Any]:
         """Who holds the fleet's slots. Raises Refused PeerFailed."""
@@ -234,12 +273,13 @@ class Rebooter:
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the peer, the caller gets a sentence
             raise Refused("PeerFailed", str(error)) from None
 
-    async def _ask_fleet(self, question: Callable[[Slots], None]) -> str:
+    async def _ask_fleet(self, question: "Callable[[Fleet], None]") -> str:
         """Why the fleet's lock did not do it, or ""."""
         if self.fleet is None:
             return "no fleet is configured"
         try:
-            await asyncio.get_running_loop().run_in_executor(None, question, self.fleet)
+            async with self._asking:
+                await asyncio.get_running_loop().run_in_executor(None, question, self.fleet)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is no slot and no reboot
             return str(error)
         return ""

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from agentd import supervisor
 from agentd.core.model import Config, Job, Limits, Outcome, Run, Saved
+from agentd.core.policy import RebootPolicy
 from agentd.core.units import SECOND, iso
 from agentd.linux import now
 
@@ -324,7 +325,10 @@ class Standalone:
         """What of the configuration has no effect in this mode."""
         without = [job.name for job in config.jobs.values() if job.systemd or job.limits != Limits()]
         text = f"limits and systemd settings of {', '.join(without)} have no effect: standalone mode runs jobs itself"
-        return [text] if without else []
+        found = [text] if without else []
+        if config.reboot != RebootPolicy():
+            found.append("reboot has no effect: standalone mode does not reboot the machine")
+        return found
 
     async def prepare(self, config: Config) -> None:
         """Nothing to do before jobs of a configuration can start."""

@@ -79,7 +79,7 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """What is taken up at start: the newest reboots, and what is remembered beside them.
 
     `lost` tells why the ledger cannot be trusted; `breakers` are the causes that must not reboot again, with the
-    reason; `slot` whether the machine holds one of its fleet.
+    reason; `slot` whether the machine may hold one of its fleet.
     """
 
     reboots: tuple[Reboot, ...] = ()

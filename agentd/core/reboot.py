@@ -83,6 +83,7 @@ class Reboots:
         self._no: Blocker | None = None  # what said no: logind, the hook
         self._slot_no = ""
         self._slot_asked = False
+        self._granted = False
         self._slot_idle = 0  # since when a slot is held for nothing
         self._hook: Run | None = None
         self._hook_done = False
@@ -95,6 +96,11 @@ class Reboots:
     @property
     def state(self) -> str:
         return "idle" if self.pending is None else self.pending.state
+
+    @property
+    def runs(self) -> int:
+        """How many runs are under way."""
+        return len(self._engine.running())
 
     @property
     def policy(self) -> RebootPolicy:
@@ -115,6 +121,8 @@ class Reboots:
 
     def wakeup(self) -> int | None:
         """When tick() is next wanted."""
+        if self.going_down or self._engine.draining:
+            return None
         wanted = [self._check_at] if self._check_at else []
         reboot = self.pending
         if reboot is None:
@@ -131,6 +139,8 @@ class Reboots:
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due, and with what changed among the jobs."""
+        if self._engine.draining:
+            return
         self._look_after_boot(now)
         if self.pending is None:
             self._begin_window(now)
@@ -235,7 +245,7 @@ class Reboots:
 
     def slot_answered(self, why_not: str, now: int) -> None:
         """Whether the fleet granted the slot ("") or why it did not."""
-        self._slot_asked, self._slot_no = False, why_not
+        self._slot_asked, self._slot_no, self._granted = False, why_not, not why_not
         if not why_not:
             self._guard(slot=True)
             if self.pending is None or self.pending.state in FINAL:
@@ -247,6 +257,7 @@ class Reboots:
 
     def slot_freed(self) -> None:
         """The fleet has its slot back."""
+        self._granted = False
         self._guard(slot=False)
 
     def refused(self, why: str, now: int) -> None:
@@ -365,7 +376,8 @@ class Reboots:
             self._decide(now, f"refused: from {self.state} to {state}")
             return None
         self._save(replace(reboot, state=state))
-        self._decide(now, f"reboot {reboot.id} is {state}")
+        if state not in FINAL and state != "waiting":  # who moves it there says why
+            self._decide(now, f"reboot {reboot.id} is {state}")
         return self.pending
 
     def _proceed(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
@@ -388,9 +400,10 @@ class Reboots:
                     self._effects.append(SlotFreed())
             return
         self._slot_idle = 0
-        if self.policy.fleet is not None and not self.ledger.slot:
+        if self.policy.fleet is not None and not self._granted:
             if not self._slot_asked:
                 self._slot_asked = True
+                self._guard(slot=True)  # an answer may get lost: from here on one may be held
                 self._effects.append(SlotWanted(reboot.reason))
             return
         at = max(reboot.begin, now + (self.policy.grace if reboot.automatic or reboot.begin > now else 0))
@@ -514,7 +527,7 @@ class Reboots:
         ]
         if self._no is not None and now < self._not_before:
             found.append(self._no)
-        if self._slot_no and not self.ledger.slot and self.policy.fleet is not None:
+        if self._slot_no and not self._granted and self.policy.fleet is not None:
             found.append(Blocker("fleet", "", self._slot_no))
         return found
 

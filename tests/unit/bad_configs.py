@@ -7,8 +7,8 @@ NINES = "9" * 5000
 LONG = "a" * 101
 TOP = "concurrency, history, jobs, reboot, stop_timeout, timezone, watch"
 JOB = (
-    "concurrency, critical, description, enabled, environment, group, jitter, limits, missed, notify, overlap, retries, "
-    "run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
+    "concurrency, critical, description, enabled, environment, group, jitter, limits, missed, notify, overlap, "
+    "retries, run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
 )
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"
 EVERYWHERE = """timezon: UTC
@@ -935,7 +935,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "a kind of reboot that does not exist",
         "reboot: {kind: hard}\n",
-        ['1:16: reboot.kind: "hard" is not one of reboot, soft-reboot, kexec'],
+        ['1:16: reboot.kind: "hard" is not one of kexec, reboot, soft-reboot'],
     ),
     (
         "a hook that is no job",

@@ -31,6 +31,8 @@ MAY_IMPORT = {
     "supervisor": set(),
     "service": set(),
     "spool": set(),
+    "peer": set(),
+    "fleet": {"peer"},
     "storing": {"linux", "log", "store"},
     "standalone": {"linux", "supervisor"},
     "systemd": {"bus", "linux", "spool"},
@@ -39,7 +41,7 @@ MAY_IMPORT = {
     "api_reboot": {"api", "bus"},
     "logind": {"bus"},
     "machine": set(),
-    "rebooter": {"bus", "linux", "log", "logind", "machine"},
+    "rebooter": {"api_reboot", "bus", "fleet", "linux", "log", "logind", "machine"},
 }
 SOURCES = sorted(
     file.relative_to(ROOT).as_posix() for top in ("agentd", "agentctl") for file in (ROOT / top).rglob("*.py")
