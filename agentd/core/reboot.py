@@ -7,6 +7,7 @@ asked to reboot but from locked, and locked is only reached with nothing in the 
 
 from zoneinfo import ZoneInfo
 
+from msgspec import json
 from msgspec.structs import replace
 
 from agentd.core import guards
@@ -168,7 +169,8 @@ class Reboots:
         """
         reason = _line(reason)
         if not cause or cause in {"nightly", "manual"} or len(cause) > _LONGEST_REASON or not cause.isprintable():
-            raise Refused("InvalidArgument", f'"{cause[:_LONGEST_REASON]}" cannot be the cause of a request')
+            shown = json.encode(cause[:_LONGEST_REASON]).decode()
+            raise Refused("InvalidArgument", f"{shown} cannot be the cause of a request")
         if why := self.ledger.breakers.get(cause) or self._trip(cause, now):
             raise Refused("Breaker", f"{cause}: {why}; it may reboot the machine again after: agentctl reboot clear")
         if self.pending is not None:
