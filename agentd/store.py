@@ -199,6 +199,7 @@ class Store:
             breakers=guards.breakers,
             lost=lost or guards.lost,
             slot=guards.slot,
+            forgiven=guards.forgiven,
             next_id=highest + 1,
         )
 

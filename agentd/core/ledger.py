@@ -79,13 +79,14 @@ class Ledger(Struct, frozen=True, kw_only=True):
     """What is taken up at start: the newest reboots, and what is remembered beside them.
 
     `lost` tells why the ledger cannot be trusted; `breakers` are the causes that must not reboot again, with the
-    reason; `slot` whether the machine may hold one of its fleet.
+    reason; `slot` whether the machine may hold one of its fleet; a reboot up to `forgiven` opens no breaker any more.
     """
 
     reboots: tuple[Reboot, ...] = ()
     breakers: dict[str, str] = {}
     lost: str = ""
     slot: bool = False
+    forgiven: int = 0
     next_id: int = 1
 
 
@@ -102,6 +103,7 @@ class GuardsSaved(Struct, frozen=True):
     breakers: dict[str, str]
     lost: str
     slot: bool
+    forgiven: int = 0
 
 
 class RebootLooks(Struct, frozen=True):

@@ -224,7 +224,7 @@ class Reboots:
         cleared = [f"{cause} may reboot the machine again" for cause in self.ledger.breakers]
         cleared += ["the ledger counts again from here on"] if self.ledger.lost else []
         if cleared:
-            self._guard(breakers={}, lost="")
+            self._guard(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
             self._decide(now, f"cleared: {'; '.join(cleared)}")
         if self.ledger.slot and self.pending is None:
             cleared.append("the fleet's slot is given back")
@@ -616,7 +616,8 @@ class Reboots:
 
     def _guard(self, **changed: object) -> None:
         self.ledger = replace(self.ledger, **changed)
-        self._effects.append(GuardsSaved(self.ledger.breakers, self.ledger.lost, self.ledger.slot))
+        ledger = self.ledger
+        self._effects.append(GuardsSaved(ledger.breakers, ledger.lost, ledger.slot, ledger.forgiven))
 
     def _save(self, reboot: Reboot) -> None:
         self.pending = reboot

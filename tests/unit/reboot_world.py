@@ -80,7 +80,8 @@ class World:
         if isinstance(effect, RebootSaved):
             self.rows[effect.reboot.id] = effect.reboot
         elif isinstance(effect, GuardsSaved):
-            self.ledger = replace(self.ledger, breakers=effect.breakers, lost=effect.lost, slot=effect.slot)
+            guards = {name: getattr(effect, name) for name in effect.__struct_fields__}
+            self.ledger = replace(self.ledger, **guards)
         elif isinstance(effect, JobSaved):
             self.states[effect.job] = effect.state
         elif isinstance(effect, RebootLooks):

@@ -188,10 +188,12 @@ def test_the_same_cause_right_after_its_boot_trips_the_breaker_until_it_is_clear
     world.reboots.cancel("somebody", world.now)
     assert "rule memory may reboot the machine again" in world.reboots.clear(world.now)
     world.pump()
-    world.after(2 * HOUR)
+    world.boot()
     world.reboots.request("memory", "rule memory", None, 0, world.now)
     world.after(15 * MINUTE)
     assert len(world.rebooted) == 2
+    with pytest.raises(Refused, match="did not cure it"):
+        world.reboots.request("memory", "rule memory", None, 0, world.now)
 
 
 def test_a_lost_ledger_holds_automatic_reboots_until_a_person_acts() -> None:
