@@ -499,7 +499,7 @@ class Reboots:
         announced = reboot.at > 0
         self._save(reboot)
         self.ledger = replace(self.ledger, reboots=(reboot, *self.ledger.reboots))
-        self.pending, self.blockers, self._drained_by, self._warnings = None, [], 0, []
+        self.pending, self.blockers, self._drained_by, self._warnings, self._no = None, [], 0, [], None
         self._decide(now, f"reboot {reboot.id} {state}: {note}")
         self._effects += [RebootOver(reboot), RebootChanged()]
         if announced:
