@@ -473,15 +473,14 @@ class Reboots:
 
     def _withdraw(self, why: str, now: int) -> None:
         """Back to waiting; jobs start again."""
-        before = self.state
         reboot = self._move("waiting", now)
         if reboot is None:
             return
         self._save(replace(reboot, at=0))
         self._warnings, self._drained_by, self._hook_done = [], 0, False
-        self._look_at = now + LOOK
-        if before in {"announced", "draining", "locked"}:
-            self._effects.append(RebootWithdrawn(why))
+        named = self._no is None or now >= self._not_before  # what said no is to be seen among the blockers
+        self._look_at = now + LOOK if named else now
+        self._effects.append(RebootWithdrawn(why))
         self._decide(now, f"reboot {reboot.id} waits again: {why}")
         if self._engine.held and not self.going_down:
             self._engine.release(now)
