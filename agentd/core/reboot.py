@@ -134,7 +134,7 @@ class Reboots:
             wanted.append(reboot.issued + ANSWER)
         else:
             wanted += [self._look_at, reboot.until, *self._warnings[:1]]
-            wanted += [reboot.at] if reboot.state == "announced" else []
+            wanted += [reboot.at] if reboot.state == "announced" and not self._looking else []
             wanted += [self._drained_by] if reboot.state == "draining" else []
         return min(wanted, default=None)
 
