@@ -73,6 +73,7 @@ class Rebooter:
         self._freeing = False
         self._asking = asyncio.Lock()
         self._quiet = asyncio.Event()
+        self._ending: asyncio.Task[None] | None = None
         self._reboots: Reboots
         self._server: Server
 
@@ -127,10 +128,11 @@ class Rebooter:
         elif isinstance(effect, RebootOver):
             self._announce("RebootFinished", reboot_record(effect.reboot))
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -231,8 +233,9 @@ class Rebooter:
     def _down(self, down: bool) -> None:
         self._reboots.preparing(down, now())
         self._host.pump()
-        if down:
-            self._do(self._end_gracefully())
+        if self._ending is not None:
+            self._ending.cancel()
+        self._ending = self._do(self._end_gracefully()) if down else None
 
     async def _end_gracefully(self) -> None:
         """Gives what runs its time, saves, then lets the machine go down."""
