@@ -139,7 +139,7 @@ class Daemon:
         self.server = Server(
             bus, {**api.methods(), **own.methods()}, {**api.properties(), **own.properties()}, self.defect, authorize
         )
-        await self.server.start()
+        self.timer = WallTimer(self._tick, self._clock_stepped)
         if rebooter is not None:
             self.rebooter = rebooter
             ledger = await self.storing.call(self.store.ledger)
@@ -147,7 +147,7 @@ class Daemon:
             self._host = host
             rebooter.configure(self._loaded.config.reboot.fleet, host)
             await rebooter.start(self.reboots, self.server)
-        self.timer = WallTimer(self._tick, self._clock_stepped)
+        await self.server.start()
         self._watch_files()
         await self.settle()
         executor.taken_up()
