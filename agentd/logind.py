@@ -40,10 +40,13 @@ class Logind:
     async def start(self) -> None:
         """Listens from now on. Raises CallFailed."""
         await self._bus.follow(_NAME, self._came)
-        await self._bus.watch(_MANAGER, "PrepareForShutdown", lambda arguments: self._preparing(bool(arguments[0])))
+        await self._bus.watch(_MANAGER, "PrepareForShutdown", lambda found: self._preparing(down=bool(found[0])))
         for member in ("SessionNew", "SessionRemoved"):
             await self._bus.watch(_MANAGER, member, lambda _: self._on_change())
         await self._bus.watch((_NAME, _PATH, "org.freedesktop.DBus.Properties"), "PropertiesChanged", self._changed)
+        with contextlib.suppress(CallFailed):  # one that is under way already was told to the agentd before this one
+            if await self.preparing():
+                self._preparing(down=True)
         await self.take_lock()
 
     def close(self) -> None:
@@ -138,7 +141,7 @@ class Logind:
 
     # What logind tells
 
-    def _preparing(self, down: bool) -> None:
+    def _preparing(self, *, down: bool) -> None:
         if down == self._going_down:
             return
         self._going_down = down
@@ -152,7 +155,7 @@ class Logind:
             await asyncio.sleep(_POLL)
             with contextlib.suppress(CallFailed):
                 if not await self.preparing() and self._going_down:
-                    self._preparing(False)
+                    self._preparing(down=False)
         await self.take_lock()
 
     def _changed(self, arguments: list[Any]) -> None:
