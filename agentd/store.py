@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from agentd.core.ledger import GuardsSaved, Ledger, Reboot, RebootSaved
 from agentd.core.model import Decided, Effect, History, JobSaved, JobState, Run, RunSaved, Saved
@@ -186,16 +187,21 @@ class Store:
 
     def ledger(self) -> Ledger:
         """The ledger of reboots as it is taken up at start. What cannot be read is told in `lost`, never guessed."""
-        guards, lost, reboots = GuardsSaved({}, "", slot=False), self.lost, []
+        guards, lost = GuardsSaved({}, "", slot=False), self.lost
         try:
             if (text := self.fact(_GUARDS)) is not None:
                 guards = msgspec.json.decode(text, type=GuardsSaved)
-            reboots = self.reboots(limit=_REMEMBERED)
         except msgspec.MsgspecError as error:
-            lost = f"the ledger of reboots cannot be read ({error})"
+            lost = f"what was remembered beside the reboots cannot be read ({error})"
+        rows = self._db.execute("SELECT id, record FROM reboots").fetchall()
+        if damaged := [key for key, record in rows if _reboot(record) is None]:
+            lost = f"{len(damaged)} of {len(rows)} records in the ledger of reboots cannot be read"
+            with self._transaction():  # they are told of once, and that until it is cleared
+                self.remember(_GUARDS, msgspec.json.encode(replace(guards, lost=lost)).decode())
+                self._db.executemany("DELETE FROM reboots WHERE id = ?", [(key,) for key in damaged])
         (highest,) = self._db.execute("SELECT coalesce(max(id), 0) FROM reboots").fetchone()
         return Ledger(
-            reboots=tuple(reboots),
+            reboots=tuple(self.reboots(limit=_REMEMBERED)),
             breakers=guards.breakers,
             lost=lost or guards.lost,
             slot=guards.slot,
@@ -204,12 +210,12 @@ class Store:
         )
 
     def reboots(self, *, state: str = "", cause: str = "", limit: int = 50) -> list[Reboot]:
-        """Reboots, newest first. Raises MsgspecError where a record is damaged."""
+        """Reboots, newest first, without those whose record is damaged."""
         rows = self._db.execute(
             "SELECT record FROM reboots WHERE (? = '' OR state = ?) AND (? = '' OR cause = ?) ORDER BY id DESC LIMIT ?",
             (state, state, cause, cause, limit),
         )
-        return [msgspec.json.decode(record, type=Reboot) for (record,) in rows]
+        return [reboot for (record,) in rows if (reboot := _reboot(record)) is not None]
 
     def runs(
         self, *, job: str = "", seq: int = 0, result: str = "", failed: bool = False, since: int = 0, limit: int = 50
@@ -277,3 +283,11 @@ class Store:
 
     def _runs(self, query: str, *values: Any) -> list[Run]:
         return [Run(**dict(zip(_COLUMNS, row, strict=True))) for row in self._db.execute(query, values)]
+
+
+def _reboot(record: str) -> Reboot | None:
+    """A reboot as it is stored; None where that cannot be read."""
+    try:
+        return msgspec.json.decode(record, type=Reboot)
+    except msgspec.MsgspecError:
+        return None
