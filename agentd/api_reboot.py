@@ -167,6 +167,7 @@ class RebootApi:
         reboots, owner = self._reboots, await self._peers.caller()
         facts, _ = await self._peers.look()
         reboots.observed(facts, self._host.now())
+        await self._host.settle()  # the look may have led to something
         return {
             "reason": options.get("reason", ""),
             "kind": _kind(options),
