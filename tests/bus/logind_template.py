@@ -33,8 +33,8 @@ class Refusal(Exception):
 class FakeLogind:
     """Owns its names on the bus at `address` from start() to stop(); what it knows outlives that.
 
-    `message` is the file that agentd-wall.service reads; `hangs` are members that get no answer before go_on(), `refuses` those that
-    get an error (name, sentence).
+    `message` is the file that agentd-wall.service reads; `hangs` are members that get no answer before go_on(),
+    `refuses` those that get an error (name, sentence).
     """
 
     def __init__(self, address: str, message: Path) -> None:

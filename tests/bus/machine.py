@@ -29,7 +29,10 @@ AT_ONCE = "grace: 0s, limits: {min_uptime: 0s}"
 
 
 class Machine(Agentd):
-    """Its agentd is started, killed and booted anew like any other; its bus and logind stay."""
+    """Its agentd is started, killed and booted anew like any other; its bus and logind stay.
+
+    `core` are constants of the core that are to be other ones, in seconds; `dpkg` is a lock's file that is held open.
+    """
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -50,6 +53,8 @@ class Machine(Agentd):
         self._ears.send_and_get_reply(message_bus.AddMatch(rule))
 
     def close(self) -> None:
+        if self.dpkg is not None:
+            self.dpkg.close()
         self._ears.close()
         self.logind.stop()
         self._dbus.terminate()

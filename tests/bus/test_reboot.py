@@ -264,10 +264,11 @@ def test_work_that_takes_too_long_is_stopped(machine: Machine) -> None:
 
 
 def test_a_reboot_at_an_instant_is_announced_and_happens_then(machine: Machine) -> None:
-    machine.up("warnings: []")
+    machine.up("grace: 1s, warnings: []")
     at = usec(1.5)
     machine.now(at=("t", at), reason=("s", "new disks"))
-    assert machine.until_told("RebootAnnounced") == ("new disks", at)
+    reason, announced = machine.until_told("RebootAnnounced")
+    assert (reason, at <= announced < at + 1_000_000) == ("new disks", True)
     assert "announced" in machine.ctl("reboot").stdout
     machine.until(lambda: machine.logind.walls, "people to be told")
     assert machine.logind.walls[0].startswith("agentd-wall.service replace: The machine reboots at ")
@@ -275,7 +276,7 @@ def test_a_reboot_at_an_instant_is_announced_and_happens_then(machine: Machine) 
     assert machine.logind.reboots == []
     machine.until_state("issued")
     assert machine.reboots()[0]["issued"] >= at
-    assert machine.until_told("RebootAnnounced", 0.1) if "RebootAnnounced" in machine.told() else True
+    assert machine.told() == []
 
 
 def test_an_announced_reboot_is_withdrawn_at_once_when_something_comes_in_its_way(machine: Machine) -> None:
@@ -298,7 +299,7 @@ def test_an_announced_reboot_is_withdrawn_at_once_when_something_comes_in_its_wa
     assert "in the way" not in machine.ctl("reboot", "status").stdout
     assert machine.cancel()["state"] == "cancelled"
     assert machine.until_told("RebootFinished")[0]["state"] == ("s", "cancelled")
-    assert machine.until_told("RebootWithdrawn") == ("taken back by somebody",)
+    assert machine.until_told("RebootWithdrawn")[0].startswith("taken back by ")
     assert machine.logind.reboots == []
 
 
@@ -338,8 +339,8 @@ def test_the_hooks_are_asked(machine: Machine, hook: str, state: str, health: st
     machine.now()
     machine.until_state(state)
     if state == "waiting":
-        machine.until_told("RebootWithdrawn")
-        assert "the hook no.1 said no (exit-code)" in refusal(machine.now)[1] or machine.reboots()[0]["note"] == ""
+        assert machine.until_told("RebootWithdrawn") == ("the hook no.1 said no (exit-code)",)
+        machine.until(lambda: machine.blockers() == ["hook"], "the hook to be named", 5)
         assert machine.call("Jobs.RunJob", "sa{sv}", "quick", {})
         assert machine.logind.reboots == []
     else:
@@ -371,7 +372,8 @@ def test_a_refusal_of_logind_is_named_and_the_reboot_is_not_lost(machine: Machin
     machine.up()
     machine.logind.refuses["RebootWithFlags"] = (DENIED, "Access denied due to active block inhibitor")
     machine.request()
-    machine.until(lambda: machine.blockers() == ["logind"], "the refusal to be named", 15)
+    assert "Access denied" in machine.until_told("RebootWithdrawn")[0]
+    machine.until(lambda: machine.blockers() == ["logind"], "the refusal to be named", 5)
     assert "Access denied due to active block inhibitor" in machine.ctl("reboot", "status").stdout
     (reboot,) = machine.reboots()
     assert (reboot["state"], reboot["attempts"], reboot["issued"]) == ("waiting", 1, 0)
@@ -548,6 +550,8 @@ def pending_in(machine: Machine, state: str) -> None:
         machine.logind.hangs.add("ListInhibitors")
         machine.finish_work()
     machine.until_state(state)
+    if state == "issued":
+        machine.until(lambda: machine.logind.reboots == [1], "logind to be asked")
 
 
 STATES = ("waiting", "announced", "draining", "locked", "issued")
@@ -556,9 +560,8 @@ STATES = ("waiting", "announced", "draining", "locked", "issued")
 @pytest.mark.parametrize("state", STATES)
 def test_a_killed_agentd_goes_on_in_the_same_boot(machine: Machine, state: str) -> None:
     pending_in(machine, state)
-    issued = [1] if state == "issued" else []
-    assert machine.logind.reboots == issued
     machine.kill()
+    assert machine.logind.reboots == ([1] if state == "issued" else [])
     machine.logind.go_on()
     machine.up()
     follows = {"draining": "issued", "locked": "issued"}.get(state, state)
