@@ -47,6 +47,7 @@ class Agentd:
         self.config = folder / "agentd.yaml"
         self.state = folder / "state"
         self.log = folder / "log"
+        self.program: tuple[str, ...] = ("agentd", "--standalone")
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT)}
         self.environment.pop("AGENTD_ADDRESS", None)
         (folder / "run").mkdir()
@@ -59,7 +60,7 @@ class Agentd:
             self.config.write_text(config)
         address = self.folder / "run/agentd/address"
         address.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(self.config)]
+        command = [sys.executable, "-m", *self.program, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", str(self.state), *arguments], stderr=log, env=self.environment, cwd=ROOT

@@ -1,0 +1,67 @@
+"""agentd as it is on a machine that it may reboot, but with standalone jobs on a bus that a test gives it.
+
+That bus outlives agentd, as the system's does. A "reboot" is to start it again with another --boot-id.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import agentd.daemon
+from agentd import __main__ as entry
+from agentd import config, log, machine, standalone
+from agentd.bus import Bus
+from agentd.core import reboot
+from agentd.core.units import SECOND
+from agentd.linux import now
+from agentd.rebooter import Rebooter
+
+
+class OnGivenBus(standalone.Standalone):
+    """Jobs as child processes, without a bus of their own."""
+
+    async def start_bus(self) -> str:
+        return self.address
+
+
+@contextlib.asynccontextmanager
+async def rebooting(options: argparse.Namespace, loaded: config.Loaded, bus: Bus) -> AsyncIterator[Any]:
+    """The composition of agentd.__main__ for a machine that it may reboot."""
+    state = options.state_dir.absolute()
+    own = agentd.daemon.Daemon(
+        loaded, partial(config.load, options.config), partial(config.folders, options.config), str(state.parent)
+    )
+    entry._handle_signals(own)
+    executor = OnGivenBus(state, await standalone.lock(state), own.run_started, own.run_ended, own.executor_lost)
+    executor.address = options.address
+    await bus.connect(options.address)
+    rebooter = Rebooter(bus, own, state, options.address)
+    await own.start(state, "test", options.boot_id, executor, bus, None, rebooter)
+    standalone.runtime().mkdir(parents=True, exist_ok=True)
+    executor.publish()
+    yield own
+
+
+def main() -> int:
+    parser = entry._parser()
+    parser.add_argument("--address", required=True, help="of the bus")
+    parser.add_argument("--boot-id", required=True, help="of the boot of the machine; an unknown one begins now")
+    parser.add_argument("--core", action="append", default=[], metavar="NAME=SECONDS", help="another constant")
+    options = parser.parse_args()
+    for name, _, seconds in (given.partition("=") for given in options.core):
+        setattr(reboot, name, int(float(seconds) * SECOND))
+    folder: Path = options.state_dir.parent
+    machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
+    agentd.daemon.boot_time = now  # type: ignore[attr-defined]
+    entry._standalone = rebooting
+    log.setup(options.log_level)
+    return asyncio.run(entry._serve(options, config.load(options.config)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
