@@ -55,6 +55,7 @@ def test_introspection_is_the_contract_and_its_parents_lead_to_it(agentd: Agentd
     assert {interface.get("name") for interface in ET.fromstring(contract)} == {
         "org.agentd1.Manager",
         "org.agentd1.Jobs",
+        "org.agentd1.Reboot",
     }
 
 
