@@ -168,6 +168,7 @@ class Reboots:
         Raises Refused InvalidArgument, Breaker.
         """
         reason = _line(reason)
+        _check_span(within)
         if not cause or cause in {"nightly", "manual"} or len(cause) > _LONGEST_REASON or not cause.isprintable():
             shown = json.encode(cause[:_LONGEST_REASON]).decode()
             raise Refused("InvalidArgument", f"{shown} cannot be the cause of a request")
@@ -202,6 +203,7 @@ class Reboots:
         """The reboot that by_hand() would begin. Raises Refused InvalidArgument."""
         if at and at <= now:
             raise Refused("InvalidArgument", "that instant has passed")
+        _check_span(within)
         until = (at + (within or HOUR)) if at else now + (within or 5 * MINUTE) + self.policy.wait_for.jobs
         reboot = self._new("manual", _line(reason or "asked for by hand"), kind, now, begin=at or now, until=until)
         return replace(reboot, automatic=False, force_users=force_users, owner=owner)
@@ -632,6 +634,12 @@ def _line(reason: str) -> str:
     if not text or len(text) > _LONGEST_REASON or not text.isprintable():
         raise Refused("InvalidArgument", f"a reason is one line of up to {_LONGEST_REASON} characters")
     return text
+
+
+def _check_span(within: int) -> None:
+    """Raises Refused InvalidArgument."""
+    if within < 0:
+        raise Refused("InvalidArgument", f"within must not be less than nothing: {within}")
 
 
 def _seconds(usec: int) -> str:
