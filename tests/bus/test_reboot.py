@@ -511,7 +511,7 @@ def test_calls_are_answered_or_wait_while_logind_hangs_at_the_start(machine: Mac
 
 
 def test_a_reboot_that_waits_does_not_keep_the_processor_busy(machine: Machine) -> None:
-    machine.up("warnings: [], limits: {min_uptime: 0s}, grace: 0s")
+    machine.up("warnings: [], grace: 200ms")
     machine.work()
     machine.now(at=("t", usec(0.3)))
     machine.logind.shut_down()  # somebody else's: nothing is looked at before that is over
@@ -521,9 +521,11 @@ def test_a_reboot_that_waits_does_not_keep_the_processor_busy(machine: Machine) 
     machine.until_state("draining")
     machine.cancel()
     machine.finish_work()
-    machine.now(at=("t", usec(0.3)))
-    machine.logind.hangs.add("ListInhibitors")
-    time.sleep(0.4)
+    machine.told()
+    machine.now(at=("t", usec(0.4)))
+    _, at = machine.until_told("RebootAnnounced")
+    machine.logind.hangs.add("ListInhibitors")  # the last look before it drains
+    machine.until(lambda: usec() > at, "the instant")
     assert machine.cpu(0.3) < 0.5
     machine.logind.go_on()
     machine.until_state("issued")
