@@ -220,7 +220,9 @@ class FakeLogind:
 
     def _facts(self, path: str) -> dict[str, Any]:
         if path.startswith(f"{PATH}/session/"):
-            return self.sessions[path.rpartition("/")[2]]
+            if (facts := self.sessions.get(path.rpartition("/")[2])) is None:
+                raise Refusal("org.freedesktop.DBus.Error.UnknownObject", f"no {path}")
+            return facts
         delay = {"InhibitDelayMaxUSec": int(self.patience * 1e6), "PreparingForShutdown": self.preparing}
         return {**delay, "BlockInhibited": self._inhibited(), **self.clock}
 

@@ -89,6 +89,12 @@ class Machine(Agentd):
     def until_state(self, state: str) -> None:
         self.until(lambda: self.reboot_state == state, f"the state {state}")
 
+    def until_asked(self, *flags: int) -> None:
+        """Waits until a reboot is issued and logind was asked, each time with those flags."""
+        self.until_state("issued")
+        self.until(lambda: self.logind.reboots, "logind to be asked")
+        assert self.logind.reboots == [*flags]
+
     def until_told(self, member: str, seconds: float = 20) -> tuple[Any, ...]:
         """The arguments of a signal of the interface Reboot, once it was sent; each is handed out once."""
         found: list[tuple[Any, ...]] = []
