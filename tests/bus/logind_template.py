@@ -19,7 +19,7 @@ from jeepney.io.blocking import open_dbus_connection
 NAME = "org.freedesktop.login1"
 PATH = "/org/freedesktop/login1"
 MANAGER = f"{NAME}.Manager"
-NAMES = (NAME, "org.freedesktop.systemd1", "org.freedesktop.timedate1")
+NAMES = ("org.freedesktop.systemd1", "org.freedesktop.timedate1", NAME)  # a call that comes between two is lost
 DENIED = "org.freedesktop.DBus.Error.AccessDenied"
 IN_PROGRESS = f"{NAME}.OperationInProgress"
 Answer = tuple[str, tuple[Any, ...]]
