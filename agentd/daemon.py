@@ -13,7 +13,7 @@ from agentd.api_reboot import RebootApi
 from agentd.bus import Authorize, Bus, Server
 from agentd.config import Loaded
 from agentd.core.engine import Engine
-from agentd.core.ledger import Boot, RebootEffect
+from agentd.core.ledger import RebootEffect
 from agentd.core.model import (
     FAILURES,
     Config,
@@ -143,7 +143,7 @@ class Daemon:
         if rebooter is not None:
             self.rebooter = rebooter
             ledger = await self.storing.call(self.store.ledger)
-            self.reboots = Reboots(self.engine, ledger, Boot(boot_id, boot), now(), host=host)
+            self.reboots = Reboots(self.engine, ledger, await rebooter.boot(boot_id), now(), host=host)
             self._host = host
             rebooter.configure(self._loaded.config.reboot.fleet, host)
             await rebooter.start(self.reboots, self.server)

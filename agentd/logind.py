@@ -16,7 +16,8 @@ _PATH = "/org/freedesktop/login1"
 _MANAGER = (_NAME, _PATH, f"{_NAME}.Manager")
 _CHECK_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: block inhibitors count for everyone
 _FLAGS: dict[Kind, int] = {"reboot": 0, "kexec": 2, "soft-reboot": 4}  # SD_LOGIND_REBOOT_VIA_KEXEC, _SOFT_REBOOT
-_PEOPLE = {"user", "user-early"}  # classes of sessions; others are greeters, managers, cron
+# Classes of sessions that are people's; others are greeters, managers, cron.
+_PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
 
 

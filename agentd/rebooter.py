@@ -33,7 +33,7 @@ from agentd.core.model import Refused
 from agentd.core.policy import FleetPolicy
 from agentd.core.reboot import Reboots
 from agentd.core.units import HOUR, MINUTE, SECOND
-from agentd.linux import now
+from agentd.linux import boot_time, now
 from agentd.logind import Logind, user_name
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class Rebooter:
         self._synchronised = False
         self._freeing = False
         self._asking = asyncio.Lock()
+        self._listing = asyncio.Lock()
         self._quiet = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
         self._reboots: Reboots
@@ -97,6 +98,15 @@ class Rebooter:
         except ValueError as error:
             self.fleet = None
             log.error(f"there is no slot to be had: {error}", id="reboot")
+
+    async def boot(self, boot_id: str) -> Boot:
+        """This boot of the machine, or of its user space alone: that has the same kernel and so the same boot id."""
+        try:
+            if count := int(await self._bus.get(_SYSTEMD, "SoftRebootsCount")):
+                return Boot(f"{boot_id}+{count}", int(await self._bus.get(_SYSTEMD, "UserspaceTimestamp")))
+        except CallFailed:
+            pass  # a systemd that does not know soft reboots, or none
+        return Boot(boot_id, boot_time())
 
     def jobs_changed(self) -> None:
         """Runs began or ended."""
@@ -226,7 +236,8 @@ class Rebooter:
         try:
             await self.logind.reboot(reboot.kind, f"agentd: {reboot.reason}")
         except CallFailed as error:
-            if not error.away:  # a peer that is gone may be gone because the machine goes down
+            # A peer that is gone may be gone because the machine goes down, and one that is slow may do it yet.
+            if not error.away and not error.name.endswith(".Timeout"):
                 self._reboots.refused(str(error), now())
                 self._host.pump()
 
@@ -272,7 +283,8 @@ class Rebooter:
         if self.fleet is None:
             raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
         try:
-            return await asyncio.get_running_loop().run_in_executor(None, self.fleet.holders)
+            async with self._listing:  # one question at a time, whoever asks
+                return await asyncio.get_running_loop().run_in_executor(None, self.fleet.holders)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the peer, the caller gets a sentence
             raise Refused("PeerFailed", str(error)) from None
 

@@ -70,6 +70,7 @@ class Store:
                 raise
             self._set_aside(at, str(error))
             self._connect()
+            self.remember(_GUARDS, msgspec.json.encode(GuardsSaved({}, self.lost, slot=False)).decode())
 
     def _connect(self) -> None:
         self._db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)

@@ -78,7 +78,7 @@ def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:
     last = next((reboot for reboot in ledger.reboots if reboot.state == "verified"), None)
     if last is None or last.id <= ledger.forgiven or last.cause != cause:
         return ""
-    if last.up < boot.at or now - boot.at >= RIGHT_AFTER:
+    if last.led_to != boot.id or now - boot.at >= RIGHT_AFTER:
         return ""
     ago = format_duration(max(0, now - boot.at) // 1_000_000 * 1_000_000)
     return f"reboot {last.id} did not cure it: the same cause came again {ago} after the boot"

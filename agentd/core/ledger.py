@@ -31,6 +31,7 @@ class Reboot(Struct, frozen=True, kw_only=True):
     issued: int = 0
     down: int = 0
     up: int = 0
+    led_to: str = ""  # the boot that it led to
     attempts: int = 0
     note: str = ""
     health: str = ""

@@ -33,7 +33,7 @@ from agentd.core.ledger import (
 from agentd.core.model import FAILURES, Decided, Effect, Refused, Run
 from agentd.core.policy import Kind, RebootPolicy
 from agentd.core.triggers import timezone
-from agentd.core.units import HOUR, MINUTE, SECOND, format_duration
+from agentd.core.units import DAY, HOUR, MINUTE, SECOND, format_duration
 from agentd.core.windows import Occurrence, occurrences
 
 LOOK = 10 * SECOND
@@ -49,6 +49,7 @@ SLOT_KEPT = 10 * MINUTE
 CHECK = 30 * SECOND
 """After agentd's start in a new boot the machine is checked."""
 GIVE_UP = 6 * HOUR
+_FARTHEST = 366 * DAY
 _LONGEST_REASON = 200
 
 LEGAL = {
@@ -85,6 +86,8 @@ class Reboots:
         self._slot_no = ""
         self._slot_asked = False
         self._granted = False
+        self._fleet = engine.config.reboot.fleet
+        self._stale = False  # an answer is under way that was asked for before the slot was given back
         self._slot_idle = 0  # since when a slot is held for nothing
         self._hook: Run | None = None
         self._hook_done = False
@@ -194,15 +197,15 @@ class Reboots:
             self._finish("cancelled", "somebody reboots the machine by hand", now)
         self._start(reboot, now)
         if not at:
-            self._proceed(reboot, [], now)
+            self._proceed(reboot, self._blockers(reboot, now), now)  # a job may have started just now
         return self.pending or reboot
 
     def examined(
         self, reason: str, kind: Kind | None, at: int, within: int, now: int, *, force_users: bool, owner: str
     ) -> Reboot:
         """The reboot that by_hand() would begin. Raises Refused InvalidArgument."""
-        if at and at <= now:
-            raise Refused("InvalidArgument", "that instant has passed")
+        if at and not now < at <= now + _FARTHEST:
+            raise Refused("InvalidArgument", "that instant has passed, or is more than a year away")
         _check_span(within)
         until = (at + (within or HOUR)) if at else now + (within or 5 * MINUTE) + self.policy.wait_for.jobs
         reboot = self._new("manual", _line(reason or "asked for by hand"), kind, now, begin=at or now, until=until)
@@ -230,7 +233,7 @@ class Reboots:
             self._decide(now, f"cleared: {'; '.join(cleared)}")
         if self.ledger.slot and self.pending is None:
             cleared.append("the fleet's slot is given back")
-            self._effects.append(SlotFreed())
+            self._free_slot()
         return cleared
 
     # What is observed and answered
@@ -249,11 +252,13 @@ class Reboots:
 
     def slot_answered(self, why_not: str, now: int) -> None:
         """Whether the fleet granted the slot ("") or why it did not."""
+        if self._stale:
+            self._stale, why_not = False, why_not or "the slot was given back meanwhile"
         self._slot_asked, self._slot_no, self._granted = False, why_not, not why_not
         if not why_not:
             self._guard(slot=True)
-            if self.pending is None or self.pending.state in FINAL:
-                self._effects.append(SlotFreed())  # it came too late
+            if self.pending is None:
+                self._free_slot()  # it came too late
         if self.pending is not None and self.pending.state == "waiting":
             self._tell_blockers(self._blockers(self.pending, now), now)
             if not why_not:
@@ -262,7 +267,7 @@ class Reboots:
     def slot_freed(self) -> None:
         """The fleet has its slot back."""
         self._granted = False
-        self._guard(slot=False)
+        self._guard(slot=self._slot_asked)  # a newer question may be under way
 
     def refused(self, why: str, now: int) -> None:
         """The machine does not reboot, though logind was asked to."""
@@ -295,6 +300,8 @@ class Reboots:
     def clock_stepped(self, delta: int, now: int) -> None:
         """The wall clock was set by delta. What counts elapsed time moves along; a window stays where it is."""
         self.boot = Boot(self.boot.id, self.boot.at + delta)
+        if self._check_at:
+            self._check_at += delta
         self._next = None
         self._look_at = self._not_before = now
         self._warnings = []
@@ -313,6 +320,8 @@ class Reboots:
     def reconfigured(self, now: int) -> None:
         """The policy may be another."""
         self._next = None
+        if self.policy.fleet != self._fleet:
+            self._fleet, self._granted = self.policy.fleet, False
         reboot = self.pending
         if reboot is not None and reboot.occurrence and reboot.state != "issued":
             known = occurrences(self.policy, self._zone, self._host, now)
@@ -386,6 +395,8 @@ class Reboots:
 
     def _proceed(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
         """What the facts just seen allow."""
+        if reboot.state in {"announced", "locked"} and self.policy.fleet is not None and not self._granted:
+            blockers = [*blockers, Blocker("fleet", "", "the fleet's slot is not held any more")]
         if blockers and reboot.state in {"announced", "locked"}:
             self._withdraw(guards.sentence(blockers), now)
         elif reboot.state == "waiting":
@@ -397,11 +408,14 @@ class Reboots:
 
     def _prepare(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
         """Gets the slot when nothing else is in the way, then announces."""
+        if now < reboot.begin - self.policy.grace:
+            self._look_at = reboot.begin - self.policy.grace
+            return
         if any(blocker.kind != "fleet" for blocker in blockers):
             if self.ledger.slot:
                 self._slot_idle = self._slot_idle or now
-                if now - self._slot_idle >= SLOT_KEPT:
-                    self._effects.append(SlotFreed())
+                if now - self._slot_idle >= SLOT_KEPT and not self._ill:
+                    self._free_slot()
             return
         self._slot_idle = 0
         if self.policy.fleet is not None and not self._granted:
@@ -461,7 +475,7 @@ class Reboots:
             return
         if self._engine.running() and not self._stopped:
             self._engine.stop_all("interrupted", f"the machine reboots ({reboot.reason})", now)
-            longest = max(run.stop_timeout for run in self._engine.config.jobs.values())
+            longest = max((job.stop_timeout for job in self._engine.config.jobs.values()), default=0)
             self._drained_by, self._stopped = now + longest + 5 * SECOND, True
         elif self._move("locked", now) is not None:
             self._drained_by = 0
@@ -505,8 +519,8 @@ class Reboots:
         self._effects += [RebootOver(reboot), RebootChanged()]
         if announced:
             self._effects.append(RebootWithdrawn(note))
-        if self.ledger.slot:
-            self._effects.append(SlotFreed())
+        if self.ledger.slot and not self._ill:
+            self._free_slot()
         if self._engine.held and not self.going_down:
             self._engine.release(now)
         return reboot
@@ -565,7 +579,7 @@ class Reboots:
                 self._save(replace(opened, state="waiting", at=0))
                 self._decide(now, f"reboot {opened.id} waits: agentd was started anew")
         elif opened.state == "issued":
-            reboot = replace(opened, state="verified", up=now, health="pending")
+            reboot = replace(opened, state="verified", up=now, led_to=self.boot.id, health="pending")
             self._conclude(reboot, now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
             self._check_at = now + CHECK
         else:
@@ -605,8 +619,19 @@ class Reboots:
             self.ledger = replace(self.ledger, reboots=(checked, *self.ledger.reboots[1:]))
             self._effects += [RebootSaved(checked), RebootOver(checked)]
             self._decide(now, f"after reboot {checked.id} the machine is {wrong or 'well'}")
-        if self.ledger.slot and not wrong and self.pending is None:
-            self._effects.append(SlotFreed())
+        if self.ledger.slot and not self._ill and self.pending is None:
+            self._free_slot()
+
+    @property
+    def _ill(self) -> bool:
+        """Whether the machine was not found well after its last reboot: then it keeps its slot, as a warning to all."""
+        last = next((reboot for reboot in self.ledger.reboots if reboot.state == "verified"), None)
+        return last is not None and last.health not in {"", "well"}
+
+    def _free_slot(self) -> None:
+        # An answer under way was asked for before this: it does not count.
+        self._granted, self._stale = False, self._slot_asked
+        self._effects.append(SlotFreed())
 
     def _trip(self, cause: str, now: int) -> str:
         why = guards.comes_again(cause, self.ledger, self.boot, now)
@@ -638,8 +663,8 @@ def _line(reason: str) -> str:
 
 def _check_span(within: int) -> None:
     """Raises Refused InvalidArgument."""
-    if within < 0:
-        raise Refused("InvalidArgument", f"within must not be less than nothing: {within}")
+    if not 0 <= within <= _FARTHEST:
+        raise Refused("InvalidArgument", f"within must be between nothing and a year, in microseconds: {within}")
 
 
 def _seconds(usec: int) -> str:

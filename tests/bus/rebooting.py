@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import agentd.daemon
+import agentd.rebooter
 from agentd import __main__ as entry
 from agentd import config, log, machine, standalone
 from agentd.bus import Bus
@@ -57,7 +58,7 @@ def main() -> int:
         setattr(reboot, name, int(float(seconds) * SECOND))
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
-    agentd.daemon.boot_time = now  # type: ignore[attr-defined]
+    agentd.rebooter.boot_time = now  # type: ignore[attr-defined]
     entry._standalone = rebooting
     log.setup(options.log_level)
     return asyncio.run(entry._serve(options, config.load(options.config)))
