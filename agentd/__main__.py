@@ -130,7 +130,9 @@ async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
 async def _standalone(options: argparse.Namespace, loaded: config.Loaded, bus: Any) -> AsyncIterator[Any]:
     """A daemon with a private bus whose jobs are child processes."""
     from agentd import standalone  # noqa: PLC0415
+    from agentd.core.ledger import Boot  # noqa: PLC0415
     from agentd.daemon import Daemon  # noqa: PLC0415
+    from agentd.linux import boot_time  # noqa: PLC0415
 
     state = (options.state_dir or standalone.default_state()).absolute()
     given = options.config
@@ -144,7 +146,7 @@ async def _standalone(options: argparse.Namespace, loaded: config.Loaded, bus: A
     executor = standalone.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
     try:
         await bus.connect(await executor.start_bus())
-        await daemon.start(state, _machine(), _boot(), executor, bus)
+        await daemon.start(state, _machine(), Boot(_boot(), boot_time()), executor, bus)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)
         executor.publish()
     except standalone.Unusable as error:
@@ -190,7 +192,8 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
     executor = systemd.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
     gate, rebooter = Gate(bus, executor.unit_of), Rebooter(bus, daemon, state)
-    await daemon.start(state, _machine(), _boot(), executor, bus, gate.authorize, rebooter)
+    boot = await systemd.this_boot(bus, _boot())
+    await daemon.start(state, _machine(), boot, executor, bus, gate.authorize, rebooter)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     service.notify("READY=1", status())
     yield daemon

@@ -13,7 +13,7 @@ from agentd.api_reboot import RebootApi
 from agentd.bus import Authorize, Bus, Server
 from agentd.config import Loaded
 from agentd.core.engine import Engine
-from agentd.core.ledger import RebootEffect
+from agentd.core.ledger import Boot, RebootEffect
 from agentd.core.model import (
     FAILURES,
     Config,
@@ -32,7 +32,7 @@ from agentd.core.model import (
 )
 from agentd.core.reboot import Reboots
 from agentd.core.units import SECOND, format_duration
-from agentd.linux import WallTimer, Watch, boot_time, now
+from agentd.linux import WallTimer, Watch, now
 from agentd.nodes import Problems
 from agentd.rebooter import Rebooter
 from agentd.store import Store
@@ -115,7 +115,7 @@ class Daemon:
         self,
         state: Path,
         host: str,
-        boot_id: str,
+        boot: Boot,
         executor: Executor,
         bus: Bus,
         authorize: Authorize | None = None,
@@ -131,10 +131,10 @@ class Daemon:
         await self.storing.call(self.store.open, now())
         if self.store.warning:
             log.error(self.store.warning, id="state-trouble")
-        boot, rebooted = await self.storing.call(self._boot, boot_id)
+        booted_at, rebooted = await self.storing.call(self._boot, boot)
         saved = await executor.take_up(await self.storing.call(self.store.load), rebooted=rebooted)
         self._loaded = await self._prepared(self._loaded)
-        self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=boot, lead=LEAD)
+        self.engine = Engine(self._loaded.config, saved, now(), host=host, boot=booted_at, lead=LEAD)
         api, own = Api(self), RebootApi(self, rebooter)
         self.server = Server(
             bus, {**api.methods(), **own.methods()}, {**api.properties(), **own.properties()}, self.defect, authorize
@@ -143,7 +143,7 @@ class Daemon:
         if rebooter is not None:
             self.rebooter = rebooter
             ledger = await self.storing.call(self.store.ledger)
-            self.reboots = Reboots(self.engine, ledger, await rebooter.boot(boot_id), now(), host=host)
+            self.reboots = Reboots(self.engine, ledger, boot, now(), host=host)
             self._host = host
             rebooter.configure(self._loaded.config.reboot.fleet, host)
             await rebooter.start(self.reboots, self.server)
@@ -154,14 +154,14 @@ class Daemon:
         jobs = len(self.engine.entries)
         log.info(f"agentd {__version__} started with {jobs} jobs from {', '.join(self._loaded.files)}", id="started")
 
-    def _boot(self, boot_id: str) -> tuple[int, bool]:
+    def _boot(self, boot: Boot) -> tuple[int, bool]:
         """The instant of the boot, and whether it is new to us: kept as it was first seen, so that it stays the same
         instant for every restart."""
         known, _, instant = (self.store.fact("boot") or "").partition(" ")
-        if known != boot_id:
-            instant = str(boot_time())
-            self.store.remember("boot", f"{boot_id} {instant}")
-        return int(instant), known != boot_id
+        if known != boot.id:
+            instant = str(boot.at)
+            self.store.remember("boot", f"{boot.id} {instant}")
+        return int(instant), known != boot.id
 
     async def drain(self) -> None:
         """Starts nothing new, waits for what runs up to the configured limit, stops the rest, saves."""

@@ -33,7 +33,7 @@ from agentd.core.model import Refused
 from agentd.core.policy import FleetPolicy
 from agentd.core.reboot import Reboots
 from agentd.core.units import HOUR, MINUTE, SECOND
-from agentd.linux import boot_time, now
+from agentd.linux import now
 from agentd.logind import Logind, user_name
 
 if TYPE_CHECKING:
@@ -98,15 +98,6 @@ class Rebooter:
         except ValueError as error:
             self.fleet = None
             log.error(f"there is no slot to be had: {error}", id="reboot")
-
-    async def boot(self, boot_id: str) -> Boot:
-        """This boot of the machine, or of its user space alone: that has the same kernel and so the same boot id."""
-        try:
-            if count := int(await self._bus.get(_SYSTEMD, "SoftRebootsCount")):
-                return Boot(f"{boot_id}+{count}", int(await self._bus.get(_SYSTEMD, "UserspaceTimestamp")))
-        except CallFailed:
-            pass  # a systemd that does not know soft reboots, or none
-        return Boot(boot_id, boot_time())
 
     def jobs_changed(self) -> None:
         """Runs began or ended."""

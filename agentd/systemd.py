@@ -16,9 +16,10 @@ from msgspec.structs import replace
 from agentd import spool
 from agentd.bus import Bus, CallFailed
 from agentd.core import unitfile
+from agentd.core.ledger import Boot
 from agentd.core.model import Config, Job, Outcome, Refused, Run, Saved
 from agentd.core.units import SECOND
-from agentd.linux import Arrivals, now
+from agentd.linux import Arrivals, boot_time, now
 
 NAME = "org.freedesktop.systemd1"
 MANAGER = (NAME, "/org/freedesktop/systemd1", f"{NAME}.Manager")
@@ -27,6 +28,22 @@ RELOAD_TIMEOUT = 180.0  # seconds; every generator of the machine runs
 _AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
 _TRIES = 120
 _ROUND = 60.0  # seconds between two looks after what runs
+
+
+async def this_boot(bus: Bus, boot_id: str) -> Boot:
+    """This boot of the machine, or of its user space alone: that has the same kernel, and so the same boot id.
+
+    Raises CallFailed.
+    """
+    try:
+        count = int(await bus.get(MANAGER, "SoftRebootsCount"))
+    except CallFailed as error:
+        if not error.name.endswith((".UnknownProperty", ".UnknownInterface")):
+            raise
+        count = 0  # a systemd before 256
+    if not count:
+        return Boot(boot_id, boot_time())
+    return Boot(f"{boot_id}+{count}", int(await bus.get(MANAGER, "UserspaceTimestamp")))
 
 
 class _Place:

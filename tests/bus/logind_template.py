@@ -1,4 +1,4 @@
-"""A fake systemd-logind, with as much of systemd as starts agentd-wall.service and counts soft reboots, and of timedated as tells of NTP.
+"""A fake systemd-logind, with as much of systemd as starts agentd-wall.service and of timedated as tells of NTP.
 
 It does what logind 257 does where agentd meets it: block inhibitors count for flag 1, a shutdown waits for the delay
 inhibitors, and one that is cancelled meanwhile is told to nobody.
@@ -50,7 +50,6 @@ class FakeLogind:
         self.down_after = -1.0  # seconds from PrepareForShutdown(true) until the machine went down
         self.message, self.walls, self.said = message, list[str](), ""
         self.clock = {"NTP": False, "NTPSynchronized": False}
-        self.userspace = {"SoftRebootsCount": 0, "UserspaceTimestamp": 0}
         self._held: list[Any] = []
         self._address = address
         self._since = 0.0
@@ -226,7 +225,7 @@ class FakeLogind:
                 raise Refusal("org.freedesktop.DBus.Error.UnknownObject", f"no {path}")
             return facts
         delay = {"InhibitDelayMaxUSec": int(self.patience * 1e6), "PreparingForShutdown": self.preparing}
-        return {**delay, "BlockInhibited": self._inhibited(), **self.clock, **self.userspace}
+        return {**delay, "BlockInhibited": self._inhibited(), **self.clock}
 
     def _inhibited(self) -> str:
         return "shutdown" if any(mode == "block" for *_, mode in self.inhibitors.values()) else ""

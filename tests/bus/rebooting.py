@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import agentd.daemon
-import agentd.rebooter
 from agentd import __main__ as entry
 from agentd import config, log, machine, standalone
 from agentd.bus import Bus
 from agentd.core import reboot
+from agentd.core.ledger import Boot
 from agentd.core.units import SECOND
 from agentd.linux import now
 from agentd.rebooter import Rebooter
@@ -42,7 +42,7 @@ async def rebooting(options: argparse.Namespace, loaded: config.Loaded, bus: Bus
     executor.address = options.address
     await bus.connect(options.address)
     rebooter = Rebooter(bus, own, state, options.address)
-    await own.start(state, "test", options.boot_id, executor, bus, None, rebooter)
+    await own.start(state, "test", Boot(options.boot_id, now()), executor, bus, None, rebooter)
     standalone.runtime().mkdir(parents=True, exist_ok=True)
     executor.publish()
     yield own
@@ -58,7 +58,6 @@ def main() -> int:
         setattr(reboot, name, int(float(seconds) * SECOND))
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
-    agentd.rebooter.boot_time = now  # type: ignore[attr-defined]
     entry._standalone = rebooting
     log.setup(options.log_level)
     return asyncio.run(entry._serve(options, config.load(options.config)))

@@ -1,5 +1,6 @@
 """The machine really reboots: at night, when asked, and not while something is in the way."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.vm.agentd import agentctl, answer, configure, ended
-from tests.vm.machine import Machine
+from tests.vm.machine import Machine, MachineError
 
 FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
 LOCK = """
@@ -142,3 +143,24 @@ def test_a_foreign_shutdown_drains_a_cancelled_one_resumes_and_a_power_cut_is_fo
     machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the power cut")
     assert reboots(machine)[-1]["state"] == "superseded"
     assert state(machine) == "idle"
+
+
+def test_a_soft_reboot_keeps_the_kernel_and_counts_as_a_boot(patient: Machine) -> None:
+    machine = patient
+    with_policy(machine, {"grace": "0", "limits": FREE, "wait_for": {"jobs": "0"}}, cut={"run": "sleep 3600"})
+    agentctl(machine, "run", "cut")
+    boot, before = machine.boot_id, len(reboots(machine))
+    agentctl(machine, "reboot-now", "--kind", "soft-reboot", "--reason", "a new user space")
+
+    def verified() -> bool:
+        with contextlib.suppress(MachineError, AssertionError):  # it does not answer while it goes down and comes up
+            return [reboot["state"] for reboot in reboots(machine)[before:]] == ["verified"]
+        return False
+
+    machine.wait_until(verified, 240, "the soft reboot to be verified")
+    assert machine.boot_id == boot
+    last = reboots(machine)[-1]
+    assert (last["kind"], last["cause"]) == ("soft-reboot", "manual")
+    assert last["downtime_s"] > 0
+    (run,) = ended(machine, "cut")
+    assert run["result"] == "interrupted"
