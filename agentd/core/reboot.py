@@ -11,30 +11,30 @@ from msgspec import json
 from msgspec.structs import replace
 
 from agentd.core import guards
+from agentd.core.afterboot import AfterBoot
+from agentd.core.book import Book
+from agentd.core.drain import Drain
 from agentd.core.engine import Engine
 from agentd.core.ledger import (
     FINAL,
     Blocker,
     Boot,
     Facts,
-    GuardsSaved,
     Ledger,
     Reboot,
     RebootChanged,
     RebootIssues,
     RebootLooks,
-    RebootOver,
     RebootSaved,
     RebootWarns,
     RebootWithdrawn,
-    SlotFreed,
-    SlotWanted,
 )
-from agentd.core.model import FAILURES, Decided, Effect, Refused, Run
+from agentd.core.model import Effect, Refused, Run
 from agentd.core.policy import Kind, RebootPolicy
+from agentd.core.slot import Slot
 from agentd.core.triggers import timezone
 from agentd.core.units import DAY, HOUR, MINUTE, SECOND, format_duration
-from agentd.core.windows import Occurrence, occurrences
+from agentd.core.windows import Calendar, Occurrence
 
 LOOK = 10 * SECOND
 """Between two looks at what is in the way."""
@@ -44,10 +44,6 @@ ANSWER = 2 * MINUTE
 """After logind was asked: by then the machine goes down, or it did not happen."""
 HOOK_AGAIN = 5 * MINUTE
 """Before a hook that said no is asked again."""
-SLOT_KEPT = 10 * MINUTE
-"""A fleet's slot is given back when something else is in the way for longer."""
-CHECK = 30 * SECOND
-"""After agentd's start in a new boot the machine is checked."""
 GIVE_UP = 6 * HOUR
 _FARTHEST = 366 * DAY
 _LONGEST_REASON = 200
@@ -66,36 +62,26 @@ class Reboots:
     """At most one reboot at a time. `boot` is this boot of the machine, `host` seeds the jitter."""
 
     def __init__(self, engine: Engine, ledger: Ledger, boot: Boot, now: int, *, host: str = "") -> None:
-        self.ledger = ledger
         self.boot = boot
-        self.pending: Reboot | None = None
         self.blockers: list[Blocker] = []
         self.facts: Facts | None = None
         self.going_down = False
         self._engine = engine
-        self._host = host
-        self._effects: list[Effect] = []
-        self._done = {reboot.occurrence for reboot in ledger.reboots}
-        self._next: Occurrence | None = None
-        self._since = now
+        self._book = Book(ledger)
+        self._slot = Slot(self._book, engine.config.reboot.fleet)
+        self._after = AfterBoot(self._book, engine)
+        self._drain = Drain(engine)
+        self._calendar = Calendar(host, (reboot.occurrence for reboot in ledger.reboots), now)
         self._look_at = 0
         self._looking = 0  # since when facts are awaited
         self._warnings: list[int] = []
         self._not_before = 0  # after something failed
         self._no: Blocker | None = None  # what said no: logind, the hook
-        self._slot_no = ""
-        self._slot_asked = False
-        self._granted = False
-        self._fleet = engine.config.reboot.fleet
-        self._stale = False  # an answer is under way that was asked for before the slot was given back
-        self._slot_idle = 0  # since when a slot is held for nothing
-        self._hook: Run | None = None
-        self._hook_done = False
-        self._drained_by = 0
-        self._stopped = False
-        self._check_at = 0
-        self._check: Run | None = None
-        self._take_up(now)
+        self.pending = self._after.take_up(boot, now)
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._book.ledger
 
     @property
     def state(self) -> str:
@@ -113,21 +99,21 @@ class Reboots:
     def save_all(self) -> None:
         """Stores everything once more: the store that had it is gone."""
         known = self.ledger.reboots if self.pending is None else (self.pending, *self.ledger.reboots)
-        self._effects += map(RebootSaved, known)
-        self._guard()
+        self._book.effects += map(RebootSaved, known)
+        self._book.remember()
 
     # What the caller asks of every event
 
     def effects(self) -> list[Effect]:
         """The effects since the last call."""
-        taken, self._effects = self._effects, []
+        taken, self._book.effects = self._book.effects, []
         return taken
 
     def wakeup(self) -> int | None:
         """When tick() is next wanted."""
         if self.going_down or self._engine.draining:
             return None
-        wanted = [self._check_at] if self._check_at else []
+        wanted = [self._after.due] if self._after.due else []
         reboot = self.pending
         if reboot is None:
             coming = self.coming
@@ -138,14 +124,15 @@ class Reboots:
         else:
             wanted += [self._look_at, reboot.until, *self._warnings[:1]]
             wanted += [reboot.at] if reboot.state == "announced" and not self._looking else []
-            wanted += [self._drained_by] if reboot.state == "draining" else []
+            wanted += [self._drain.until] if reboot.state == "draining" else []
         return min(wanted, default=None)
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due, and with what changed among the jobs."""
         if self._engine.draining:
             return
-        self._look_after_boot(now)
+        if self._after.over(self.policy.hooks.after, now) and self.pending is None:
+            self._give_slot_back()
         if self.pending is None:
             self._begin_window(now)
         reboot = self.pending
@@ -159,7 +146,7 @@ class Reboots:
         else:
             self._warn(now)
             if reboot.state == "draining":
-                self._drain(reboot, now)
+                self._go_on_draining(now)
             if now >= self._look_at or (reboot.state == "announced" and now >= reboot.at):
                 self._look(now)
 
@@ -178,7 +165,7 @@ class Reboots:
         if why := self.ledger.breakers.get(cause) or self._trip(cause, now):
             raise Refused("Breaker", f"{cause}: {why}; it may reboot the machine again after: agentctl reboot clear")
         if self.pending is not None:
-            self._decide(now, f"{cause} asks too: {reason}; reboot {self.pending.id} is pending already")
+            self._book.decide(now, f"{cause} asks too: {reason}; reboot {self.pending.id} is pending already")
             return self.pending
         reboot = self._new(cause, reason, kind, now, begin=now, until=now + (within or GIVE_UP))
         self._start(reboot, now)
@@ -229,11 +216,11 @@ class Reboots:
         cleared = [f"{cause} may reboot the machine again" for cause in self.ledger.breakers]
         cleared += ["the ledger counts again from here on"] if self.ledger.lost else []
         if cleared:
-            self._guard(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
-            self._decide(now, f"cleared: {'; '.join(cleared)}")
+            self._book.remember(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
+            self._book.decide(now, f"cleared: {'; '.join(cleared)}")
         if self.ledger.slot and self.pending is None:
             cleared.append("the fleet's slot is given back")
-            self._free_slot()
+            self._slot.free()
         return cleared
 
     # What is observed and answered
@@ -252,28 +239,23 @@ class Reboots:
 
     def slot_answered(self, why_not: str, now: int) -> None:
         """Whether the fleet granted the slot ("") or why it did not."""
-        if self._stale:
-            self._stale, why_not = False, why_not or "the slot was given back meanwhile"
-        self._slot_asked, self._slot_no, self._granted = False, why_not, not why_not
-        if not why_not:
-            self._guard(slot=True)
-            if self.pending is None:
-                self._free_slot()  # it came too late
+        self._slot.answered(why_not)
+        if self._slot.granted and self.pending is None:
+            self._slot.free()  # it came too late
         if self.pending is not None and self.pending.state == "waiting":
             self._tell_blockers(self._blockers(self.pending, now), now)
-            if not why_not:
+            if self._slot.granted:
                 self._look(now)
 
     def slot_freed(self) -> None:
         """The fleet has its slot back."""
-        self._granted = False
-        self._guard(slot=self._slot_asked)  # a newer question may be under way
+        self._slot.freed()
 
     def refused(self, why: str, now: int) -> None:
         """The machine does not reboot, though logind was asked to."""
         reboot = self.pending
         if reboot is None or reboot.state != "issued":
-            self._decide(now, f"not expected: {why} (the state is {self.state})")
+            self._book.decide(now, f"not expected: {why} (the state is {self.state})")
             return
         pause = min(HOUR, MINUTE << min(reboot.attempts, 6))
         self._no = Blocker("logind", "systemd-logind", f"it did not happen: {why}", now)
@@ -289,24 +271,24 @@ class Reboots:
             self._engine.hold("the machine is going down; nothing new starts")
             if reboot is not None and reboot.state == "issued":
                 self._save(replace(reboot, down=now))
-            self._decide(now, "the machine is going down" + ("" if reboot is not None else ", somebody else asked"))
+            self._book.decide(
+                now, "the machine is going down" + ("" if reboot is not None else ", somebody else asked")
+            )
         elif reboot is not None and reboot.state == "issued":
             self._finish("cancelled", "the shutdown was cancelled", now)
         else:
-            self._decide(now, "the shutdown was cancelled; work goes on")
+            self._book.decide(now, "the shutdown was cancelled; work goes on")
             if reboot is None or reboot.state in {"waiting", "announced"}:
                 self._engine.release(now)
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """The wall clock was set by delta. What counts elapsed time moves along; a window stays where it is."""
         self.boot = Boot(self.boot.id, self.boot.at + delta)
-        if self._check_at:
-            self._check_at += delta
-        self._next = None
+        self._after.clock_stepped(delta)
+        self._drain.clock_stepped(delta)
+        self._calendar.forget()
         self._look_at = self._not_before = now
         self._warnings = []
-        if self._drained_by:
-            self._drained_by += delta
         reboot = self.pending
         if reboot is None:
             return
@@ -319,13 +301,11 @@ class Reboots:
 
     def reconfigured(self, now: int) -> None:
         """The policy may be another."""
-        self._next = None
-        if self.policy.fleet != self._fleet:
-            self._fleet, self._granted = self.policy.fleet, False
+        self._calendar.forget()
+        self._slot.configured(self.policy.fleet)
         reboot = self.pending
         if reboot is not None and reboot.occurrence and reboot.state != "issued":
-            known = occurrences(self.policy, self._zone, self._host, now)
-            same = next((found for found in known if found.key == reboot.occurrence), None)
+            same = self._calendar.find(reboot.occurrence, self.policy, self._zone, now)
             if same is None or same.begin > reboot.until:
                 self._finish("cancelled", "its window was taken out of the configuration", now)
 
@@ -338,15 +318,10 @@ class Reboots:
     @property
     def coming(self) -> Occurrence | None:
         """The window that is open or comes next, of those that were not dealt with."""
-        if self._next is None and self.policy.all_windows:
-            known = occurrences(self.policy, self._zone, self._host, self._since)
-            self._next = next((found for found in known if found.key not in self._done), None)
-        return self._next
+        return self._calendar.coming(self.policy, self._zone)
 
     def _begin_window(self, now: int) -> None:
-        self._since = now
-        if self._next is not None and (self._next.end <= now or self._next.key in self._done):
-            self._next = None
+        self._calendar.look(now)
         coming = self.coming
         if coming is None or now < coming.begin - self.policy.grace:
             return
@@ -372,12 +347,13 @@ class Reboots:
         )
 
     def _start(self, reboot: Reboot, now: int) -> None:
-        self.ledger = replace(self.ledger, next_id=reboot.id + 1)
+        self._book.ledger = replace(self.ledger, next_id=reboot.id + 1)
         if reboot.occurrence:
-            self._done.add(reboot.occurrence)
-        self._no, self._slot_no, self._hook, self._hook_done, self._not_before = None, "", None, False, 0
-        self.blockers, self._warnings, self._slot_idle = [], [], 0
-        self._decide(now, f"reboot {reboot.id} ({reboot.cause}): {reboot.reason}")
+            self._calendar.deal_with(reboot.occurrence)
+        self._no, self._not_before = None, 0
+        self.blockers, self._warnings = [], []
+        self._slot.begin()
+        self._book.decide(now, f"reboot {reboot.id} ({reboot.cause}): {reboot.reason}")
         self._save(reboot)
         self._look_at = max(now, reboot.begin - self.policy.grace)
         self._looking = 0
@@ -386,16 +362,16 @@ class Reboots:
         """The pending reboot in another state; None, and told, where that must not be."""
         reboot = self.pending
         if reboot is None or state not in LEGAL.get(reboot.state, ()):
-            self._decide(now, f"refused: from {self.state} to {state}")
+            self._book.decide(now, f"refused: from {self.state} to {state}")
             return None
         self._save(replace(reboot, state=state))
         if state not in FINAL and state != "waiting":  # who moves it there says why
-            self._decide(now, f"reboot {reboot.id} is {state}")
+            self._book.decide(now, f"reboot {reboot.id} is {state}")
         return self.pending
 
     def _proceed(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
         """What the facts just seen allow."""
-        if reboot.state in {"announced", "locked"} and self.policy.fleet is not None and not self._granted:
+        if reboot.state in {"announced", "locked"} and self.policy.fleet is not None and not self._slot.granted:
             blockers = [*blockers, Blocker("fleet", "", "the fleet's slot is not held any more")]
         if blockers and reboot.state in {"announced", "locked"}:
             self._withdraw(guards.sentence(blockers), now)
@@ -412,17 +388,12 @@ class Reboots:
             self._look_at = reboot.begin - self.policy.grace
             return
         if any(blocker.kind != "fleet" for blocker in blockers):
-            if self.ledger.slot:
-                self._slot_idle = self._slot_idle or now
-                if now - self._slot_idle >= SLOT_KEPT and not self._ill:
-                    self._free_slot()
+            if self.ledger.slot and self._slot.idle(now):
+                self._give_slot_back()
             return
-        self._slot_idle = 0
-        if self.policy.fleet is not None and not self._granted:
-            if not self._slot_asked:
-                self._slot_asked = True
-                self._guard(slot=True)  # an answer may get lost: from here on one may be held
-                self._effects.append(SlotWanted(reboot.reason))
+        self._slot.busy()
+        if self.policy.fleet is not None and not self._slot.granted:
+            self._slot.want(reboot.reason)
             return
         at = max(reboot.begin, now + (self.policy.grace if reboot.automatic or reboot.begin > now else 0))
         if at > reboot.until:
@@ -433,7 +404,7 @@ class Reboots:
             return
         self._save(replace(announced, at=at))
         if at > now:
-            self._effects.append(RebootWarns(reboot.reason, at))
+            self._book.effects.append(RebootWarns(reboot.reason, at))
             self._warnings = sorted(at - ahead for ahead in self.policy.warnings if now < at - ahead)
         else:
             self._begin_to_drain(now)
@@ -443,49 +414,29 @@ class Reboots:
         due = [when for when in self._warnings if when <= now]
         self._warnings = [when for when in self._warnings if when > now]
         if due and reboot is not None and reboot.state == "announced":
-            self._effects.append(RebootWarns(reboot.reason, reboot.at))
+            self._book.effects.append(RebootWarns(reboot.reason, reboot.at))
 
     def _begin_to_drain(self, now: int) -> None:
         reboot = self._move("draining", now)
         if reboot is None:
             return
-        self._engine.hold(f"the machine is about to reboot ({reboot.reason}); nothing new starts")
-        self._drained_by, self._stopped = now + self.policy.wait_for.jobs, False
-        name = self.policy.hooks.before
-        if name is not None and not self._hook_done:
-            self._hook = self._engine.run_hook(name, "hook", now)
-        self._drain(reboot, now)
+        self._drain.begin(reboot.reason, self.policy.hooks.before, self.policy.wait_for.jobs, now)
+        self._go_on_draining(now)
 
-    def _drain(self, reboot: Reboot, now: int) -> None:
-        """Waits for the hook and for what runs; what takes too long is stopped."""
-        if self._hook is not None:
-            ended = self._engine.outcome(self._hook)
-            if ended is None and now < self._drained_by:
-                return
-            if ended is None:
-                self._engine.stop(self._hook.run_id, now)
-            if ended is None or ended.result != "success":
-                how = "takes too long" if ended is None else f"said no ({ended.result})"
-                self._no = Blocker("hook", self._hook.job, f"the hook {self._hook.run_id} {how}", now)
-                self._not_before, self._hook = now + HOOK_AGAIN, None
-                self._withdraw(self._no.why, now)
-                return
-            self._hook, self._hook_done = None, True
-        if self._engine.running() and now < self._drained_by:
+    def _go_on_draining(self, now: int) -> None:
+        if not self._drain.over(now):
             return
-        if self._engine.running() and not self._stopped:
-            self._engine.stop_all("interrupted", f"the machine reboots ({reboot.reason})", now)
-            longest = max((job.stop_timeout for job in self._engine.config.jobs.values()), default=0)
-            self._drained_by, self._stopped = now + longest + 5 * SECOND, True
+        if self._drain.no is not None:
+            self._no, self._not_before = self._drain.no, now + HOOK_AGAIN
+            self._withdraw(self._no.why, now)
         elif self._move("locked", now) is not None:
-            self._drained_by = 0
             self._look(now)
 
     def _issue(self, now: int) -> None:
         reboot = self._move("issued", now)
         if reboot is not None:
             self._save(replace(reboot, issued=now, down=now, boot=self.boot.id))
-            self._effects.append(RebootIssues(self.pending or reboot))
+            self._book.effects.append(RebootIssues(self.pending or reboot))
 
     def _withdraw(self, why: str, now: int) -> None:
         """Back to waiting; jobs start again."""
@@ -493,13 +444,12 @@ class Reboots:
         if reboot is None:
             return
         self._save(replace(reboot, at=0))
-        self._warnings, self._drained_by, self._hook_done = [], 0, False
+        self._warnings = []
         named = self._no is None or now >= self._not_before  # what said no is to be seen among the blockers
         self._look_at = now + LOOK if named else now
-        self._effects.append(RebootWithdrawn(why))
-        self._decide(now, f"reboot {reboot.id} waits again: {why}")
-        if self._engine.held and not self.going_down:
-            self._engine.release(now)
+        self._book.effects.append(RebootWithdrawn(why))
+        self._book.decide(now, f"reboot {reboot.id} waits again: {why}")
+        self._drain.end(now, release=not self.going_down)
 
     def _give_up(self, now: int) -> None:
         held = guards.sentence(self.blockers) or "there was no time left"
@@ -513,16 +463,13 @@ class Reboots:
         reboot = replace(reboot, note=note)
         announced = reboot.at > 0
         self._save(reboot)
-        self.ledger = replace(self.ledger, reboots=(reboot, *self.ledger.reboots))
-        self.pending, self.blockers, self._drained_by, self._warnings, self._no = None, [], 0, [], None
-        self._decide(now, f"reboot {reboot.id} {state}: {note}")
-        self._effects += [RebootOver(reboot), RebootChanged()]
+        self._book.enter(reboot)
+        self.pending, self.blockers, self._warnings, self._no = None, [], [], None
+        self._book.decide(now, f"reboot {reboot.id} {state}: {note}")
         if announced:
-            self._effects.append(RebootWithdrawn(note))
-        if self.ledger.slot and not self._ill:
-            self._free_slot()
-        if self._engine.held and not self.going_down:
-            self._engine.release(now)
+            self._book.effects.append(RebootWithdrawn(note))
+        self._give_slot_back()
+        self._drain.end(now, release=not self.going_down)
         return reboot
 
     # Looking
@@ -531,7 +478,7 @@ class Reboots:
         self._look_at = now + again
         if not self._looking or now - self._looking >= MINUTE:
             self._looking = now
-            self._effects.append(RebootLooks())
+            self._book.effects.append(RebootLooks())
 
     def _blockers(self, reboot: Reboot, now: int) -> list[Blocker]:
         facts = self.facts or Facts(blockers=(Blocker("logind", "", "the machine was not looked at yet"),))
@@ -544,8 +491,8 @@ class Reboots:
         ]
         if self._no is not None and now < self._not_before:
             found.append(self._no)
-        if self._slot_no and not self._granted and self.policy.fleet is not None:
-            found.append(Blocker("fleet", "", self._slot_no))
+        if self._slot.no and not self._slot.granted and self.policy.fleet is not None:
+            found.append(Blocker("fleet", "", self._slot.no))
         return found
 
     def _critical(self, run: Run) -> bool:
@@ -558,99 +505,26 @@ class Reboots:
         if [(b.kind, b.who) for b in kept] != [(b.kind, b.who) for b in self.blockers]:
             reboot = self.pending
             if kept and reboot is not None:
-                self._decide(now, f"reboot {reboot.id} waits: {guards.sentence(kept)}")
-            self._effects.append(RebootChanged())
+                self._book.decide(now, f"reboot {reboot.id} waits: {guards.sentence(kept)}")
+            self._book.effects.append(RebootChanged())
         self.blockers = kept
 
-    # After the boot, and other memory
+    # Memory
 
-    def _take_up(self, now: int) -> None:
-        """What the agentd before this one left: did its reboot happen?"""
-        if self.ledger.lost:
-            self._guard()
-        opened = next((reboot for reboot in self.ledger.reboots if reboot.state not in FINAL), None)
-        rest = tuple(reboot for reboot in self.ledger.reboots if reboot is not opened)
-        self.ledger = replace(self.ledger, reboots=rest)
-        self.pending = opened
-        if opened is None:
-            self._after_boot_of(rest[0] if rest else None, now)
-        elif opened.boot == self.boot.id:
-            if opened.state != "issued":
-                self._save(replace(opened, state="waiting", at=0))
-                self._decide(now, f"reboot {opened.id} waits: agentd was started anew")
-        elif opened.state == "issued":
-            reboot = replace(opened, state="verified", up=now, led_to=self.boot.id, health="pending")
-            self._conclude(reboot, now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
-            self._check_at = now + CHECK
-        else:
-            reboot = replace(opened, state="superseded", note="the machine booted before it was asked to")
-            self._conclude(reboot, now, f"reboot {reboot.id}: {reboot.note}")
-            self._check_at = now + CHECK if self.ledger.slot else 0
-
-    def _after_boot_of(self, last: Reboot | None, now: int) -> None:
-        if (last is not None and last.health == "pending") or self.ledger.slot:
-            self._check_at = now + CHECK
-
-    def _conclude(self, reboot: Reboot, now: int, text: str) -> None:
-        self.pending = None
-        self.ledger = replace(self.ledger, reboots=(reboot, *self.ledger.reboots))
-        self._effects += [RebootSaved(reboot), RebootOver(reboot), RebootChanged()]
-        self._decide(now, text)
-
-    def _look_after_boot(self, now: int) -> None:
-        """Checks the machine after its boot; the slot is given back to the fleet when it is well."""
-        if self._check_at and now >= self._check_at:
-            self._check_at = 0
-            name = self.policy.hooks.after
-            last = self.ledger.reboots[0] if self.ledger.reboots else None
-            pending = last is not None and last.health == "pending"
-            self._check = self._engine.run_hook(name, "hook", now) if name is not None and pending else None
-            if self._check is None:
-                self._checked("", now)
-        if self._check is not None and (ended := self._engine.outcome(self._check)) is not None:
-            self._check = None
-            bad = ended.result in FAILURES or ended.result != "success"
-            self._checked(f"{ended.run_id}: {ended.result}" if bad else "", now)
-
-    def _checked(self, wrong: str, now: int) -> None:
-        last = self.ledger.reboots[0] if self.ledger.reboots else None
-        if last is not None and last.health == "pending":
-            checked = replace(last, health=wrong or "well")
-            self.ledger = replace(self.ledger, reboots=(checked, *self.ledger.reboots[1:]))
-            self._effects += [RebootSaved(checked), RebootOver(checked)]
-            self._decide(now, f"after reboot {checked.id} the machine is {wrong or 'well'}")
-        if self.ledger.slot and not self._ill and self.pending is None:
-            self._free_slot()
-
-    @property
-    def _ill(self) -> bool:
-        """Whether the machine was not found well after its last reboot: then it keeps its slot, as a warning to all."""
-        last = next((reboot for reboot in self.ledger.reboots if reboot.state == "verified"), None)
-        return last is not None and last.health not in {"", "well"}
-
-    def _free_slot(self) -> None:
-        # An answer under way was asked for before this: it does not count.
-        self._granted, self._stale = False, self._slot_asked
-        self._effects.append(SlotFreed())
+    def _give_slot_back(self) -> None:
+        if self.ledger.slot and not self._after.ill:
+            self._slot.free()
 
     def _trip(self, cause: str, now: int) -> str:
         why = guards.comes_again(cause, self.ledger, self.boot, now)
         if why:
-            self._guard(breakers={**self.ledger.breakers, cause: why})
-            self._decide(now, f"the breaker of {cause} opened: {why}")
+            self._book.remember(breakers={**self.ledger.breakers, cause: why})
+            self._book.decide(now, f"the breaker of {cause} opened: {why}")
         return why
-
-    def _guard(self, **changed: object) -> None:
-        self.ledger = replace(self.ledger, **changed)
-        ledger = self.ledger
-        self._effects.append(GuardsSaved(ledger.breakers, ledger.lost, ledger.slot, ledger.forgiven))
 
     def _save(self, reboot: Reboot) -> None:
         self.pending = reboot
-        self._effects += [RebootSaved(reboot), RebootChanged()]
-
-    def _decide(self, now: int, reason: str) -> None:
-        self._effects.append(Decided(now, "reboot", "", "", reason))
+        self._book.save(reboot)
 
 
 def _line(reason: str) -> str:
@@ -665,7 +539,3 @@ def _check_span(within: int) -> None:
     """Raises Refused InvalidArgument."""
     if not 0 <= within <= _FARTHEST:
         raise Refused("InvalidArgument", f"within must be between nothing and a year, in microseconds: {within}")
-
-
-def _seconds(usec: int) -> str:
-    return format_duration(usec // SECOND * SECOND)

@@ -1,6 +1,6 @@
 """When the machine may be rebooted: the windows of the policy on the calendar."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,42 @@ class Occurrence(Struct, frozen=True, order=True):
     end: int
     key: str
     opens: int
+
+
+class Calendar:
+    """The windows still to come. `host` seeds the jitter, `done` are the keys of those that were dealt with."""
+
+    def __init__(self, host: str, done: Iterable[str], now: int) -> None:
+        self._host = host
+        self._done = set(done)
+        self._since = now
+        self._next: Occurrence | None = None
+
+    def coming(self, policy: RebootPolicy, zone: ZoneInfo) -> Occurrence | None:
+        """The one that is open or comes next, of those that were not dealt with."""
+        if self._next is None and policy.all_windows:
+            known = occurrences(policy, zone, self._host, self._since)
+            self._next = next((found for found in known if found.key not in self._done), None)
+        return self._next
+
+    def find(self, key: str, policy: RebootPolicy, zone: ZoneInfo, now: int) -> Occurrence | None:
+        """The one of that name, unless it is over or there is none any more."""
+        return next((found for found in occurrences(policy, zone, self._host, now) if found.key == key), None)
+
+    def look(self, now: int) -> None:
+        """Time went by."""
+        self._since = now
+        if self._next is not None and self._next.end <= now:
+            self._next = None
+
+    def deal_with(self, key: str) -> None:
+        """That one has had its reboot, or its try."""
+        self._done.add(key)
+        self._next = None
+
+    def forget(self) -> None:
+        """The policy or the clock is another."""
+        self._next = None
 
 
 def occurrences(policy: RebootPolicy, zone: ZoneInfo, host: str, since: int) -> Iterator[Occurrence]:

@@ -16,7 +16,7 @@ import agentd.daemon
 from agentd import __main__ as entry
 from agentd import config, log, machine, standalone
 from agentd.bus import Bus
-from agentd.core import reboot
+from agentd.core import afterboot, reboot, slot
 from agentd.core.ledger import Boot
 from agentd.core.units import SECOND
 from agentd.linux import now
@@ -55,7 +55,8 @@ def main() -> int:
     parser.add_argument("--core", action="append", default=[], metavar="NAME=SECONDS", help="another constant")
     options = parser.parse_args()
     for name, _, seconds in (given.partition("=") for given in options.core):
-        setattr(reboot, name, int(float(seconds) * SECOND))
+        (module,) = (known for known in (afterboot, reboot, slot) if hasattr(known, name))
+        setattr(module, name, int(float(seconds) * SECOND))
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
     entry._standalone = rebooting

@@ -396,7 +396,7 @@ def test_every_step_that_is_not_drawn_is_refused_and_logged() -> None:
         assert (moved is not None) == (target in LEGAL[state])
         if moved is None:
             assert world.reboots.pending.state == state
-            assert f"refused: from {state} to {target}" in world.reasons() + str(world.reboots._effects)
+            assert f"refused: from {state} to {target}" in world.reasons() + str(world.reboots._book.effects)
 
 
 def test_answers_that_nobody_waits_for_change_nothing() -> None:

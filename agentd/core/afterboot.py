@@ -1,0 +1,87 @@
+"""After the boot: whether it is the one that was wanted, and whether the machine is well."""
+
+from msgspec.structs import replace
+
+from agentd.core.book import Book
+from agentd.core.engine import Engine
+from agentd.core.ledger import FINAL, Boot, Reboot
+from agentd.core.model import Run
+from agentd.core.units import SECOND, format_duration
+
+CHECK = 30 * SECOND
+"""After agentd's start in a new boot the machine is checked."""
+
+
+class AfterBoot:
+    """Looks after the machine once agentd has started."""
+
+    def __init__(self, book: Book, engine: Engine) -> None:
+        self.due = 0  # when the machine is checked; 0: it is not
+        self._book = book
+        self._engine = engine
+        self._check: Run | None = None
+
+    def take_up(self, boot: Boot, now: int) -> Reboot | None:
+        """Deals with what the agentd before this one left; returns the reboot that is still to be."""
+        book = self._book
+        if book.ledger.lost:
+            book.remember()
+        opened = next((reboot for reboot in book.ledger.reboots if reboot.state not in FINAL), None)
+        rest = tuple(reboot for reboot in book.ledger.reboots if reboot is not opened)
+        book.ledger = replace(book.ledger, reboots=rest)
+        if opened is not None and opened.boot == boot.id:
+            if opened.state == "issued":
+                return opened
+            opened = replace(opened, state="waiting", at=0)
+            book.save(opened)
+            book.decide(now, f"reboot {opened.id} waits: agentd was started anew")
+            return opened
+        if opened is not None and opened.state == "issued":
+            reboot = replace(opened, state="verified", up=now, led_to=boot.id, health="pending")
+            book.enter(reboot)
+            book.decide(now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
+        elif opened is not None:
+            reboot = replace(opened, state="superseded", note="the machine booted before it was asked to")
+            book.enter(reboot)
+            book.decide(now, f"reboot {reboot.id}: {reboot.note}")
+        if book.ledger.slot or self._pending is not None:
+            self.due = now + CHECK
+        return None
+
+    def clock_stepped(self, delta: int) -> None:
+        """The wall clock was set by delta."""
+        self.due = self.due and self.due + delta
+
+    def over(self, hook: str | None, now: int) -> bool:
+        """Has the machine checked, by a job if there is one for that; whether that has just ended."""
+        if self.due and now >= self.due:
+            self.due = 0
+            self._check = self._engine.run_hook(hook, "hook", now) if hook is not None and self._pending else None
+            if self._check is None:
+                self._found("", now)
+                return True
+        if self._check is None or (ended := self._engine.outcome(self._check)) is None:
+            return False
+        self._check = None
+        self._found("" if ended.result == "success" else f"{ended.run_id}: {ended.result}", now)
+        return True
+
+    @property
+    def ill(self) -> bool:
+        """Whether the machine was not found well after its last reboot: it keeps its slot, as a warning to all."""
+        last = next((reboot for reboot in self._book.ledger.reboots if reboot.state == "verified"), None)
+        return last is not None and last.health not in {"", "well"}
+
+    @property
+    def _pending(self) -> Reboot | None:
+        """The reboot after which the machine was not looked at yet."""
+        return next((reboot for reboot in self._book.ledger.reboots[:1] if reboot.health == "pending"), None)
+
+    def _found(self, wrong: str, now: int) -> None:
+        if (last := self._pending) is not None:
+            self._book.enter(replace(last, health=wrong or "well"))
+            self._book.decide(now, f"after reboot {last.id} the machine is {wrong or 'well'}")
+
+
+def _seconds(usec: int) -> str:
+    return format_duration(usec // SECOND * SECOND)
