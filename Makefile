@@ -64,7 +64,7 @@ test-vm: $(VENV)/develop
 	@echo "building the package and, where it is not there, the image of a machine ..."
 	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
 		$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
-	@cat dist/figures.jsonl
+	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl
 
 clean:
 	rm -rf $(VENV) $(STATE) dist .mypy_cache .pytest_cache .ruff_cache

@@ -122,7 +122,7 @@ class Storing:
                 where = self._store.folder
                 log.error(f"nothing starts: the state cannot be stored in {where}: {error}", id="state-trouble")
             self.trouble = f"nothing starts: the state cannot be stored: {error}"
-            for future in self._waiting:
+            for future in (*self._waiting, *self._settled):  # also who came while it was tried
                 if not future.done():
                     text = f"{self.trouble}; what was asked for is done as soon as it can be"
                     future.set_exception(Refused("StoreUnavailable", text))

@@ -606,7 +606,9 @@ def test_logind_is_not_asked_before_that_is_on_the_disk(machine: Machine) -> Non
     free = resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE, (0, free[1]))
     machine.finish_work()
-    machine.until(lambda: machine.property("Manager.Warnings"), "the full disk to be noticed")
+    machine.until(
+        lambda: "cannot be stored" in str(machine.property("Manager.Warnings")), "the full disk to be noticed"
+    )
     assert refusal(machine.request)[0] == "StoreUnavailable"
     assert machine.logind.reboots == []
     resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE, free)
