@@ -20,7 +20,7 @@ class FullDisk:
     def __init__(self) -> None:
         self.writing, self.go = threading.Event(), threading.Event()
 
-    def write(self, effects: Any) -> None:
+    def write(self, _effects: Any) -> None:
         self.writing.set()
         self.go.wait(10)
         raise sqlite3.OperationalError("database or disk is full")
