@@ -64,7 +64,8 @@ class Executor(Protocol):
 
 class Daemon:
     """One running agentd. `load` reads the configuration; `folder` is where jobs work by default; `alive` is called
-    at least every `watchdog` microseconds while due times are dealt with, `on_configured` after every try to reload, `on_stopping` when it begins to stop."""
+    at least every `watchdog` microseconds while due times are dealt with, `on_configured` after every try to reload,
+    `on_stopping` when it begins to stop."""
 
     def __init__(
         self,
