@@ -25,6 +25,7 @@ _OF_THE_SHELL = {"IFS", "OPTIND", "PWD", "PPID"}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MAIN_FILE = "agentd.yaml"
 DROP_INS = "conf.d"
+_SUFFIXES = {".yaml", ".yml"}
 
 
 class Loaded(Struct, frozen=True):
@@ -37,7 +38,7 @@ class Loaded(Struct, frozen=True):
 def sources(given: Path | None) -> list[Path]:
     """The files that make up the configuration: of one file, of one folder, or of the system's folders.
 
-    A folder holds agentd.yaml and conf.d/*.yaml; drop-ins are read in the order of their names.
+    A folder holds agentd.yaml and conf.d/*.yaml (or .yml); drop-ins are read in the order of their names.
     """
     if given is not None and not given.is_dir():
         return [given]
@@ -52,7 +53,7 @@ def sources(given: Path | None) -> list[Path]:
 def _drop_ins(folder: Path) -> list[Path]:
     try:
         # A name with a dot first is an editor's.
-        return [file for file in folder.iterdir() if file.suffix == ".yaml" and not file.name.startswith(".")]
+        return [file for file in folder.iterdir() if file.suffix in _SUFFIXES and not file.name.startswith(".")]
     except (FileNotFoundError, NotADirectoryError):
         return []
 

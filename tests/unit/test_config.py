@@ -463,6 +463,13 @@ def test_a_drop_in_adds_jobs_after_those_that_are_there(tmp_path: Path) -> None:
     assert list(loaded.jobs) == ["backup", "feed", "third"]
 
 
+def test_a_drop_in_may_be_named_yml_and_is_read_in_its_place(tmp_path: Path) -> None:
+    write(tmp_path / "conf.d" / "15.yml", "timezone: Asia/Tokyo\nconcurrency: 3\n")
+    write(tmp_path / "conf.d" / "15.yml.dpkg-old", "nonsense: 1\n")
+    loaded = layers(tmp_path, SAMPLE, _10="timezone: UTC\n", _20="concurrency: 4\n")
+    assert (loaded.timezone, loaded.concurrency) == ("Asia/Tokyo", 4)
+
+
 def test_a_drop_in_changes_settings_outside_of_jobs_key_by_key(tmp_path: Path) -> None:
     loaded = layers(
         tmp_path,
@@ -493,7 +500,7 @@ def test_empty_files_change_nothing(tmp_path: Path) -> None:
     assert layers(tmp_path, SAMPLE, _10="# nothing\n") == layers(tmp_path, SAMPLE)
 
 
-@pytest.mark.parametrize("name", ["README", "10.yaml~", "10.yml", "10.yaml.dpkg-dist", ".10.yaml", ".#10.yaml"])
+@pytest.mark.parametrize("name", ["README", "10.yaml~", "10.yml~", "10.yaml.dpkg-dist", ".10.yaml", ".#10.yaml"])
 def test_what_is_no_drop_in_is_not_read(tmp_path: Path, name: str) -> None:
     write(tmp_path / "conf.d" / name, "[nonsense")
     assert layers(tmp_path, SAMPLE) == config.load(write(tmp_path / "agentd.yaml", SAMPLE)).config
