@@ -21,7 +21,7 @@ timezone: UTC
 reboot: {POLICY}
 jobs:
   quick: {run: [/bin/true]}
-  work: {run: "while [ ! -e GO ]; do sleep 0.02; done"}
+  work: {run: "touch BEGUN; while [ ! -e GO ]; do sleep 0.02; done"}
   copy: {run: sleep 100, critical: true, stop_timeout: 1s}
   no: {run: [/bin/false]}
 """
@@ -67,7 +67,7 @@ class Machine(Agentd):
         core = [f"--core={name}={seconds}" for name, seconds in self.core.items()]
         self.program = ("tests.bus.rebooting", f"--address={self.address}", f"--boot-id=boot-{self.boots}", *core)
         if policy or not self.config.exists():
-            text = CONFIG.replace("GO", str(self.folder / "go"))
+            text = CONFIG.replace("GO", str(self.folder / "go")).replace("BEGUN", str(self.folder / "begun"))
             self.config.write_text(text.replace("POLICY", policy or AT_ONCE))
         self.start()
         return self
@@ -150,9 +150,12 @@ class Machine(Agentd):
 
     def work(self, job: str = "work") -> str:
         """Starts a job; returns its run once it is under way. `work` ends with finish_work()."""
-        (self.folder / "go").unlink(missing_ok=True)
+        for name in ("go", "begun"):
+            (self.folder / name).unlink(missing_ok=True)
         run = str(self.call("Jobs.RunJob", "sa{sv}", job, {}))
         self.until(lambda: self.runs(run_id=("s", run))[0]["state"] == "running", f"{run} to run")
+        # A run that is decided may not have begun; where agentd is killed then, it waits again.
+        self.until(lambda: job != "work" or (self.folder / "begun").exists(), f"{run} to begin")
         return run
 
     def finish_work(self) -> None:

@@ -278,7 +278,8 @@ def test_completion_is_silent_without_a_daemon(ctl: Ctl, monkeypatch: pytest.Mon
 
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "agentctl", *arguments]
+    # The tests themselves may run in the background of a shell, where Ctrl-C is ignored.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "agentctl", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
 
 
