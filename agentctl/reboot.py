@@ -58,6 +58,10 @@ def reboot_now(session: Session, reason: str | None, force_users: bool, kind: st
     if session.json:
         print_json(records.reboot_json(reboot))
         return
+    if reboot.get("state") == "waiting":
+        print_line(f"The reboot waits for a slot of the fleet{_why(reboot, reason)}")
+        print_line("to see how it goes: agentctl reboot status; to take it back: agentctl reboot cancel")
+        return
     print_line(
         f"Rebooting now{_why(reboot, reason)}. Running jobs get their time; follow it with: agentctl reboot status"
     )

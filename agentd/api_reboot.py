@@ -114,7 +114,7 @@ class RebootApi:
             return record({"state": "disabled"}, _STATUS)
         facts, can = await self._peers.look()
         reboots, policy, now = self._reboots, self._reboots.policy, self._host.now()
-        coming = reboots.coming
+        coming = reboots.coming(now)
         values: dict[str, Any] = {
             "state": reboots.state,
             "required": facts.required,
@@ -122,8 +122,8 @@ class RebootApi:
             "next_begin": coming.opens if coming else 0,
             "next_end": coming.end if coming else 0,
             "next_at": coming.begin if coming else 0,
-            "last_day": guards.issued_since(reboots.ledger, now - DAY),
-            "last_week": guards.issued_since(reboots.ledger, now - WEEK),
+            "last_day": guards.issued_within(reboots.ledger, DAY, now),
+            "last_week": guards.issued_within(reboots.ledger, WEEK, now),
             "per_day": policy.limits.per_day,
             "per_week": policy.limits.per_week,
             "min_uptime": policy.limits.min_uptime,
@@ -132,7 +132,7 @@ class RebootApi:
             "can": can,
             "kinds": list(KINDS),
             "fleet": "" if policy.fleet is None else (policy.fleet.fleetlock or ", ".join(policy.fleet.etcd)),
-            "slot": reboots.ledger.slot,
+            "slot": reboots.slot,
         }
         status = record(values, _STATUS)
         if reboots.pending is not None:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -14,7 +13,7 @@ from yaml import MappingNode, Node, ScalarNode
 
 from agentd.core import triggers
 from agentd.core.model import Config, Job, Missed
-from agentd.core.policy import parse_dates
+from agentd.core.policy import check_url, parse_dates
 from agentd.core.unitfile import WRITTEN_BY_AGENTD
 from agentd.core.units import nearest, parse_duration, parse_size, parse_time_of_day, parse_weekdays
 from agentd.nodes import Decoder, Parser, Problem, Problems, compose
@@ -309,11 +308,10 @@ def _dates(raw: Any) -> tuple[tuple[str, str], ...]:
 
 
 def _url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise triggers.Invalid(f'"{text}" is not a URL (try https://lock.example)')
-    if "@" in parts.netloc:
-        raise triggers.Invalid("a secret must not stand in the configuration: see CREDENTIALS in agentd(8)")
+    try:
+        check_url(text)
+    except ValueError as error:
+        raise triggers.Invalid(str(error)) from None
     return text
 
 

@@ -17,11 +17,12 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from agentd.peer import CONFUSING, Peer, Unavailable, check_url, clip, credential
+from agentd.core.policy import check_url
+from agentd.peer import CONFUSING, Peer, Unavailable, clip, credential
 
 __all__ = [
     "Etcd", "Fleet", "FleetLock", "Holder", "Settings", "Unavailable",
-    "application_id", "check", "check_group", "check_url", "connect",
+    "application_id", "check", "check_group", "connect",
 ]  # fmt: skip
 
 APPLICATION = bytes.fromhex("ad284f005f91496899d2f8fe3603450e")

@@ -18,24 +18,36 @@ _CHECK_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: block inhibitors count
 _FLAGS: dict[Kind, int] = {"reboot": 0, "kexec": 2, "soft-reboot": 4}  # SD_LOGIND_REBOOT_VIA_KEXEC, _SOFT_REBOOT
 # Classes of sessions that are people's; others are greeters, managers, cron.
 _PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
+_LONGEST = 200  # characters of what somebody says about an inhibitor
+_AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
 
 
 class Logind:
     """`on_down` is called with True when the machine is about to go down, with False when it does not after all;
-    `on_change` when inhibitors or sessions changed. While it is not released, the machine waits for us (at most
-    InhibitDelayMaxSec of logind.conf(5)) before it goes down."""
+    `on_change` when inhibitors or sessions changed, `on_trouble` with a sentence when logind does not do its part.
+
+    While the lock is not released, the machine waits for us before it goes down: at most InhibitDelayMaxSec of
+    logind.conf(5).
+    """
 
     def __init__(
-        self, bus: Bus, address: str | None, on_down: Callable[[bool], None], on_change: Callable[[], None]
+        self,
+        bus: Bus,
+        address: str | None,
+        on_down: Callable[[bool], None],
+        on_change: Callable[[], None],
+        on_trouble: Callable[[str], None],
     ) -> None:
         self._bus = bus
         self._address = address
         self._on_down = on_down
         self._on_change = on_change
+        self._on_trouble = on_trouble
         self._lock = -1
         self._taking = asyncio.Lock()
         self._going_down = False
+        self._closed = False
         self._poller: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -51,6 +63,7 @@ class Logind:
         await self.take_lock()
 
     def close(self) -> None:
+        self._closed = True
         self.release_lock()
         if self._poller is not None:
             self._poller.cancel()
@@ -69,8 +82,12 @@ class Logind:
                 arguments = ("shutdown", "agentd", "ends jobs and saves its state", "delay")
                 self._lock = await bus.call_for_file(_MANAGER, "Inhibit", "ssss", *arguments)
                 os.set_inheritable(self._lock, False)
-            except (BusError, CallFailed):
-                self._lock = -1  # without it the machine does not wait; nothing else is lost
+            except (BusError, CallFailed) as error:
+                # Without it the machine does not wait; nothing else is lost.
+                self._lock = -1
+                if not isinstance(error, CallFailed) or error.name.rpartition(".")[2] != "ServiceUnknown":
+                    self._on_trouble(f"a shutdown would not wait for jobs to end: logind gives no lock: {error}")
+                    asyncio.get_running_loop().call_later(_AGAIN, self._retake)
             finally:
                 bus.close()
 
@@ -93,7 +110,9 @@ class Logind:
         (found,) = await self._bus.call(_MANAGER, "ListInhibitors")
         return [
             Blocker("inhibitor", who, f"{who} (process {pid} of {user_name(uid)}) holds the machine up: {why}")
-            for what, who, why, mode, uid, pid in found
+            for what, who, why, mode, uid, pid in (
+                (what, _line(who), _line(why), *rest) for what, who, why, *rest in found
+            )
             if "shutdown" in what.split(":") and mode.startswith("block")
         ]
 
@@ -167,8 +186,18 @@ class Logind:
     def _came(self, owner: str) -> None:
         """logind was restarted: the lock that it gave is worth nothing any more."""
         self.release_lock()
-        if owner and not self._going_down:
+        if owner:
+            self._retake()
+
+    def _retake(self) -> None:
+        if not (self._going_down or self._closed):
             self._retaking = asyncio.get_running_loop().create_task(self.take_lock())
+
+
+def _line(text: str) -> str:
+    """What anybody may write, as a part of a sentence."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 def user_name(uid: int) -> str:

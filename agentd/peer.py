@@ -5,7 +5,6 @@ authorities count), agentd.fleet-cert and agentd.fleet-key.
 """
 
 import contextlib
-import re
 import socket
 import threading
 import time
@@ -38,23 +37,6 @@ class _Complaint(Struct):
     value: str = ""
     message: str = ""
     error: str = ""
-
-
-def check_url(text: str) -> None:
-    """Raises ValueError with a sentence. It never repeats the text, which may hold a password."""
-    if not re.fullmatch(r"https?://[!-~]+", text, re.IGNORECASE):
-        raise ValueError("the URL must begin with http:// or https:// and hold no spaces or characters beyond ASCII")
-    if "@" in text:
-        raise ValueError("the URL must hold no user and no password; credentials are files")
-    if "?" in text or "#" in text:
-        raise ValueError("the URL must end with the path; no ? and no # may follow")
-    try:
-        parts = urlsplit(text)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # its text may quote what stands after the colon
-        usable = False
-    if not usable:
-        raise ValueError("the URL must name a host and, where it has one, a port from 1 to 65535")
 
 
 class Peer:

@@ -43,6 +43,7 @@ log = logging.get()
 
 _TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.freedesktop.timedate1")
 _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
+_NO_TIMEDATE = {"ServiceUnknown", "NameHasNoOwner", "NoSuchUnit", "UnitMasked", "UnknownProperty"}
 _WALL_UNIT = "agentd-wall.service"
 _MARGIN = 1.0  # seconds of logind's patience that are left for saving
 _DOWNTIME = 600  # seconds a reboot is expected to take at most; twice that, and the fleet knows the host as overdue
@@ -63,13 +64,15 @@ class Rebooter:
     """Carries out the effects of the core's reboots. `state` is where the message for people's terminals goes."""
 
     def __init__(self, bus: Bus, host: Host, state: Path, address: str | None = None) -> None:
-        self.logind = Logind(bus, address, self._down, self._look_soon)
+        self.logind = Logind(bus, address, self._down, self._look_soon, self._trouble)
         self.fleet: Fleet | None = None
         self._bus = bus
         self._host = host
         self._message = state / "wall"
         self._tasks: set[asyncio.Task[None]] = set()
         self._synchronised = False
+        self._policy: FleetPolicy | None = None
+        self._no_fleet = "no fleet is configured"
         self._freeing = False
         self._asking = asyncio.Lock()
         self._listing = asyncio.Lock()
@@ -84,9 +87,11 @@ class Rebooter:
         await self.logind.start()
 
     def configure(self, policy: FleetPolicy | None, machine_id: str) -> None:
-        """Whom to ask for slots from now on."""
+        """Whom to ask for slots from now on. A slot of another fleet is given back there."""
+        if self.fleet is not None and policy != self._policy and self._reboots.ledger.slot:
+            self._do(self._leave(self.fleet))
+        self.fleet, self._policy, self._no_fleet = None, policy, "no fleet is configured"
         if policy is None:
-            self.fleet = None
             return
         from agentd import fleet  # noqa: PLC0415 - few have one, and it would cost everybody memory
 
@@ -96,7 +101,7 @@ class Rebooter:
         try:
             self.fleet = fleet.connect(settings, host, machine_id, credentials, _DOWNTIME)
         except ValueError as error:
-            self.fleet = None
+            self._no_fleet = str(error)
             log.error(f"there is no slot to be had: {error}", id="reboot")
 
     def jobs_changed(self) -> None:
@@ -174,19 +179,24 @@ class Rebooter:
         """Why the clock should not be trusted yet: a time service is on and has not reached anybody."""
         if self._synchronised or now() - boot.at > 6 * HOUR:
             return ""
-        with contextlib.suppress(CallFailed):
+        try:
             if await self._bus.get(_TIMEDATE, "NTP") and not await self._bus.get(_TIMEDATE, "NTPSynchronized"):
                 return "the clock is not synchronised yet (timedatectl)"
+        except CallFailed as error:
+            if error.name.rpartition(".")[2] not in _NO_TIMEDATE:
+                return f"it is not known whether the clock is synchronised: timedated does not answer ({error})"
         self._synchronised = True
         return ""
 
     async def look(self) -> tuple[Facts, str]:
-        """What the machine is like, and what logind says to a reboot."""
+        """What the machine is like, and what logind says to a reboot: yes under an inhibitor, which is told itself."""
+        facts = await self.facts()
+        if any(blocker.kind == "inhibitor" for blocker in facts.blockers):
+            return facts, "yes"
         try:
-            can = await self.logind.can_reboot()
+            return facts, await self.logind.can_reboot()
         except CallFailed:
-            can = "na"
-        return await self.facts(), can
+            return facts, "na"
 
     async def caller(self) -> str:
         """The user whose call is being answered, as they logged in: sudo does not change that. Or "", unknown."""
@@ -222,8 +232,11 @@ class Rebooter:
 
     async def _reboot(self, effect: RebootIssues) -> None:
         reboot = effect.reboot
-        log.warning(f"asking logind for a {reboot.kind}: {reboot.reason}", id="reboot")
         await self._host.saved()
+        pending = self._reboots.pending
+        if pending is None or (pending.id, pending.state, pending.attempts) != (reboot.id, "issued", reboot.attempts):
+            return  # it took so long to store that it was given up meanwhile
+        log.warning(f"asking logind for a {reboot.kind}: {reboot.reason}", id="reboot")
         try:
             await self.logind.reboot(reboot.kind, f"agentd: {reboot.reason}")
         except CallFailed as error:
@@ -231,6 +244,9 @@ class Rebooter:
             if not error.away and not error.name.endswith(".Timeout"):
                 self._reboots.refused(str(error), now())
                 self._host.pump()
+
+    def _trouble(self, what: str) -> None:
+        log.warning(what, id="peer-trouble")
 
     def _down(self, down: bool) -> None:
         self._reboots.preparing(down, now())
@@ -262,12 +278,18 @@ class Rebooter:
             while why := await self._ask_fleet(lambda fleet: fleet.release()):
                 log.warning(f"the fleet's slot may still be held: {why}", id="reboot")
                 await asyncio.sleep(_FREE_AGAIN)
-                if self._reboots.pending is not None:
-                    return  # it is wanted again
+                if self._reboots.wants_slot(now()):
+                    return
         finally:
             self._freeing = False
         self._reboots.slot_freed()
         self._host.pump()
+
+    async def _leave(self, fleet: "Fleet") -> None:
+        """Gives the slot back to a fleet that is not configured any more."""
+        while why := await self._ask(lambda _: fleet.release(), fleet):
+            log.warning(f"the slot of the fleet that was configured before may still be held: {why}", id="reboot")
+            await asyncio.sleep(_FREE_AGAIN)
 
     async def holders(self) -> list[Any]:
         """Who holds the fleet's slots. Raises Refused PeerFailed."""
@@ -281,11 +303,12 @@ class Rebooter:
 
     async def _ask_fleet(self, question: "Callable[[Fleet], None]") -> str:
         """Why the fleet's lock did not do it, or ""."""
-        if self.fleet is None:
-            return "no fleet is configured"
+        return self._no_fleet if self.fleet is None else await self._ask(question, self.fleet)
+
+    async def _ask(self, question: "Callable[[Fleet], None]", fleet: "Fleet") -> str:
         try:
             async with self._asking:
-                await asyncio.get_running_loop().run_in_executor(None, question, self.fleet)
+                await asyncio.get_running_loop().run_in_executor(None, question, fleet)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is no slot and no reboot
             return str(error)
         return ""

@@ -68,9 +68,7 @@ class Store:
         except (Damaged, sqlite3.DatabaseError) as error:
             if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
                 raise
-            self._set_aside(at, str(error))
-            self._connect()
-            self.remember(_GUARDS, msgspec.json.encode(GuardsSaved({}, self.lost, slot=False)).decode())
+            self._start_afresh(at, str(error))
 
     def _connect(self) -> None:
         self._db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
@@ -91,6 +89,12 @@ class Store:
             self._db.close()
             raise
 
+    def _start_afresh(self, at: int, why: str) -> None:
+        """With a new database, in which it stands from the first moment on that reboots were lost."""
+        self._set_aside(at, why)
+        self._connect()
+        self.remember(_GUARDS, msgspec.json.encode(GuardsSaved({}, self.lost, slot=False)).decode())
+
     def _set_aside(self, at: int, why: str) -> None:
         target = self.folder / f"{FILE}.damaged-{at // 1_000_000}"
         for suffix in ("", "-wal", "-shm"):
@@ -106,8 +110,7 @@ class Store:
     def recover(self, at: int) -> None:
         """Goes on with a new database after this one was found damaged."""
         self._db.close()
-        self._set_aside(at, "the database is damaged")
-        self._connect()
+        self._start_afresh(at, "the database is damaged")
 
     def close(self) -> None:
         """Writes everything into the main file and closes it."""

@@ -24,17 +24,21 @@ class AfterBoot:
     def take_up(self, boot: Boot, now: int) -> Reboot | None:
         """Deals with what the agentd before this one left; returns the reboot that is still to be."""
         book = self._book
+        fleet = self._engine.config.reboot.fleet is not None
         if book.ledger.lost:
-            book.remember()
+            book.remember(slot=fleet)  # it may hold one: to give back what is not held does no harm
+        elif book.ledger.slot and not fleet:
+            book.remember(slot=False)
+            book.decide(now, "this machine may hold a slot of a fleet that is not configured any more: free it there")
         opened = next((reboot for reboot in book.ledger.reboots if reboot.state not in FINAL), None)
         rest = tuple(reboot for reboot in book.ledger.reboots if reboot is not opened)
         book.ledger = replace(book.ledger, reboots=rest)
         if opened is not None and opened.boot == boot.id:
-            if opened.state == "issued":
-                return opened
-            opened = replace(opened, state="waiting", at=0)
-            book.save(opened)
-            book.decide(now, f"reboot {opened.id} waits: agentd was started anew")
+            if opened.state != "issued":
+                opened = replace(opened, state="waiting", at=0)
+                book.save(opened)
+                book.decide(now, f"reboot {opened.id} waits: agentd was started anew")
+            self.due = now + CHECK if self._to_check else 0
             return opened
         if opened is not None and opened.state == "issued":
             reboot = replace(opened, state="verified", up=now, led_to=boot.id, health="pending")
@@ -44,8 +48,7 @@ class AfterBoot:
             reboot = replace(opened, state="superseded", note="the machine booted before it was asked to")
             book.enter(reboot)
             book.decide(now, f"reboot {reboot.id}: {reboot.note}")
-        if book.ledger.slot or self._pending is not None:
-            self.due = now + CHECK
+        self.due = now + CHECK if self._to_check else 0
         return None
 
     def clock_stepped(self, delta: int) -> None:
@@ -56,7 +59,8 @@ class AfterBoot:
         """Has the machine checked, by a job if there is one for that; whether that has just ended."""
         if self.due and now >= self.due:
             self.due = 0
-            self._check = self._engine.run_hook(hook, "hook", now) if hook is not None and self._pending else None
+            wanted = hook is not None and self._unseen is not None
+            self._check = self._engine.run_hook(hook, "hook", now) if hook is not None and wanted else None
             if self._check is None:
                 self._found("", now)
                 return True
@@ -69,16 +73,25 @@ class AfterBoot:
     @property
     def ill(self) -> bool:
         """Whether the machine was not found well after its last reboot: it keeps its slot, as a warning to all."""
-        last = next((reboot for reboot in self._book.ledger.reboots if reboot.state == "verified"), None)
-        return last is not None and last.health not in {"", "well"}
+        last = self._last
+        return last is not None and last.id > self._book.ledger.forgiven and last.health not in {"", "well"}
 
     @property
-    def _pending(self) -> Reboot | None:
-        """The reboot after which the machine was not looked at yet."""
-        return next((reboot for reboot in self._book.ledger.reboots[:1] if reboot.health == "pending"), None)
+    def _last(self) -> Reboot | None:
+        """The last reboot that happened."""
+        return next((reboot for reboot in self._book.ledger.reboots if reboot.state == "verified"), None)
+
+    @property
+    def _unseen(self) -> Reboot | None:
+        """That one, where the machine was not looked at since."""
+        return self._last if self._last is not None and self._last.health == "pending" else None
+
+    @property
+    def _to_check(self) -> bool:
+        return self._book.ledger.slot or self._unseen is not None
 
     def _found(self, wrong: str, now: int) -> None:
-        if (last := self._pending) is not None:
+        if (last := self._unseen) is not None:
             self._book.enter(replace(last, health=wrong or "well"))
             self._book.decide(now, f"after reboot {last.id} the machine is {wrong or 'well'}")
 

@@ -28,6 +28,10 @@ class Book:
 
     def enter(self, reboot: Reboot) -> None:
         """Keeps a reboot that is over, as the newest or in the place of itself."""
-        others = (other for other in self.ledger.reboots if other.id != reboot.id)
-        self.ledger = replace(self.ledger, reboots=(reboot, *others))
+        known = self.ledger.reboots
+        if any(other.id == reboot.id for other in known):
+            reboots = tuple(reboot if other.id == reboot.id else other for other in known)
+        else:
+            reboots = (reboot, *known)
+        self.ledger = replace(self.ledger, reboots=reboots)
         self.effects += [RebootSaved(reboot), RebootOver(reboot), RebootChanged()]

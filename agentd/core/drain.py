@@ -3,8 +3,9 @@
 from agentd.core.engine import Engine
 from agentd.core.ledger import Blocker
 from agentd.core.model import Run
-from agentd.core.units import SECOND
+from agentd.core.units import MINUTE, SECOND
 
+_HOOK = MINUTE  # that the hook has at least
 _MARGIN = 5 * SECOND  # beyond the time that a job has to stop
 
 
@@ -17,17 +18,21 @@ class Drain:
         self._engine = engine
         self._reason = ""
         self._hook: Run | None = None
+        self._jobs_until = 0
         self._stopped = False
 
     def begin(self, reason: str, hook: str | None, patience: int, now: int) -> None:
         """From now on nothing new starts. The hook, a job, and what runs have so many microseconds."""
         self._engine.hold(f"the machine is about to reboot ({reason}); nothing new starts")
-        self.until, self.no, self._reason, self._stopped = now + patience, None, reason, False
+        self.no, self._reason, self._stopped = None, reason, False
         self._hook = self._engine.run_hook(hook, "hook", now) if hook is not None else None
+        self._jobs_until = now + patience
+        self.until = self._jobs_until if self._hook is None else now + max(patience, _HOOK)
 
     def clock_stepped(self, delta: int) -> None:
         """The wall clock was set by delta."""
         self.until = self.until and self.until + delta
+        self._jobs_until += delta
 
     def over(self, now: int) -> bool:
         """Whether nothing runs any more, or the hook said no. What takes too long is stopped."""
@@ -44,6 +49,9 @@ class Drain:
 
     def end(self, now: int, *, release: bool) -> None:
         """It was for this time; jobs start again where they are released."""
+        hook = self._hook
+        if hook is not None and hook.cause == "hook" and hook.run_id in {run.run_id for run in self._engine.running()}:
+            self._engine.stop(hook.run_id, now)  # it prepares what does not come
         self.until, self._hook = 0, None
         if release and self._engine.held:
             self._engine.release(now)
@@ -52,11 +60,9 @@ class Drain:
         ended = self._engine.outcome(hook)
         if ended is None and now < self.until:
             return False
-        if ended is None:
-            self._engine.stop(hook.run_id, now)
         if ended is None or ended.result != "success":
             how = "takes too long" if ended is None else f"said no ({ended.result})"
             self.no = Blocker("hook", hook.job, f"the hook {hook.run_id} {how}", now)
             return False
-        self._hook = None
+        self._hook, self.until = None, self._jobs_until
         return True

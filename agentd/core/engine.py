@@ -247,20 +247,33 @@ class Engine:
         self.tick(now)
 
     def run_hook(self, name: str, cause: str, now: int) -> Run | None:
-        """Starts a job that prepares or checks a reboot, at once, whatever else is held; None: there is no such job."""
+        """Starts a job that prepares or checks a reboot, at once, whatever else is held; None: there is no such job.
+
+        One that runs already is that run.
+        """
         if name not in self.entries or self.draining:
             return None
+        if under_way := self.entries[name].running:
+            return next(reversed(under_way.values()))
         run = self._new(self.entries[name], now, cause, now)
         self._start(self.entries[name], run, now)
         return run
 
     def outcome(self, run: Run) -> Run | None:
-        """How a run ended: None while it is under way. Only the last run of each job is known."""
-        entry = self.entries.get(run.job)
-        if entry is not None and run.run_id in entry.running:
-            return None
-        if entry is not None and entry.last is not None and entry.last.seq == run.seq:
-            return entry.last
+        """How a run ended, or the last of its retries where they are not held: None while one is to come or under way.
+
+        Only the last run of each job is known.
+        """
+        if (entry := self.entries.get(run.job)) is not None:
+
+            def of_it(other: Run) -> bool:
+                return other.seq == run.seq or (other.cause == "retry" and other.due == run.due)
+
+            coming = [*entry.running.values(), *(() if self.held else entry.pending)]
+            if any(map(of_it, coming)):
+                return None
+            if entry.last is not None and of_it(entry.last):
+                return entry.last
         return replace(run, state="ended", result="interrupted", reason="it is not known how it ended")
 
     def stop_all(self, result: str, reason: str, now: int) -> None:

@@ -7,6 +7,7 @@ from agentd.core.model import Run
 from agentd.core.policy import RebootPolicy
 from agentd.core.units import DAY, HOUR, WEEK, format_duration
 
+_EARLIER = HOUR  # the reboot of a window may come a little earlier than the one a week before
 RIGHT_AFTER = HOUR
 """A cause that comes again within this time of the boot that it led to was not cured by it."""
 
@@ -53,7 +54,7 @@ def of_caution(
         text = f"the machine is up for {format_duration(max(0, up) // 1_000_000 * 1_000_000)}, less than"
         found.append(Blocker("uptime", "", f"{text} {format_duration(limits.min_uptime)} (limits.min_uptime)", boot.at))
     for span, most, name in ((DAY, limits.per_day, "day"), (WEEK, limits.per_week, "week")):
-        if (counted := issued_since(ledger, now - span)) >= most:
+        if (counted := issued_within(ledger, span, now)) >= most:
             text = f"{counted} automatic reboots within a {name}, at most {most} are allowed (limits.per_{name})"
             found.append(Blocker("limit", "", text))
     if facts.clock:
@@ -68,9 +69,9 @@ def overdue(policy: RebootPolicy, boot: Boot, now: int) -> bool:
     return policy.latest is not None and now - boot.at >= policy.latest
 
 
-def issued_since(ledger: Ledger, since: int) -> int:
-    """How many automatic reboots were asked for since then. Those of a clock that ran ahead count too."""
-    return sum(reboot.automatic and reboot.issued > since for reboot in ledger.reboots)
+def issued_within(ledger: Ledger, span: int, now: int) -> int:
+    """How many automatic reboots were asked for in the last day or week. Those of a clock that ran ahead count too."""
+    return sum(reboot.automatic and reboot.issued > now - span + _EARLIER for reboot in ledger.reboots)
 
 
 def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:

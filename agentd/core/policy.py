@@ -1,7 +1,9 @@
 """The types of the policy for reboots, as the configuration says it."""
 
+import re
 from datetime import date
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
@@ -59,7 +61,7 @@ class Caps(Struct, frozen=True, kw_only=True):
 
     min_uptime: Duration = HOUR
     per_day: Annotated[int, Meta(ge=0, le=1000)] = 2
-    per_week: Annotated[int, Meta(ge=0, le=1000)] = 5
+    per_week: Annotated[int, Meta(ge=0, le=1000)] = 8
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
@@ -111,3 +113,20 @@ def parse_dates(text: str) -> tuple[str, str]:
     if found[0] > found[1] or len(first) != 10:
         raise ValueError(f'"{text}" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)')
     return found
+
+
+def check_url(text: str) -> None:
+    """Raises ValueError with a sentence. It never repeats the text, which may hold a password."""
+    if not re.fullmatch(r"https?://[!-~]+", text, re.IGNORECASE):
+        raise ValueError("the URL must begin with http:// or https:// and hold no spaces or characters beyond ASCII")
+    if "@" in text:
+        raise ValueError("the URL must hold no user and no password: see CREDENTIALS in agentd(8)")
+    if "?" in text or "#" in text:
+        raise ValueError("the URL must end with the path; no ? and no # may follow")
+    try:
+        parts = urlsplit(text)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its text may quote what stands after the colon
+        usable = False
+    if not usable:
+        raise ValueError("the URL must name a host and, where it has one, a port from 1 to 65535")

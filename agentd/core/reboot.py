@@ -42,9 +42,12 @@ LOOK_REQUIRED = MINUTE
 """Between two looks whether the machine asks for a reboot, within a window."""
 ANSWER = 2 * MINUTE
 """After logind was asked: by then the machine goes down, or it did not happen."""
+LITTLE = MINUTE
+"""The clock may be set by less without people being told anything else."""
 HOOK_AGAIN = 5 * MINUTE
 """Before a hook that said no is asked again."""
 GIVE_UP = 6 * HOUR
+TOO_LATE = "what is left of its time is shorter than the warning"
 _FARTHEST = 366 * DAY
 _LONGEST_REASON = 200
 
@@ -77,7 +80,9 @@ class Reboots:
         self._warnings: list[int] = []
         self._not_before = 0  # after something failed
         self._no: Blocker | None = None  # what said no: logind, the hook
+        self._seen = 0  # when the facts were observed
         self.pending = self._after.take_up(boot, now)
+        self._keep_to_the_policy(now)
 
     @property
     def ledger(self) -> Ledger:
@@ -116,13 +121,14 @@ class Reboots:
         wanted = [self._after.due] if self._after.due else []
         reboot = self.pending
         if reboot is None:
-            coming = self.coming
+            coming = self._calendar.coming(self.policy, self._zone)
             if coming is not None:
                 wanted.append(max(coming.begin - self.policy.grace, self._look_at))
         elif reboot.state == "issued":
             wanted.append(reboot.issued + ANSWER)
         else:
-            wanted += [self._look_at, reboot.until, *self._warnings[:1]]
+            wanted += [self._look_at, *self._warnings[:1]]
+            wanted += [reboot.until] if reboot.state in {"waiting", "announced"} else []
             wanted += [reboot.at] if reboot.state == "announced" and not self._looking else []
             wanted += [self._drain.until] if reboot.state == "draining" else []
         return min(wanted, default=None)
@@ -131,17 +137,19 @@ class Reboots:
         """Deals with everything that is due, and with what changed among the jobs."""
         if self._engine.draining:
             return
-        if self._after.over(self.policy.hooks.after, now) and self.pending is None:
+        if self.going_down:
+            return
+        if self._after.over(self.policy.hooks.after, now) and not self.wants_slot(now):
             self._give_slot_back()
         if self.pending is None:
             self._begin_window(now)
         reboot = self.pending
-        if reboot is None or self.going_down:
+        if reboot is None:
             return
         if reboot.state == "issued":
             if now >= reboot.issued + ANSWER:
                 self.refused("the machine did not go down", now)
-        elif now >= reboot.until:
+        elif now >= reboot.until and reboot.state in {"waiting", "announced"}:  # draining has bounds of its own
             self._give_up(now)
         else:
             self._warn(now)
@@ -159,6 +167,9 @@ class Reboots:
         """
         reason = _line(reason)
         _check_span(within)
+        if within and within <= self.policy.grace:
+            text = f"within must be longer than the warning (reboot.grace, {format_duration(self.policy.grace)})"
+            raise Refused("InvalidArgument", text)
         if not cause or cause in {"nightly", "manual"} or len(cause) > _LONGEST_REASON or not cause.isprintable():
             shown = json.encode(cause[:_LONGEST_REASON]).decode()
             raise Refused("InvalidArgument", f"{shown} cannot be the cause of a request")
@@ -218,8 +229,9 @@ class Reboots:
         if cleared:
             self._book.remember(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
             self._book.decide(now, f"cleared: {'; '.join(cleared)}")
-        if self.ledger.slot and self.pending is None:
+        if self.ledger.slot and not self.wants_slot(now):
             cleared.append("the fleet's slot is given back")
+            self._book.remember(forgiven=self.ledger.next_id - 1)
             self._slot.free()
         return cleared
 
@@ -227,11 +239,19 @@ class Reboots:
 
     def observed(self, facts: Facts, now: int) -> None:
         """What the machine is like, as RebootLooks asked."""
-        self.facts, self._looking = facts, 0
-        if self.pending is None:
+        self.facts, self._seen, self._looking = facts, now, 0
+        if self.pending is None and not self.going_down:
             self._begin_window(now)
         reboot = self.pending
         if reboot is None or self.going_down or reboot.state in {"issued", "draining"}:
+            return
+        if now < reboot.begin - self.policy.grace:  # what is in the way now does not count
+            self._look_at = reboot.begin - self.policy.grace
+            if not self.wants_slot(now):
+                self._give_slot_back()
+            return
+        if reboot.occurrence and self.policy.only_if_required and not facts.required:
+            self._finish("cancelled", "the machine does not ask for a reboot any more", now)
             return
         blockers = self._blockers(reboot, now)
         self._tell_blockers(blockers, now)
@@ -240,7 +260,7 @@ class Reboots:
     def slot_answered(self, why_not: str, now: int) -> None:
         """Whether the fleet granted the slot ("") or why it did not."""
         self._slot.answered(why_not)
-        if self._slot.granted and self.pending is None:
+        if self._slot.granted and not self.wants_slot(now):
             self._slot.free()  # it came too late
         if self.pending is not None and self.pending.state == "waiting":
             self._tell_blockers(self._blockers(self.pending, now), now)
@@ -282,32 +302,44 @@ class Reboots:
                 self._engine.release(now)
 
     def clock_stepped(self, delta: int, now: int) -> None:
-        """The wall clock was set by delta. What counts elapsed time moves along; a window stays where it is."""
+        """The wall clock was set by delta. What counts elapsed time moves along; a window stays where it is.
+
+        By a little, as time services do, it changes nothing that people were told.
+        """
         self.boot = Boot(self.boot.id, self.boot.at + delta)
         self._after.clock_stepped(delta)
         self._drain.clock_stepped(delta)
         self._calendar.forget()
+        reboot = self.pending
+        if reboot is not None:
+            moved = replace(reboot, issued=reboot.issued and reboot.issued + delta)
+            if reboot.begin == reboot.requested:  # at once, not at an instant of the wall clock
+                begin, until = reboot.begin + delta, reboot.until + delta
+                moved = replace(moved, requested=begin, begin=begin, until=until)
+            self._save(moved)
+        if abs(delta) < LITTLE:
+            return
         self._look_at = self._not_before = now
         self._warnings = []
-        reboot = self.pending
-        if reboot is None:
-            return
-        moved = replace(reboot, issued=reboot.issued and reboot.issued + delta)
-        if not reboot.occurrence and reboot.automatic:
-            moved = replace(moved, begin=moved.begin + delta, until=moved.until + delta)
-        self._save(moved)
-        if moved.state == "announced":
+        if reboot is not None and reboot.state == "announced":
             self._withdraw("the clock was set", now)
 
     def reconfigured(self, now: int) -> None:
         """The policy may be another."""
         self._calendar.forget()
         self._slot.configured(self.policy.fleet)
+        self._keep_to_the_policy(now)
+
+    def _keep_to_the_policy(self, now: int) -> None:
+        """A window that was taken out of the configuration is none any more, and a shorter one ends earlier."""
         reboot = self.pending
-        if reboot is not None and reboot.occurrence and reboot.state != "issued":
-            same = self._calendar.find(reboot.occurrence, self.policy, self._zone, now)
-            if same is None or same.begin > reboot.until:
-                self._finish("cancelled", "its window was taken out of the configuration", now)
+        if reboot is None or not reboot.occurrence or reboot.state == "issued" or now >= reboot.until:
+            return
+        same = self._calendar.find(reboot.occurrence, self.policy, self._zone)
+        if same is None or same.begin > reboot.until:
+            self._finish("cancelled", "its window was taken out of the configuration", now)
+        elif same.end != reboot.until:
+            self._save(replace(reboot, until=same.end))
 
     # Windows
 
@@ -315,17 +347,17 @@ class Reboots:
     def _zone(self) -> ZoneInfo:
         return timezone(self._engine.config.timezone or "UTC")
 
-    @property
-    def coming(self) -> Occurrence | None:
+    def coming(self, now: int) -> Occurrence | None:
         """The window that is open or comes next, of those that were not dealt with."""
+        self._calendar.look(now)
         return self._calendar.coming(self.policy, self._zone)
 
     def _begin_window(self, now: int) -> None:
-        self._calendar.look(now)
-        coming = self.coming
+        coming = self.coming(now)
         if coming is None or now < coming.begin - self.policy.grace:
             return
-        if self.policy.only_if_required and not (self.facts is not None and self.facts.required):
+        fresh = self.facts is not None and now - self._seen < LOOK_REQUIRED
+        if self.policy.only_if_required and not (fresh and self.facts is not None and self.facts.required):
             if now >= self._look_at:
                 self._look(now, LOOK_REQUIRED)
             return
@@ -384,9 +416,6 @@ class Reboots:
 
     def _prepare(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
         """Gets the slot when nothing else is in the way, then announces."""
-        if now < reboot.begin - self.policy.grace:
-            self._look_at = reboot.begin - self.policy.grace
-            return
         if any(blocker.kind != "fleet" for blocker in blockers):
             if self.ledger.slot and self._slot.idle(now):
                 self._give_slot_back()
@@ -395,9 +424,9 @@ class Reboots:
         if self.policy.fleet is not None and not self._slot.granted:
             self._slot.want(reboot.reason)
             return
-        at = max(reboot.begin, now + (self.policy.grace if reboot.automatic or reboot.begin > now else 0))
-        if at > reboot.until:
-            self._tell_blockers([Blocker("window", "", "what is left of its time is shorter than the warning")], now)
+        at = self._instant(reboot, now)
+        if at >= reboot.until:
+            self._finish("deferred", f"{TOO_LATE} ({format_duration(self.policy.grace)})", now)
             return
         announced = self._move("announced", now)
         if announced is None:
@@ -408,6 +437,12 @@ class Reboots:
             self._warnings = sorted(at - ahead for ahead in self.policy.warnings if now < at - ahead)
         else:
             self._begin_to_drain(now)
+
+    def _instant(self, reboot: Reboot, now: int) -> int:
+        """When it may happen: after the warning, but what a person wants at an instant happens then."""
+        if not reboot.automatic and (reboot.begin == reboot.requested or now < reboot.begin):
+            return max(now, reboot.begin)
+        return max(reboot.begin, now + self.policy.grace)
 
     def _warn(self, now: int) -> None:
         reboot = self.pending
@@ -465,6 +500,7 @@ class Reboots:
         self._save(reboot)
         self._book.enter(reboot)
         self.pending, self.blockers, self._warnings, self._no = None, [], [], None
+        self._look_at = 0
         self._book.decide(now, f"reboot {reboot.id} {state}: {note}")
         if announced:
             self._book.effects.append(RebootWithdrawn(note))
@@ -510,6 +546,15 @@ class Reboots:
         self.blockers = kept
 
     # Memory
+
+    def wants_slot(self, now: int) -> bool:
+        """Whether the fleet's slot is of use for what is pending: not days before."""
+        return self.pending is not None and now >= self.pending.begin - self.policy.grace
+
+    @property
+    def slot(self) -> bool:
+        """Whether this machine holds a slot of its fleet, as far as is known."""
+        return self.ledger.slot and not self._slot.no
 
     def _give_slot_back(self) -> None:
         if self.ledger.slot and not self._after.ill:

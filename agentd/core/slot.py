@@ -29,13 +29,14 @@ class Slot:
         self.no, self._idle = "", 0
 
     def configured(self, fleet: FleetPolicy | None) -> None:
-        """Another fleet has granted nothing yet."""
+        """Another fleet has granted nothing yet; what the one before granted is given back to it by who knows it."""
         if fleet != self._fleet:
-            self._fleet, self.granted = fleet, False
+            self._fleet, self.granted, self.no, self._stale = fleet, False, "", self._asked
+            if self._book.ledger.slot:
+                self._book.remember(slot=False)
 
     def want(self, reason: str) -> None:
         """It is asked for, once."""
-        self._idle = 0
         if not self._asked:
             self._asked = True
             self._book.remember(slot=True)
@@ -60,7 +61,7 @@ class Slot:
 
     def free(self) -> None:
         """It is to be given back. An answer under way was asked for before this: it does not count."""
-        self.granted, self._stale = False, self._asked
+        self.granted, self.no, self._stale = False, "", self._asked
         self._book.effects.append(SlotFreed())
 
     def freed(self) -> None:

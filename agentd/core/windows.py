@@ -9,7 +9,7 @@ from msgspec import Struct
 from agentd.core.policy import RebootPolicy, Window
 from agentd.core.schedule import jitter_offset
 from agentd.core.triggers import local_instant
-from agentd.core.units import format_time_of_day
+from agentd.core.units import DAY, format_time_of_day
 
 
 class Occurrence(Struct, frozen=True, order=True):
@@ -38,9 +38,10 @@ class Calendar:
             self._next = next((found for found in known if found.key not in self._done), None)
         return self._next
 
-    def find(self, key: str, policy: RebootPolicy, zone: ZoneInfo, now: int) -> Occurrence | None:
-        """The one of that name, unless it is over or there is none any more."""
-        return next((found for found in occurrences(policy, zone, self._host, now) if found.key == key), None)
+    def find(self, key: str, policy: RebootPolicy, zone: ZoneInfo) -> Occurrence | None:
+        """The one of that name, which may be over; None where there is none any more."""
+        known = occurrences(policy, zone, self._host, self._since - 2 * DAY)
+        return next((found for found in known if found.key == key), None)
 
     def look(self, now: int) -> None:
         """Time went by."""

@@ -953,7 +953,14 @@ BAD: list[tuple[str, str, list[str]]] = [
         "a secret in the URL of a fleet's lock",
         "reboot: {fleet: {fleetlock: https://a:b@lock.example/}}\n",
         [
-            "1:29: reboot.fleet.fleetlock: a secret must not stand in the configuration: see CREDENTIALS in agentd(8)",
+            "1:29: reboot.fleet.fleetlock: the URL must hold no user and no password: see CREDENTIALS in agentd(8)",
+        ],
+    ),
+    (
+        "the URL of a fleet's lock with a port that is none",
+        "reboot: {fleet: {etcd: [https://a.example, https://b.example:99999]}}\n",
+        [
+            "1:44: reboot.fleet.etcd[1]: the URL must name a host and, where it has one, a port from 1 to 65535",
         ],
     ),
     (

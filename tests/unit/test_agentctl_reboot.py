@@ -82,7 +82,7 @@ def refusing(error: str, sentence: str) -> Callable[..., None]:
 
 
 def test_reboot_now_tells_what_happens_next(daemon: FakeDaemon, ctl: Ctl) -> None:
-    daemon.answers["RebootNow"] = MANUAL
+    daemon.answers["RebootNow"] = {**MANUAL, "state": "draining"}
     assert ctl("reboot-now", "--reason", "new firmware") == (
         0,
         "Rebooting now: new firmware. Running jobs get their time; follow it with: agentctl reboot status\n",
@@ -95,6 +95,10 @@ def test_reboot_now_tells_what_happens_next(daemon: FakeDaemon, ctl: Ctl) -> Non
     daemon.answers["RebootNow"] = {"kind": "soft-reboot"}
     assert ctl("reboot-now").out.startswith("Rebooting now (soft-reboot). Running jobs")
     assert ctl("reboot-now", "--kind", "halt").code == 2
+    daemon.answers["RebootNow"] = MANUAL
+    waits, hint = ctl("reboot-now").out.splitlines()
+    assert waits == "The reboot waits for a slot of the fleet: new firmware"
+    assert "agentctl reboot cancel" in hint
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ import msgspec
 import pytest
 
 from agentd import fleet, peer
+from agentd.core.policy import check_url
 from agentd.fleet import Etcd, Fleet, Holder, Settings, Unavailable, connect
 from tests.unit.fleetlock_server import FleetLockServer
 
@@ -839,7 +840,7 @@ def test_a_fleet_with_fleetlock_never_reboots_more_than_its_slots(server: FleetL
     ],
 )  # fmt: skip
 def test_urls_that_are_good(text: str) -> None:
-    fleet.check_url(text)
+    check_url(text)
 
 
 @pytest.mark.parametrize(
@@ -867,7 +868,7 @@ def test_urls_that_are_good(text: str) -> None:
 )
 def test_urls_that_are_not(text: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence) as refusal:
-        fleet.check_url(text)
+        check_url(text)
     assert "hunter2" not in str(refusal.value)
     with pytest.raises(ValueError):
         connect(Settings(etcd=("http://127.0.0.1", text)), "host", MACHINE, None, 60)
