@@ -104,7 +104,7 @@ def test_without_polkit_only_root_may(guarded: Machine) -> None:
         guarded.run("systemctl", "start", "polkit")
 
 
-def test_agentd_itself_may_start_its_jobs_and_nothing_else(guarded: Machine) -> None:
+def test_agentd_itself_may_start_its_jobs_and_little_else(guarded: Machine) -> None:
     def as_agentd(*words: str) -> int:
         return guarded.run("systemctl", "--no-ask-password", *words, user="agentd", check=False, timeout=90).code
 
@@ -118,9 +118,21 @@ def test_agentd_itself_may_start_its_jobs_and_nothing_else(guarded: Machine) -> 
         ("kill", "agentd-job@quick.service"),
         ("stop", "dbus.service"),
         ("set-property", "agentd-job@quick.service", "MemoryMax=infinity"),
-        ("reboot",),
+        ("poweroff",),
+        ("halt",),
+        ("suspend",),
     ):
         assert as_agentd(*words) != 0, words
+    # It may reboot the machine, but not against whoever holds it up, whatever it asks for.
+    guarded.run(
+        "systemd-run", "--unit=holder", "systemd-inhibit", "--what=shutdown", "--mode=block", "sleep", "infinity"
+    )
+    guarded.wait_until("systemd-inhibit --list | grep -q block", 30, "the inhibitor to be held")
+    logind = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.login1.Manager")
+    for words in (("Reboot", "b", "false"), ("RebootWithFlags", "t", "0"), ("RebootWithFlags", "t", "1")):
+        refused = guarded.run("busctl", "call", *logind, *words, user="agentd", check=False)
+        assert (refused.code, "inhibit" in refused.err) == (1, True), (words, refused)
+    guarded.run("systemctl", "stop", "holder", check=False)
     transient = guarded.run("systemd-run", "--no-ask-password", "/bin/true", user="agentd", check=False)
     assert transient.code != 0
 

@@ -45,7 +45,7 @@ def request(machine: Machine, cause: str, **how: Any) -> Any:
 
 
 def booted_again(machine: Machine, boot_id: str) -> None:
-    machine.wait_reboot(boot_id, 300)
+    machine.wait_reboot(boot_id, 600)  # also on a machine that has other things to do
     machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the reboot")
 
 
