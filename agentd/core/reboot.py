@@ -135,9 +135,7 @@ class Reboots:
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due, and with what changed among the jobs."""
-        if self._engine.draining:
-            return
-        if self.going_down:
+        if self._engine.draining or self.going_down:
             return
         if self._after.over(self.policy.hooks.after, now) and not self.wants_slot(now):
             self._give_slot_back()
@@ -226,12 +224,12 @@ class Reboots:
         """Lets automatic reboots happen again; returns a sentence for each thing that prevented them."""
         cleared = [f"{cause} may reboot the machine again" for cause in self.ledger.breakers]
         cleared += ["the ledger counts again from here on"] if self.ledger.lost else []
+        slot = self.ledger.slot and not self.wants_slot(now)
+        cleared += ["the fleet's slot is given back"] if slot else []
         if cleared:
             self._book.remember(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
             self._book.decide(now, f"cleared: {'; '.join(cleared)}")
-        if self.ledger.slot and not self.wants_slot(now):
-            cleared.append("the fleet's slot is given back")
-            self._book.remember(forgiven=self.ledger.next_id - 1)
+        if slot:
             self._slot.free()
         return cleared
 
