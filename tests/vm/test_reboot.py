@@ -12,6 +12,7 @@ from tests.vm.agentd import agentctl, answer, configure, ended
 from tests.vm.machine import Machine, MachineError
 
 FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
+ENOUGH = "/run/enough"
 LOCK = """
 import fcntl, time
 file = open("/var/lib/dpkg/lock-frontend", "w")
@@ -64,13 +65,14 @@ def test_a_nightly_reboot_happens_once_and_gives_what_runs_its_time(patient: Mac
     at = machine.clock() + timedelta(minutes=2)
     nightly = {"at": f"{at:%H:%M}", "window": "6h"}
     policy = {"nightly": nightly, "grace": "1min", "warnings": ["1min"], "limits": FREE}
-    with_policy(machine, policy, long={"run": "sleep 140"}, quick={"run": "true"})
+    with_policy(machine, policy, long={"run": f"until [ -e {ENOUGH} ]; do sleep 1; done"}, quick={"run": "true"})
     agentctl(machine, "run", "long")
     boot = machine.boot_id
     machine.wait_until(lambda: state(machine) == "draining", 240, "the machine to drain")
     refused = agentctl(machine, "run", "quick", check=False)
     assert refused.code == 1
     assert "about to reboot" in refused.err
+    machine.write(ENOUGH, "")
     booted_again(machine, boot)
     (first,) = reboots(machine)
     assert (first["state"], first["cause"]) == ("verified", "nightly")
