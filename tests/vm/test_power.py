@@ -18,7 +18,7 @@ def test_after_ten_power_cuts_nothing_is_doubled_and_missed_runs_follow_their_po
         name: {"run": noting, "when": {"cron": "*/5 * * * *"}, "missed": name, "timezone": "UTC", "overlap": "queue"}
         for name in ("skip", "once", "all")
     }
-    jobs["busy"] = {"run": f"{noting}; sleep 1", "when": {"every": "4s"}}
+    jobs["busy"] = {"run": f"{noting}; sleep 1", "when": {"every": "3s"}}
     configure(machine, json.dumps({"jobs": jobs}))
     chance = random.Random(3)
     for number in range(10):

@@ -67,7 +67,7 @@ def test_ends_that_agentd_did_not_see_are_found(machine: Machine) -> None:
 
 
 def test_ten_jobs_outlive_an_upgrade(machine: Machine, deb: Path) -> None:
-    start_ten(machine, 35)
+    start_ten(machine, 50)
     pid = machine.run("systemctl", "show", "-P", "MainPID", "agentd").out
     machine.install(deb, reinstall=True)
     assert machine.run("systemctl", "show", "-P", "MainPID", "agentd").out != pid, "the upgrade did not restart it"
