@@ -121,7 +121,8 @@ async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
     except Problems as error:
         return _refuse(error)
     except (_Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
-        print(f"agentd: not started: {error}", file=sys.stderr)
+        who = f"{error.peer}: " if isinstance(error, CallFailed) and error.peer else ""
+        print(f"agentd: not started: {who}{error}", file=sys.stderr)
         return 1
     return 1 if daemon.failure else 0
 

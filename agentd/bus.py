@@ -60,9 +60,10 @@ class BusError(Exception):
 class CallFailed(Exception):
     """A peer answered with an error, or not at all. `name` is the D-Bus error's; the text is what the peer said."""
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, text: str, peer: str = "") -> None:
         super().__init__(text or name)
         self.name = name
+        self.peer = peer
 
     @property
     def away(self) -> bool:
@@ -174,7 +175,7 @@ class Bus:
                 del self._pending[serial]
         if reply.message_type is MessageType.ERROR:
             text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
-            raise CallFailed(reply.error_name or "", text)
+            raise CallFailed(reply.error_name or "", text, name)
         return reply
 
     async def call_bus(self, member: str, signature: str, *body: Any) -> Any:
@@ -210,6 +211,10 @@ class Bus:
         await self.call_bus("AddMatch", "s", rule)
         with contextlib.suppress(CallFailed):  # nobody owns it yet
             self._owners[name] = await self.call_bus("GetNameOwner", "s", name)
+
+    def owner(self, name: str) -> str:
+        """The unique name of who owns a name that is followed or watched, or ""."""
+        return self._owners.get(name, "")
 
     def send(self, message: Message) -> None:
         """Sends a message after those before it."""

@@ -21,6 +21,7 @@ _PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incompl
 _LONGEST = 200  # characters of what somebody says about an inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
+_FIRST = 3.0  # seconds that a start waits for logind to answer; jobs do not wait for one that is slow
 
 
 class Logind:
@@ -49,14 +50,20 @@ class Logind:
         self._going_down = False
         self._closed = False
         self._poller: asyncio.Task[None] | None = None
+        self._meeting: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens from now on. Raises CallFailed."""
+        """Listens from now on; what a logind that answers has to say is known then. Raises CallFailed."""
         await self._bus.follow(_NAME, self._came)
         await self._bus.watch(_MANAGER, "PrepareForShutdown", lambda found: self._preparing(down=bool(found[0])))
         for member in ("SessionNew", "SessionRemoved"):
             await self._bus.watch(_MANAGER, member, lambda _: self._on_change())
         await self._bus.watch((_NAME, _PATH, "org.freedesktop.DBus.Properties"), "PropertiesChanged", self._changed)
+        self._meeting = asyncio.get_running_loop().create_task(self._meet())
+        if self._bus.owner(_NAME):
+            await asyncio.wait([self._meeting], timeout=_FIRST)
+
+    async def _meet(self) -> None:
         with contextlib.suppress(CallFailed):  # one that is under way already was told to the agentd before this one
             if await self.preparing():
                 self._preparing(down=True)
@@ -65,8 +72,9 @@ class Logind:
     def close(self) -> None:
         self._closed = True
         self.release_lock()
-        if self._poller is not None:
-            self._poller.cancel()
+        for task in (self._meeting, self._poller):
+            if task is not None:
+                task.cancel()
 
     # The lock that makes a shutdown wait for us
 

@@ -7,9 +7,9 @@ note of which invocation was the last before, agentd finds the end of its run th
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -28,6 +28,7 @@ RELOAD_TIMEOUT = 180.0  # seconds; every generator of the machine runs
 _AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
 _TRIES = 120
 _ROUND = 60.0  # seconds between two looks after what runs
+_T = TypeVar("_T")
 
 
 async def this_boot(bus: Bus, boot_id: str) -> Boot:
@@ -36,14 +37,29 @@ async def this_boot(bus: Bus, boot_id: str) -> Boot:
     Raises CallFailed.
     """
     try:
-        count = int(await bus.get(MANAGER, "SoftRebootsCount"))
+        count = int(await _insist(lambda: bus.get(MANAGER, "SoftRebootsCount")))
     except CallFailed as error:
         if not error.name.endswith((".UnknownProperty", ".UnknownInterface")):
             raise
         count = 0  # a systemd before 256
     if not count:
         return Boot(boot_id, boot_time())
-    return Boot(f"{boot_id}+{count}", int(await bus.get(MANAGER, "UserspaceTimestamp")))
+    return Boot(f"{boot_id}+{count}", int(await _insist(lambda: bus.get(MANAGER, "UserspaceTimestamp"))))
+
+
+async def _insist(question: Callable[[], Awaitable[_T]]) -> _T:
+    """The answer to a question that may be asked twice: while PID 1 executes itself anew, it does not answer.
+
+    Raises CallFailed.
+    """
+    for _ in range(_TRIES - 1):
+        try:
+            return await question()
+        except CallFailed as error:
+            if not error.away or error.name.endswith(".Disconnected"):
+                raise
+        await asyncio.sleep(_AGAIN)
+    return await question()
 
 
 class _Place:
@@ -114,7 +130,7 @@ class Systemd:
         await self._bus.watch(MANAGER, "JobNew", self._job_new)
         await self._bus.watch(MANAGER, "JobRemoved", self._job_removed)
         await self._bus.watch(MANAGER, "UnitRemoved", self._unit_removed)
-        await self._bus.call(MANAGER, "Subscribe")
+        await self._subscribe()
         noted = {note.run_id: note for note in spool.read_notes()}
         runs, outcomes, under_way = [], {}, []
         for run in saved.open_runs:
@@ -143,7 +159,7 @@ class Systemd:
     async def _find(self, place: _Place, run: Run) -> Run | Outcome | None:
         """What became of a run whose unit an agentd before this one was about to ask for: it is still under way, or how
         it ended, or None: it never began."""
-        alive = await self._is_alive(place)
+        alive = await _insist(lambda: self._is_alive(place))
         at, invocation = await self._beginning(place)
         end = spool.read_end(place.instance)  # only now: it may have ended while we asked
         place.state = "ended"
@@ -162,7 +178,7 @@ class Systemd:
         wanted = dict(unitfile.units(config))
         if self._differ(wanted):
             try:
-                await self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT)
+                await _insist(lambda: self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT))
             except CallFailed as error:
                 raise Refused("PeerFailed", f"systemd did not read its units anew: {error}") from None
             if different := self._differ(wanted):
@@ -418,15 +434,19 @@ class Systemd:
         if owner and not self._closing:
             self._do(self._catch_up())
 
+    async def _subscribe(self) -> None:
+        """Has systemd tell what becomes of its jobs and units. Raises CallFailed."""
+        try:
+            await _insist(lambda: self._bus.call(MANAGER, "Subscribe", patience=RELOAD_TIMEOUT))
+        except CallFailed as error:
+            if not error.name.endswith(".AlreadySubscribed"):  # it had heard the try before
+                raise
+
     async def _catch_up(self) -> None:
-        for _ in range(_TRIES):
-            try:
-                await self._bus.call(MANAGER, "Subscribe")
-                break
-            except CallFailed as error:
-                if error.name.endswith("AlreadySubscribed"):
-                    break
-            await asyncio.sleep(_AGAIN)
+        try:
+            await self._subscribe()
+        except CallFailed as error:
+            self._on_trouble(f"systemd does not tell what becomes of units, agentd looks itself: {error}")
         for place in list(self._places.values()):
             if place.state == "running":
                 await self._look(place)

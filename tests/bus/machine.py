@@ -13,7 +13,8 @@ from jeepney.io.blocking import DBusConnection, open_dbus_connection
 from tests.bus.harness import Agentd, CallError
 from tests.bus.logind_template import FakeLogind
 
-BUS = """<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>
+BUS = """<busconfig><type>session</type><listen>unix:path={0}/bus</listen><auth>EXTERNAL</auth>
+<servicedir>{0}/services</servicedir>
 <policy context="default"><allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/></policy></busconfig>
 """
 CONFIG = """
@@ -37,7 +38,8 @@ class Machine(Agentd):
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         config = folder / "bus.conf"
-        config.write_text(BUS.format(folder / "bus"))
+        config.write_text(BUS.format(folder))
+        (folder / "services").mkdir()
         command = ["dbus-daemon", f"--config-file={config}", "--nofork", "--print-address"]
         self._dbus = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
         assert self._dbus.stdout
@@ -79,6 +81,12 @@ class Machine(Agentd):
         self.boots += 1
         self.logind.cancel(told=False)
         return self.up()
+
+    def activate(self, name: str, program: str) -> None:
+        """Who asks for the name has the bus start the program, and wait for it to take the name."""
+        service = self.folder / "services" / f"{name}.service"
+        service.write_text(f"[D-BUS Service]\nName={name}\nExec={program}\n")
+        self._ears.send_and_get_reply(message_bus.ReloadConfig())
 
     # What a user sees
 

@@ -406,6 +406,32 @@ def test_without_logind_nothing_reboots_and_its_lock_is_taken_when_it_comes(mach
     machine.until(lambda: machine.reboot_state == "issued", "the look to count", 5)
 
 
+def a_logind_that_hangs(machine: Machine) -> None:
+    machine.logind.hangs = {"Inhibit"}
+
+
+def a_logind_that_never_takes_its_name(machine: Machine) -> None:
+    """What systemd-logind is after the system's bus was restarted."""
+    machine.logind.stop()
+    machine.activate("org.freedesktop.login1", "/bin/sleep 60")
+
+
+@pytest.mark.parametrize("trouble", [a_logind_that_hangs, a_logind_that_never_takes_its_name])
+def test_jobs_do_not_wait_for_a_logind_that_does_not_answer(
+    machine: Machine, trouble: Callable[[Machine], None]
+) -> None:
+    trouble(machine)
+    machine.up()  # within 20 s; logind is given 25 to answer
+    assert machine.call("Jobs.RunJob", "sa{sv}", "quick", {}) == "quick.1"
+    machine.until(lambda: machine.result("quick.1") == "success", "the job to run")
+    assert machine.logind.delays == []
+    if machine.logind.hangs:
+        machine.logind.go_on()
+    else:
+        machine.logind.start()
+    machine.until(lambda: machine.logind.delays == ["agentd"], "the lock to be taken")
+
+
 def test_a_logind_that_is_restarted_gets_its_lock_again(machine: Machine) -> None:
     machine.up()
     for _ in range(2):
