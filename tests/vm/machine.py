@@ -414,9 +414,9 @@ class Machine:
         if given is not None:
             data = given.encode() if isinstance(given, str) else given
             order["input-data"] = base64.b64encode(data).decode()
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         pid = self._agent.ask("guest-exec", timeout, **order)["pid"]
-        pause = 0.005
         killed = False
         while not (status := self._agent.ask("guest-exec-status", 30, pid=pid))["exited"]:
             if time.monotonic() > deadline:
@@ -424,8 +424,7 @@ class Machine:
                     raise MachineError(f"{' '.join(argv)} took more than {timeout:g} s and cannot be killed")
                 self._agent.ask("guest-exec", 30, path="kill", arg=["-KILL", str(pid)])
                 killed, deadline = True, time.monotonic() + 5
-            time.sleep(pause)
-            pause = min(0.1, pause * 1.3)
+            time.sleep(pause(began, 0.5))
         out, err = (base64.b64decode(status.get(key, "")) for key in ("out-data", "err-data"))
         if killed:
             text = (out + err).decode(errors="replace")
@@ -535,7 +534,8 @@ class Machine:
     def wait_until(self, true: str, timeout: float = 60, what: str = "") -> bool: ...
     def wait_until(self, true: Callable[[], T] | str, timeout: float = 60, what: str = "") -> T | bool:
         """Waits until a function of the test, or shell text in the machine, comes true; returns what it returned."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         while True:
             asked = time.monotonic()
             if isinstance(true, str):
@@ -546,8 +546,7 @@ class Machine:
                 return found
             if time.monotonic() > deadline:
                 raise MachineError(f"waited {timeout:g} s in vain for {what or true}")
-            # The question is work as well: it must not be most of what the machine does.
-            time.sleep(min(2.0, max(0.1, 2 * (time.monotonic() - asked))))
+            time.sleep(max(pause(began, 2), min(2, 2 * (time.monotonic() - asked))))
 
     def install(self, deb: str | os.PathLike[str], *, reinstall: bool = False) -> None:
         """Installs a Debian package from a file of this host; what it depends on must be in the image.
@@ -599,6 +598,14 @@ class Machine:
         said = self._qmp("human-monitor-command", **{"command-line": line})
         if said:
             raise MachineError(f"{line}: {said.strip()}")
+
+
+def pause(began: float, longest: float) -> float:
+    """Seconds to wait before the next question, a tenth of what was waited since `began` (by the monotonic clock).
+
+    A question is work for the machine: asked ten times a second, they were more than half of what it did.
+    """
+    return min(longest, max(0.01, (time.monotonic() - began) / 10))
 
 
 def create_overlay(image: dict[str, Any], disk: Path) -> None:
