@@ -66,7 +66,7 @@ def machine(installed: Machine) -> Machine:
 
 
 ORDER = ("power", "reboot", "recovery", "package", "clock", "jobs", "permissions", "machine")
-"""The files that take longest come first: two workers share them."""
+"""The files that take longest come first: the workers share them."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
