@@ -27,8 +27,8 @@ T = TypeVar("T")
 HARDWARE = (
     *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none"),
     # QEMU 7.2 leaves garbage in the flags after a cmpxchg16b: spurious traps, then a panic of the kernel.
-    # With two processors, a kernel that patches itself at its boot traps now and then (int3), the more so the busier
-    # this host is; and both wait for one that the host has taken its turn from.
+    # With two processors on a busy host, a kernel that patches itself at its boot traps now and then (int3), and each
+    # spins for locks of the other while the host runs something else.
     *("-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1", "-m", "2G"),
     *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
     # A machine that was reset in its process boots up to twenty times slower: it ends instead, and is started anew.
