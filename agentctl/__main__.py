@@ -5,17 +5,17 @@ import sys
 
 import click
 
-from agentctl import (
-    __version__,
-    jobs,  # noqa: F401 - its commands register themselves
-    runs,  # noqa: F401 - the same
-)
+from agentctl import __version__
 from agentctl.cli import Session, cli, command
 from agentctl.client import ExitCode, Failure, safe
+from agentctl.jobs import (
+    commands,  # noqa: F401 - its commands register themselves
+    runs,  # noqa: F401 - the same
+)
 from agentctl.show import print_json, print_line
 
 # isort: split
-from agentctl import reboot  # noqa: F401 - the same; --help lists commands in the order in which they come
+from agentctl.reboots import commands as reboots  # noqa: F401 - the same; --help lists commands in the order in which they come
 
 
 @command("reload")

@@ -175,9 +175,9 @@ class Client:
     def close(self) -> None:
         """Ends the connection."""
         if self._agent is not None:
-            from agentctl import agent
+            from agentctl import password
 
-            agent.stop(self._agent)
+            password.stop(self._agent)
         self._connection.close()
 
     def call(self, member: str, *args: object) -> tuple[Any, ...]:
@@ -190,9 +190,9 @@ class Client:
         values = tuple(_variants(value) if isinstance(value, Mapping) else value for value in args)
         asks = self._asks and member not in FREE
         if asks and self._agent is None:
-            from agentctl import agent
+            from agentctl import password
 
-            self._agent = agent.start()
+            self._agent = password.start()
         body = self._send(NAME, PATH, interface, member, signature, values, asks=asks)
         return tuple(_plain(value) for value in body)
 

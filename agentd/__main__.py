@@ -13,9 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agentd import __version__, config
-from agentd.core.model import Refused
-from agentd.nodes import Problems
+from agentd import __version__, private, sdnotify
+from agentd.config import files
+from agentd.config.nodes import Problems
+from agentd.core.part import Refused
+from agentd.jobs import children, units
 
 _EPILOG = """examples:
   agentd --check                          check the installed configuration
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("agentd: --system reads the system's folders, as its generator does; --config goes with --standalone")
         return 1
     try:
-        loaded = config.load(given)
+        loaded = files.load(given)
     except Problems as error:
         return _refuse(error)
     from agentd import log  # noqa: PLC0415 - not needed to check
@@ -79,7 +81,7 @@ def _check(given: Path | None, *, as_json: bool) -> int:
     """Checks a configuration and tells the result; returns 0, or 2 when it has errors."""
     report: dict[str, Any]
     try:
-        loaded = config.load(given)
+        loaded = files.load(given)
     except Problems as error:
         report = {"ok": False, "errors": [_problem(problem) for problem in error.found]}
         text, code = f"{error}\n{len(error.found)} error{'s' * (len(error.found) > 1)}", 2
@@ -96,10 +98,10 @@ def _problem(problem: Any) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
 
 
-async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
+async def _serve(options: argparse.Namespace, loaded: files.Loaded) -> int:
     # Only now, so that --check and --help stay quick.
     from agentd import log  # noqa: PLC0415
-    from agentd.bus import Bus, BusError, CallFailed  # noqa: PLC0415
+    from agentd.bus.connection import Bus, BusError, CallFailed  # noqa: PLC0415
 
     bus = Bus()
     run = _system if options.system else _standalone
@@ -128,29 +130,28 @@ async def _serve(options: argparse.Namespace, loaded: config.Loaded) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _standalone(options: argparse.Namespace, loaded: config.Loaded, bus: Any) -> AsyncIterator[Any]:
+async def _standalone(options: argparse.Namespace, loaded: files.Loaded, bus: Any) -> AsyncIterator[Any]:
     """A daemon with a private bus whose jobs are child processes."""
-    from agentd import standalone  # noqa: PLC0415
-    from agentd.core.ledger import Boot  # noqa: PLC0415
-    from agentd.daemon import Daemon  # noqa: PLC0415
+    from agentd.core.reboots.model import Boot  # noqa: PLC0415
+    from agentd.daemon.daemon import Daemon  # noqa: PLC0415
     from agentd.linux import boot_time  # noqa: PLC0415
 
-    state = (options.state_dir or standalone.default_state()).absolute()
+    state = (options.state_dir or private.default_state()).absolute()
     given = options.config
     folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
-    daemon = Daemon(loaded, partial(config.load, given), partial(config.folders, given), folder)
+    daemon = Daemon(loaded, partial(files.load, given), partial(files.folders, given), folder)
     _handle_signals(daemon)
     try:
-        lock = await standalone.lock(state)
-    except standalone.Unusable as error:
+        lock = await private.lock(state)
+    except private.Unusable as error:
         raise _Unusable(str(error)) from None
-    executor = standalone.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
+    executor = children.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
     try:
         await bus.connect(await executor.start_bus())
         await daemon.start(state, _machine(), Boot(_boot(), boot_time()), executor, bus)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)
         executor.publish()
-    except standalone.Unusable as error:
+    except private.Unusable as error:
         executor.close()
         raise _Unusable(str(error)) from None
     except BaseException:
@@ -161,12 +162,11 @@ async def _standalone(options: argparse.Namespace, loaded: config.Loaded, bus: A
 
 
 @contextlib.asynccontextmanager
-async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) -> AsyncIterator[Any]:
+async def _system(options: argparse.Namespace, loaded: files.Loaded, bus: Any) -> AsyncIterator[Any]:
     """A daemon on the system bus whose jobs are units; polkit says who may do what."""
-    from agentd import service, systemd  # noqa: PLC0415
-    from agentd.daemon import Daemon  # noqa: PLC0415
-    from agentd.polkit import Gate  # noqa: PLC0415
-    from agentd.rebooter import Rebooter  # noqa: PLC0415
+    from agentd.daemon.daemon import Daemon  # noqa: PLC0415
+    from agentd.peers.polkit import Gate  # noqa: PLC0415
+    from agentd.reboots.part import Rebooter  # noqa: PLC0415
 
     def status() -> str:
         first, _, rest = daemon.error.partition("\n")
@@ -175,28 +175,28 @@ async def _system(options: argparse.Namespace, loaded: config.Loaded, bus: Any) 
         return f"STATUS={len(daemon.engine.entries)} jobs{trouble}"
 
     def reload() -> None:
-        service.reloading()
-        daemon.reload_soon(lambda: service.notify("READY=1"))
+        sdnotify.reloading()
+        daemon.reload_soon(lambda: sdnotify.notify("READY=1"))
 
     daemon = Daemon(
         loaded,
-        config.load,
-        partial(config.folders, None),
+        files.load,
+        partial(files.folders, None),
         "/",
-        watchdog=service.watchdog(),
-        alive=lambda: service.notify("WATCHDOG=1"),
-        on_configured=lambda: service.notify(status()),
-        on_stopping=lambda: service.notify("STOPPING=1"),
+        watchdog=sdnotify.watchdog(),
+        alive=lambda: sdnotify.notify("WATCHDOG=1"),
+        on_configured=lambda: sdnotify.notify(status()),
+        on_stopping=lambda: sdnotify.notify("STOPPING=1"),
     )
     _handle_signals(daemon)
     await bus.connect(None)
-    executor = systemd.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
+    executor = units.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
     gate, rebooter = Gate(bus, executor.unit_of), Rebooter(bus, daemon, state)
-    boot = await systemd.this_boot(bus, _boot())
+    boot = await units.this_boot(bus, _boot())
     await daemon.start(state, _machine(), boot, executor, bus, gate.authorize, rebooter)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    service.notify("READY=1", status())
+    sdnotify.notify("READY=1", status())
     yield daemon
 
 

@@ -77,7 +77,7 @@ def single(*, quick: bool) -> Result:
 
 def _spread(count: int) -> Iterable[str]:
     """Names of jobs whose jitter within a second is spread evenly on this machine."""
-    from agentd.core.schedule import jitter_offset
+    from agentd.core.times import jitter_offset
 
     host = Path("/etc/machine-id").read_text().strip() if Path("/etc/machine-id").exists() else ""
     for slot in range(count):

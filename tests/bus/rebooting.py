@@ -12,18 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import agentd.daemon
 from agentd import __main__ as entry
-from agentd import config, log, machine, standalone
-from agentd.bus import Bus
-from agentd.core import afterboot, reboot, slot
-from agentd.core.ledger import Boot
-from agentd.core.units import SECOND
+from agentd import log, private
+from agentd.bus.connection import Bus
+from agentd.config import files
+from agentd.core.quantities import SECOND
+from agentd.core.reboots import afterboot, reboots, slot
+from agentd.core.reboots.model import Boot
+from agentd.daemon.daemon import Daemon
+from agentd.jobs import children
 from agentd.linux import now
-from agentd.rebooter import Rebooter
+from agentd.reboots import machine
+from agentd.reboots.part import Rebooter
 
 
-class OnGivenBus(standalone.Standalone):
+class OnGivenBus(children.Standalone):
     """Jobs as child processes, without a bus of their own."""
 
     async def start_bus(self) -> str:
@@ -31,19 +34,17 @@ class OnGivenBus(standalone.Standalone):
 
 
 @contextlib.asynccontextmanager
-async def rebooting(options: argparse.Namespace, loaded: config.Loaded, bus: Bus) -> AsyncIterator[Any]:
+async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Any]:
     """The composition of agentd.__main__ for a machine that it may reboot."""
     state = options.state_dir.absolute()
-    own = agentd.daemon.Daemon(
-        loaded, partial(config.load, options.config), partial(config.folders, options.config), str(state.parent)
-    )
+    own = Daemon(loaded, partial(files.load, options.config), partial(files.folders, options.config), str(state.parent))
     entry._handle_signals(own)
-    executor = OnGivenBus(state, await standalone.lock(state), own.run_started, own.run_ended, own.executor_lost)
+    executor = OnGivenBus(state, await private.lock(state), own.run_started, own.run_ended, own.executor_lost)
     executor.address = options.address
     await bus.connect(options.address)
     rebooter = Rebooter(bus, own, state, options.address)
     await own.start(state, "test", Boot(options.boot_id, now()), executor, bus, None, rebooter)
-    standalone.runtime().mkdir(parents=True, exist_ok=True)
+    private.runtime().mkdir(parents=True, exist_ok=True)
     executor.publish()
     yield own
 
@@ -55,13 +56,13 @@ def main() -> int:
     parser.add_argument("--core", action="append", default=[], metavar="NAME=SECONDS", help="another constant")
     options = parser.parse_args()
     for name, _, seconds in (given.partition("=") for given in options.core):
-        (module,) = (known for known in (afterboot, reboot, slot) if hasattr(known, name))
+        (module,) = (known for known in (afterboot, reboots, slot) if hasattr(known, name))
         setattr(module, name, int(float(seconds) * SECOND))
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
     entry._standalone = rebooting
     log.setup(options.log_level)
-    return asyncio.run(entry._serve(options, config.load(options.config)))
+    return asyncio.run(entry._serve(options, files.load(options.config)))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 """Fixtures of the unit tests."""
 
-from tests.unit.agentctl_fake import bus, ctl, daemon, surroundings
+from tests.unit.agentctl.fake import bus, ctl, daemon, surroundings
 
 __all__ = ["bus", "ctl", "daemon", "surroundings"]

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from agentd import config
-from agentd.core.model import Config, Job
-from agentd.core.triggers import KINDS
+from agentd.config import files
+from agentd.core.config import Config
+from agentd.core.jobs.settings import Job
+from agentd.core.jobs.triggers import KINDS
 from agentd.log import MESSAGE_IDS
 
 ROOT = Path(__file__).parents[2]
@@ -20,13 +21,13 @@ def uncommented(text: str) -> str:
 
 
 def test_the_sample_is_sound_as_shipped() -> None:
-    assert config.load(ROOT / "config/agentd.yaml").config.jobs == {}
+    assert files.load(ROOT / "config/agentd.yaml").config.jobs == {}
 
 
 def test_the_sample_is_sound_when_uncommented_and_shows_every_kind_of_trigger(tmp_path: Path) -> None:
     file = tmp_path / "agentd.yaml"
     file.write_text(uncommented((ROOT / "config/agentd.yaml").read_text()))
-    jobs = config.load(file).config.jobs.values()
+    jobs = files.load(file).config.jobs.values()
     assert {job.trigger.key for job in jobs} == set(KINDS)
 
 
@@ -52,7 +53,7 @@ def test_the_man_pages_example_is_sound(tmp_path: Path) -> None:
     assert example is not None
     file = tmp_path / "agentd.yaml"
     file.write_text(example[1])
-    assert list(config.load(file).config.jobs) == ["backup", "poll"]
+    assert list(files.load(file).config.jobs) == ["backup", "poll"]
 
 
 def test_the_man_page_lists_every_message_id() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit import simulation
+from tests.unit.jobs import simulation
 from tests.vm.agentd import answer, configure, history
 from tests.vm.machine import Machine
 

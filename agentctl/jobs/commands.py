@@ -1,0 +1,230 @@
+"""The commands about jobs: their state, their schedule and its changes."""
+
+import click
+
+from agentctl import times
+from agentctl.cli import Session, command, job_argument, now, parsed
+from agentctl.client import Failure, Record
+from agentctl.jobs import records
+from agentctl.reboots import records as reboot_records
+from agentctl.show import print_json, print_line, print_table
+
+
+@command("status")
+@job_argument(required=False)
+def status(session: Session, job: str | None = None) -> None:
+    """Shows all jobs, or one JOB in detail.
+
+    What runs and how far it is, what is due next, how the last run went, and whether a reboot is pending. A star
+    marks what was changed by you.
+
+    \b
+    Examples:
+      agentctl status
+      agentctl status backup
+      agentctl status --json | jq '.jobs[] | select(.state == "running").name'
+    """
+    if job is not None:
+        _status_of(session, job)
+        return
+    daemon = session.client.daemon()
+    (jobs,) = session.client.call("ListJobs", {})
+    reboot, blockers = _reboot(session)
+    if session.json:
+        print_json(
+            {
+                "daemon": records.daemon_json(daemon),
+                "reboot": reboot_records.status_json(reboot) if reboot else None,
+                "jobs": [records.job_json(job) for job in jobs],
+            }
+        )
+        return
+    at = now()
+    print_line(records.headline(daemon, jobs, at), bold=True)
+    for line, colour in records.troubles(daemon, at):
+        print_line(line, colour, bold=True)
+    if line := reboot_records.pending_line(reboot, blockers, at):
+        print_line(line, "yellow", bold=True)
+    click.echo()
+    if not jobs:
+        click.echo("There are no jobs yet: add some to the configuration, then: agentctl reload")
+        return
+    print_table(records.JOB_HEADER, [records.job_row(job, at) for job in jobs])
+    if note := records.changes(jobs):
+        click.echo()
+        print_line(note)
+
+
+def _reboot(session: Session) -> tuple[Record, list[Record]]:
+    """What GetStatus gives when it is needed, else nothing, and what is in the way of a pending reboot."""
+    try:
+        properties = session.client.reboots()
+    except Failure as failed:
+        if failed.error == "UnknownInterface":  # an older agentd
+            return {}, []
+        raise
+    # The properties cost the daemon nothing; when nothing is pending they are all that a person is told of.
+    if not session.json and properties.get("State") in reboot_records.CALM:
+        return {}, []
+    (status,) = session.client.call("GetStatus")
+    return status, properties.get("Blockers", [])
+
+
+def _status_of(session: Session, name: str) -> None:
+    (job,) = session.client.call("GetJob", name)
+    (due,) = session.client.call("NextTimes", name, 0, 3)
+    runs = session.client.runs(job=name, limit=5)
+    if session.json:
+        print_json(
+            {
+                "daemon": records.daemon_json(session.client.daemon()),
+                "jobs": [records.job_json(job)],
+                "next": [{"job": name, "due": times.iso(at)} for name, at in due],
+                "runs": [records.run_json(run) for run in runs],
+            }
+        )
+        return
+    print_line(name, bold=True)
+    for label, text in records.job_facts(job, [at for _, at in due], now()):
+        print_line(f"{label:>11}  {text}")
+    if runs:
+        click.echo()
+        print_table(records.RUN_HEADER, [records.run_row(run, now()) for run in runs])
+
+
+def _change(session: Session, member: str, *args: object) -> None:
+    """Calls a method that changes a job's schedule and prints what came of it."""
+    (change,) = session.client.call(member, *args)
+    if session.json:
+        print_json(records.change_json(change))
+    else:
+        print_line(str(change.get("note") or "done"))
+
+
+@command("increase")
+@job_argument()
+def increase(session: Session, job: str) -> None:
+    """Runs JOB more often from now on.
+
+    One bounded step to a shorter interval, remembered as your preference.
+
+    \b
+    Example:
+      agentctl increase feed
+    """
+    _change(session, "Increase", job)
+
+
+@command("decrease")
+@job_argument()
+def decrease(session: Session, job: str) -> None:
+    """Runs JOB less often from now on.
+
+    One bounded step to a longer interval, remembered as your preference.
+
+    \b
+    Example:
+      agentctl decrease feed
+    """
+    _change(session, "Decrease", job)
+
+
+@command("enable")
+@job_argument()
+def enable(session: Session, job: str) -> None:
+    """Lets JOB run by its schedule.
+
+    Whatever the configuration says; agentctl reset undoes it.
+
+    \b
+    Example:
+      agentctl enable feed
+    """
+    _change(session, "SetEnabled", job, True)
+
+
+@command("disable")
+@job_argument()
+def disable(session: Session, job: str) -> None:
+    """Keeps JOB from running by its schedule.
+
+    Also after a restart of agentd; agentctl reset undoes it.
+
+    \b
+    Example:
+      agentctl disable feed
+    """
+    _change(session, "SetEnabled", job, False)
+
+
+def _presets(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+    return [preset for preset in times.PRESETS if preset.startswith(incomplete)]
+
+
+@command("set")
+@job_argument()
+@click.option(
+    "--every",
+    required=True,
+    metavar="DURATION",
+    callback=parsed(times.parse_duration),
+    shell_complete=_presets,
+    help=f"The interval: 15s, 5min, 2h, 1d, 1w, '1h 30min', or {', '.join(times.PRESETS)}.",
+)
+def set_interval(session: Session, job: str, every: int) -> None:
+    """Runs JOB at a fixed interval.
+
+    Instead of its schedule, also after a restart of agentd; agentctl reset undoes it.
+
+    \b
+    Examples:
+      agentctl set feed --every 2h
+      agentctl set feed --every "1h 30min"
+    """
+    _change(session, "SetInterval", job, every)
+
+
+@command("reset")
+@job_argument()
+def reset(session: Session, job: str) -> None:
+    """Makes JOB what the configuration says again.
+
+    Undoes increase, decrease, set, enable and disable.
+
+    \b
+    Example:
+      agentctl reset feed
+    """
+    _change(session, "Reset", job)
+
+
+@command("next")
+@job_argument(required=False)
+@click.option("-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
+@click.option(
+    "--at",
+    "start",
+    metavar="DATE",
+    callback=parsed(lambda text: times.parse_instant(text, now())),
+    help="Begin at DATE instead of now: 2026-10-25, '2026-10-25 01:30', tomorrow.",
+)
+def next_times(session: Session, job: str | None, count: int, start: int | None) -> None:
+    """Shows when jobs, or one JOB, will be due.
+
+    With the UTC offset, so that a change of daylight saving time shows; one JOB's in its own time zone, those of
+    all jobs in local time.
+
+    \b
+    Examples:
+      agentctl next
+      agentctl next backup -n 3 --at 2026-10-25
+    """
+    (due,) = session.client.call("NextTimes", job or "", start or 0, count)
+    at = now()
+    if session.json:
+        print_json([{"job": name, "due": times.iso(at)} for name, at in due])
+    elif due:
+        zone = session.client.call("GetJob", job)[0].get("timezone", "") if job else ""
+        print_table(("DUE", "IN", "JOB"), [(times.stamp(t, zone), times.relative(t, at), name) for name, t in due])
+    else:
+        print_line(f"{job} is never due by itself" if job else "no job is ever due by itself")

@@ -1,0 +1,206 @@
+"""The daemon's records about reboots: as JSON, as rows of a table and as text. `now` is always an argument."""
+
+from agentctl.client import Record
+from agentctl.jobs.records import picked
+from agentctl.times import SECOND, clock, exact, relative, span, stamp
+
+HISTORY_HEADER = ("WHEN", "CAUSE", "REASON", "STATE", "DOWN", "NOTE")
+HOLDER_HEADER = ("HOST", "SINCE", "STATE", "")
+CALM = {None, "idle", "disabled"}  # nothing is pending
+_MEANINGS = {
+    "idle": "no reboot is pending",
+    "announced": "people are warned",
+    "draining": "nothing new starts, what runs gets its time",
+    "locked": "nothing runs any more, a last look",
+    "issued": "the machine was asked to go down",
+    "disabled": "agentd does not reboot this machine",
+}
+_LOGIND = {
+    "no": "logind does not let agentd reboot this machine",
+    "challenge": "logind wants a password for a reboot, and agentd has none to give",
+    "na": "logind cannot reboot this machine",
+}
+Facts = list[tuple[str, str]]
+
+
+def reboot_json(reboot: Record) -> Record:
+    """A reboot; how long the machine was down in seconds."""
+    return {
+        **picked(reboot, "id", "cause", "reason", "kind", "automatic", "occurrence", "requested", "begin", "until"),
+        **picked(reboot, "at", "state", "issued", "up"),
+        "downtime_s": _seconds(reboot.get("downtime") or None),
+        **picked(reboot, "attempts", "note", "health"),
+    }
+
+
+def status_json(status: Record) -> Record:
+    """What GetStatus gives; the pending reboot as an object of its own."""
+    reboot = pending(status)
+    return {
+        **picked(status, "state", "required", "booted"),
+        "pending": reboot_json(reboot) if reboot else None,
+        **picked(status, "next_begin", "next_end", "next_at", "last_day", "last_week", "per_day", "per_week"),
+        "min_uptime_s": _seconds(status.get("min_uptime")),
+        **picked(status, "breakers", "ledger", "can", "kinds", "fleet", "slot"),
+    }
+
+
+def blocker_json(blocker: Record) -> Record:
+    """Something that is in the way of a reboot."""
+    return picked(blocker, "kind", "who", "why", "since")
+
+
+def holder_json(holder: Record) -> Record:
+    """Who holds a slot of the fleet."""
+    return picked(holder, "id", "host", "since", "state", "mine")
+
+
+def _seconds(usec: int | None) -> float | None:
+    return None if usec is None else usec / SECOND
+
+
+def pending(status: Record) -> Record:
+    """The pending reboot's record; empty when there is none."""
+    return {key.removeprefix("pending_"): value for key, value in status.items() if key.startswith("pending_")}
+
+
+def history_row(reboot: Record) -> tuple[str, ...]:
+    """A row under HISTORY_HEADER. A reboot that did not happen is placed where it would have."""
+    when = next((reboot[key] for key in ("issued", "at", "begin", "requested") if reboot.get(key)), 0)
+    health = f"after boot: {reboot['health']}" if reboot.get("health") else ""
+    return (
+        stamp(when) if when else "-",
+        reboot.get("cause") or "-",
+        reboot.get("reason") or "-",
+        reboot.get("state") or "-",
+        span(reboot["downtime"]) if reboot.get("downtime") else "-",
+        "; ".join(filter(None, (reboot.get("note"), health))) or "-",
+    )
+
+
+def holder_row(holder: Record, now: int) -> tuple[str, ...]:
+    """A row under HOLDER_HEADER."""
+    since = holder.get("since", 0)
+    return (
+        holder_name(holder),
+        f"{clock(since, now)} ({relative(since, now)})" if since else "-",
+        holder.get("state") or "unknown",
+        "this machine" if holder.get("mine") else "",
+    )
+
+
+def holder_name(holder: Record) -> str:
+    """A host, or the id of one that has no name."""
+    return str(holder.get("host") or holder.get("id") or "-")
+
+
+def blocker_line(blocker: Record, now: int) -> str:
+    """ "session alice: alice is logged in on tty1 (since 22:10)"."""
+    name = " ".join(filter(None, (blocker.get("kind"), blocker.get("who")))) or "something"
+    why, since = blocker.get("why"), blocker.get("since")
+    return name + (f": {why}" if why else "") + (f" (since {clock(since, now)})" if since else "")
+
+
+def pending_line(status: Record, blockers: list[Record], now: int) -> str:
+    """One line about a pending reboot: "reboot: announced for 03:00 (nightly)"; empty when there is none."""
+    state, reboot = status.get("state"), pending(status)
+    if state in CALM:
+        return ""
+    begin, at = reboot.get("begin", 0), reboot.get("at", 0)
+    cause = f" ({reboot['cause']})" if reboot.get("cause") else ""
+    if state == "announced" and at:
+        return f"reboot: announced for {clock(at, now)}{cause}"
+    if state != "waiting":
+        return f"reboot: {state}{cause}: {_MEANINGS.get(str(state), 'see agentctl reboot status')}"
+    if begin > now:
+        return f"reboot: waiting for {clock(begin, now)}{cause}"
+    since = max(begin, reboot.get("requested", 0))
+    text = f"reboot: waiting{f' since {clock(since, now)}' if since else ''}{cause}"
+    return f"{text}: held by {', '.join(map(_holding, blockers))}" if blockers else text
+
+
+def _holding(blocker: Record) -> str:
+    kind = blocker.get("kind") or "something"
+    return f"{blocker['who']} ({kind})" if blocker.get("who") else str(kind)
+
+
+def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
+    """The labelled lines about reboots; a line without a label belongs to the one above it."""
+    state, booted = status.get("state", ""), status.get("booted", 0)
+    facts = [
+        ("state", f"{state}: {_MEANINGS[state]}" if state in _MEANINGS else str(state)),
+        ("booted", _moment(booted, now)),
+        ("required", "the machine asks for a reboot (/run/reboot-required)" if status.get("required") else ""),
+        *_pending_facts(pending(status), now),
+        *_labelled("in the way", [blocker_line(blocker, now) for blocker in blockers]),
+        ("next window", _window(status, now)),
+        ("automatic", _limits(status)),
+        ("min uptime", _min_uptime(status, now)),
+        *_labelled("breaker", status.get("breakers", [])),
+        ("ledger", status.get("ledger", "")),
+        ("to clear", "agentctl reboot clear" if status.get("breakers") or status.get("ledger") else ""),
+        ("logind", _LOGIND.get(status.get("can", ""), "")),
+        ("kinds", ", ".join(status.get("kinds", []))),
+        ("fleet", _slot(status)),
+    ]
+    return [(label, text) for label, text in facts if text]
+
+
+def _labelled(label: str, lines: list[str]) -> Facts:
+    return [("" if index else label, line) for index, line in enumerate(lines)]
+
+
+def _moment(instant: int, now: int) -> str:
+    return f"{stamp(instant)}  {relative(instant, now)}" if instant else ""
+
+
+def _pending_facts(reboot: Record, now: int) -> Facts:
+    if not reboot:
+        return []
+    begin, at = reboot.get("begin", 0), reboot.get("at", 0)
+    kind = reboot.get("kind", "reboot")
+    due = _moment(at, now) or (f"not before {_moment(begin, now)}" if begin > now else "when nothing is in the way")
+    return [
+        ("reason", reboot.get("reason", "")),
+        ("cause", reboot.get("cause", "")),
+        ("kind", "" if kind == "reboot" else kind),
+        ("asked", _moment(reboot.get("requested", 0), now)),
+        ("when", due),
+        ("given up", _moment(reboot.get("until", 0), now)),
+        ("note", reboot.get("note", "")),
+    ]
+
+
+def _window(status: Record, now: int) -> str:
+    if "next_begin" not in status:
+        return ""
+    begin, end, at = (status.get(f"next_{key}", 0) for key in ("begin", "end", "at"))
+    if not begin:
+        return "none"
+    till = f" to {clock(end, begin)}" if end else ""
+    here = f", here at {clock(at, begin, seconds=True)}" if at else ""
+    return f"{stamp(begin)}{till}{here}  {relative(at or begin, now)}"
+
+
+def _limits(status: Record) -> str:
+    parts = [
+        f"{status.get(f'last_{unit}', 0)} of {status[f'per_{unit}']} within a {unit}"
+        for unit in ("day", "week")
+        if f"per_{unit}" in status
+    ]
+    return ", ".join(parts)
+
+
+def _min_uptime(status: Record, now: int) -> str:
+    wanted, booted = status.get("min_uptime", 0), status.get("booted", 0)
+    if not wanted:
+        return ""
+    left = booted + wanted - now if booted else 0
+    return f"{exact(wanted)}, for another {span(left)}" if left > 0 else exact(wanted)
+
+
+def _slot(status: Record) -> str:
+    held = f"this machine holds {'a' if status.get('slot') else 'no'} slot"
+    if status.get("fleet"):
+        return f"{status['fleet']}: {held}"
+    return held if status.get("slot") else ""  # of a fleet that was taken out of the configuration

@@ -1,0 +1,31 @@
+"""A whole configuration: one field for each part, and what belongs to none."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from agentd.core.fields import Duration, PositiveDuration, Size, ZoneName
+from agentd.core.jobs.settings import Job
+from agentd.core.quantities import MINUTE, SECOND
+from agentd.core.reboots.policy import RebootPolicy
+
+
+class History(Struct, frozen=True, kw_only=True):
+    """How much of the past is kept: runs and decisions by age and number, output by size."""
+
+    keep: PositiveDuration = 90 * 24 * 60 * MINUTE
+    runs: Annotated[int, Meta(ge=100)] = 100_000
+    output: Size = 1 << 20
+    total_output: Size = 256 << 20
+
+
+class Config(Struct, frozen=True, kw_only=True):
+    """A whole configuration. `concurrency` bounds the runs under way at once."""
+
+    jobs: dict[str, Job] = {}
+    timezone: ZoneName = ""  # the machine's
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    watch: bool = True
+    stop_timeout: Duration = 30 * SECOND
+    history: History = History()
+    reboot: RebootPolicy = RebootPolicy()

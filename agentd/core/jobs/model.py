@@ -1,0 +1,140 @@
+"""The types that everything else speaks of: jobs, runs, events' outcomes and effects.
+
+They are msgspec structs: the configuration decoder reads their fields, constraints and defaults, so that a
+setting is written down in one place. The "kind" of a field names the parser for its text (config.KINDS).
+"""
+
+from msgspec import Struct
+
+from agentd.core.jobs.settings import Job
+from agentd.core.part import Beginning, Effect, Stored, Urgent
+
+# What makes a result a failure that is worth another attempt. "stopped" and "cancelled" were somebody's wish.
+FAILURES = frozenset({"exit-code", "signal", "core-dump", "timeout", "oom-kill", "start-failed", "interrupted"})
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """One attempt to carry out one due time of a job. Instants are 0 until they are known."""
+
+    seq: int
+    job: str
+    due: int
+    cause: str  # schedule | missed | manual | retry | after
+    attempt: int = 1
+    state: str = "queued"  # queued | running | ended
+    not_before: int = 0
+    started: int = 0
+    ended: int = 0
+    result: str = ""
+    exit_code: int | None = None
+    signal: str = ""
+    cpu_usec: int = 0
+    peak_memory: int = 0
+    progress: str = ""
+    reason: str = ""
+    tail: str = ""
+    invocation: str = ""
+
+    @property
+    def run_id(self) -> str:
+        """The name people use; numbers are never used again within one store."""
+        return f"{self.job}.{self.seq}"
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How a run ended, as whoever ran it observed. Fields as in Run."""
+
+    result: str
+    started: int = 0
+    ended: int = 0
+    exit_code: int | None = None
+    signal: str = ""
+    cpu_usec: int = 0
+    peak_memory: int = 0
+    reason: str = ""
+    tail: str = ""
+    invocation: str = ""
+
+
+class JobState(Struct, frozen=True, kw_only=True):
+    """What agentd remembers of a job across restarts.
+
+    Every due time in [since, handled] and in the ranges of `past` has been dealt with and never starts a run
+    again. `anchor` is an instant of the interval grid. `schedule` tells whether the trigger is still the same.
+    """
+
+    schedule: str = ""
+    anchor: int = 0
+    since: int = 0
+    handled: int = 0
+    past: tuple[tuple[int, int], ...] = ()
+    interval: int | None = None
+    enabled: bool | None = None
+    preference: int = 0
+    last_skip: str = ""
+    last_skip_at: int = 0
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """What the engine takes up at start: from the store, and from the executor by run id the ends that nobody stored
+    and the runs that are still under way."""
+
+    states: dict[str, JobState] = {}
+    open_runs: tuple[Run, ...] = ()
+    last_runs: dict[str, Run] = {}
+    outcomes: dict[str, Outcome] = {}
+    under_way: tuple[Run, ...] = ()
+    next_seq: int = 1
+
+
+# Effects: what the core of jobs wants done, in order.
+
+
+class RunSaved(Stored, frozen=True):
+    """A run as it is now."""
+
+    run: Run
+
+
+class JobSaved(Stored, frozen=True):
+    """What is remembered of a job across restarts."""
+
+    job: str
+    state: JobState
+
+
+class RunStarts(Beginning, frozen=True):
+    """A run is to be started when it is due."""
+
+    run: Run
+    job: Job
+
+    @property
+    def subject(self) -> str:
+        return self.run.run_id
+
+
+class RunStops(Urgent, frozen=True):
+    """A run is to be stopped; `result` is what it counts as."""
+
+    run_id: str
+    result: str
+
+    @property
+    def subject(self) -> str:
+        return self.run_id
+
+
+class RunChanged(Effect, frozen=True):
+    """Something for listeners: event is started | finished | progress."""
+
+    event: str
+    run: Run
+
+
+class Notified(Effect, frozen=True):
+    """Something that the job's `notify` asked to be told of."""
+
+    event: str
+    run: Run
+    text: str

@@ -1,0 +1,205 @@
+"""The roster: which jobs there are, what is remembered of each, and when each next has something to do."""
+
+import difflib
+from heapq import heapify, heappop, heappush
+
+from agentd.core.jobs import interval
+from agentd.core.jobs.model import JobSaved, JobState, Run
+from agentd.core.jobs.schedule import Schedule, begin, changed, dealt_with, stepped
+from agentd.core.jobs.settings import Job
+from agentd.core.jobs.triggers import Context
+from agentd.core.part import Effect, Refused
+from agentd.core.times import jitter_offset, timezone
+
+
+class Entry:
+    """A job on the roster: its configuration, its memory and what is under way. Outside the core it is only read."""
+
+    __slots__ = ("due", "job", "last", "retry", "running", "schedule", "state", "waiting", "wake")
+
+    def __init__(self, job: Job, state: JobState) -> None:
+        self.job = job
+        self.state = state
+        self.schedule: Schedule
+        self.due: int | None = None
+        self.wake = 0  # when the due time is looked at: a little before it, or at it
+        self.running: dict[str, Run] = {}
+        self.waiting: list[Run] = []
+        self.retry: Run | None = None
+        self.last: Run | None = None
+
+    @property
+    def enabled(self) -> bool:
+        return self.job.enabled if self.state.enabled is None else self.state.enabled
+
+    @property
+    def active(self) -> int:
+        """How many runs are under way or wait for a place."""
+        return len(self.running) + len(self.waiting)
+
+    @property
+    def pending(self) -> list[Run]:
+        """The runs that have not begun: those that wait for a place, and the retry that waits for its time."""
+        return [*self.waiting, *([] if self.retry is None else [self.retry])]
+
+    @property
+    def wanted(self) -> list[int]:
+        """When the job has something to do."""
+        retry = [] if self.retry is None else [self.retry.not_before]
+        return retry if self.due is None else [self.wake, *retry]
+
+
+class Roster:
+    """The jobs by name. `states` is what is remembered of jobs, `host` seeds the jitter, `boot` is the instant of the
+    boot, `lead` by how much a due time is looked at in advance; what is to be stored goes to `effects`."""
+
+    def __init__(self, states: dict[str, JobState], host: str, boot: int, lead: int, effects: list[Effect]) -> None:
+        self.entries: dict[str, Entry] = {}
+        self.removed: dict[str, Entry] = {}  # no longer configured, but with a run under way
+        self.followers: dict[str, list[Entry]] = {}
+        self._states = dict(states)
+        self._host = host
+        self._boot = boot
+        self._lead = lead
+        self._effects = effects
+        self._heap: list[tuple[int, str]] = []
+
+    def all(self) -> list[Entry]:
+        """The configured jobs and the removed ones that still have a run under way."""
+        return [*self.entries.values(), *self.removed.values()]
+
+    def named(self, name: str) -> Entry:
+        """The job of that name. Raises Refused NoSuchJob with the nearest name."""
+        if name not in self.entries:
+            near = difflib.get_close_matches(name, self.entries, 1)
+            raise Refused("NoSuchJob", f'there is no job "{name}"' + (f" (did you mean {near[0]}?)" if near else ""))
+        return self.entries[name]
+
+    def running(self, run_id: str) -> Entry | None:
+        """The job that the run under way belongs to."""
+        name = run_id.rpartition(".")[0]
+        for entry in (self.entries.get(name), self.removed.get(name)):
+            if entry is not None and run_id in entry.running:
+                return entry
+        return None
+
+    # The set of jobs; after a change of it, index()
+
+    def add(self, job: Job, now: int) -> None:
+        """Puts a job on the roster, with what is remembered of it."""
+        schedule = _fingerprint(job)
+        state = self._states.pop(job.name, None)
+        entry = self.removed.pop(job.name, None) or Entry(job, state or begin(schedule, now))
+        if state is not None:
+            entry.state = state
+        entry.job = job
+        trigger = interval.with_interval(job.trigger, entry.state.interval)
+        if entry.state.schedule != schedule:
+            entry.state = changed(entry.state, schedule, trigger, now, self._jitter(job))
+        if entry.state.handled > now + self._lead:
+            # The clock went back while nobody looked: by how much is unknown, at least to here.
+            entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
+        self.entries[job.name] = entry
+        self._effects.append(JobSaved(job.name, entry.state))
+
+    def change(self, entry: Entry, job: Job, now: int) -> None:
+        """Gives a job another configuration."""
+        was_enabled, entry.job = entry.enabled, job
+        fingerprint = _fingerprint(job)
+        if entry.state.schedule != fingerprint:
+            trigger = interval.with_interval(job.trigger, entry.state.interval)
+            entry.state = changed(entry.state, fingerprint, trigger, now, self._jitter(job))
+        if entry.enabled and not was_enabled:
+            self.plan(entry)
+            entry.state = self.rested(entry, now)
+        self._effects.append(JobSaved(job.name, entry.state))
+
+    def remove(self, entry: Entry) -> None:
+        """Takes a job off the roster; it is remembered, and kept in sight while a run of it is under way."""
+        del self.entries[entry.job.name]
+        self._states[entry.job.name] = entry.state
+        if entry.running:
+            self.removed[entry.job.name] = entry
+
+    def gone(self, name: str) -> Entry:
+        """A job that was taken out of the configuration while nobody looked, with a run still under way."""
+        return self.removed.setdefault(name, Entry(Job(name=name, run=()), JobState()))
+
+    def index(self) -> None:
+        """Works out what depends on the set of jobs as a whole, and every due time."""
+        for entry in self.entries.values():
+            self.plan(entry)
+        self._link()
+        self._heap = [(when, entry.job.name) for entry in self.entries.values() for when in entry.wanted]
+        heapify(self._heap)
+
+    def override(self, entry: Entry, state: JobState, now: int) -> None:
+        """Gives a job another memory, with what was changed at run time."""
+        if state.interval != entry.state.interval:
+            trigger = interval.with_interval(entry.job.trigger, state.interval)
+            state = changed(state, state.schedule, trigger, now, self._jitter(entry.job))
+        entry.state = state
+        self._effects.append(JobSaved(entry.job.name, state))
+        self.plan(entry)
+        self._link()
+        self.push(entry)
+
+    def rested(self, entry: Entry, now: int) -> JobState:
+        """The memory of a job that was off: nothing from before now is due, an interval keeps its grid."""
+        dues = entry.schedule.outstanding(entry.state, now, 2)
+        return dealt_with(entry.state, entry.schedule.trigger, dues, [], now) if dues else entry.state
+
+    def clock_stepped(self, delta: int, now: int) -> None:
+        """Moves what every job remembers with the wall clock; index() is then due."""
+        self._boot += delta
+        for entry in self.entries.values():
+            entry.state = stepped(entry.state, entry.schedule.trigger, delta, now)
+            self._effects.append(JobSaved(entry.job.name, entry.state))
+            self.plan(entry)
+
+    # When
+
+    def plan(self, entry: Entry) -> None:
+        """Works out a job's next due time from its memory."""
+        job, state = entry.job, entry.state
+        entry.schedule = Schedule(
+            interval.with_interval(job.trigger, state.interval),
+            Context(zone=timezone(job.timezone), anchor=state.anchor, boot=self._boot),
+            self._jitter(job),
+        )
+        entry.due = entry.schedule.next_due(state) if entry.enabled else None
+        entry.wake = (entry.due or 0) - self._lead
+
+    def _jitter(self, job: Job) -> int:
+        return jitter_offset(self._host, job.name, job.jitter)
+
+    def push(self, entry: Entry) -> None:
+        """Notes when a job is next wanted, after that changed."""
+        for when in entry.wanted:
+            heappush(self._heap, (when, entry.job.name))
+
+    def wakeup(self) -> int | None:
+        """When the next job has something to do."""
+        while self._heap:
+            when, name = self._heap[0]
+            if name in self.entries and when in self.entries[name].wanted:
+                return when
+            heappop(self._heap)  # what was noted is out of date
+        return None
+
+    def take(self, now: int) -> Entry | None:
+        """The next job that has something to do by now."""
+        when = self.wakeup()
+        return None if when is None or when > now else self.entries[heappop(self._heap)[1]]
+
+    def _link(self) -> None:
+        self.followers = {}
+        for entry in self.entries.values():
+            upstream = entry.schedule.trigger.upstream
+            if upstream is not None:
+                self.followers.setdefault(upstream, []).append(entry)
+
+
+def _fingerprint(job: Job) -> str:
+    """Tells one schedule from another: what was due under the old one is not due under the new."""
+    return f"{job.trigger.phrase()} {job.timezone} {job.jitter}{'' if job.enabled else ' disabled'}"

@@ -1,0 +1,361 @@
+"""Triggers: when a job is due. To add one, write a class here and list it in KINDS.
+
+A trigger is a frozen struct made by `parse` from its YAML value: text, a list, or a mapping of these.
+`parse` raises Invalid with a sentence, and with the keys that lead to what is wrong inside a mapping.
+"""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import ClassVar, Protocol, Self
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+from msgspec import Struct
+
+from agentd.core.fields import Invalid, Raw, as_list, as_mapping, as_text
+from agentd.core.quantities import (
+    HOUR,
+    SECOND,
+    format_duration,
+    format_time_of_day,
+    format_weekdays,
+    parse_duration,
+    parse_time_of_day,
+    parse_weekdays,
+    unknown_key,
+)
+from agentd.core.times import _EPOCH, _first_change, _offset, _usec, local_instant
+
+_CRON_NAMES = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+
+class Context(Struct, frozen=True):
+    """What a trigger may depend on beside the time: the job's zone, an instant of its interval grid, the boot."""
+
+    zone: ZoneInfo
+    anchor: int = 0
+    boot: int = 0
+
+
+class Trigger(Protocol):
+    """How the engine sees every trigger."""
+
+    key: ClassVar[str]
+    elapsed: ClassVar[bool]
+    """True: counts elapsed time and moves with a clock step. False: follows the calendar."""
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self: ...
+    def next_after(self, t: int, context: Context) -> int | None:
+        """The first due time later than t, or None when there is none by the clock."""
+
+    def phrase(self) -> str:
+        """The schedule in words, unique for the schedule: it is compared to find changes."""
+
+    @property
+    def upstream(self) -> str | None:
+        """The job whose success makes this one due."""
+
+    @property
+    def interval(self) -> int | None:
+        """The interval from start to start, where the trigger has one."""
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The shortest and longest interval that increase, decrease and learning may choose."""
+
+
+class _Timed(Struct, frozen=True):
+    """What most triggers answer: no job goes before, no interval."""
+
+    elapsed: ClassVar[bool] = False
+
+    @property
+    def upstream(self) -> str | None:
+        return None
+
+    @property
+    def interval(self) -> int | None:
+        return None
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return (SECOND, 366 * 24 * HOUR)
+
+
+class Every(_Timed, frozen=True):
+    """A fixed interval, exact from start to start: the grid anchor + k * interval, k >= 1."""
+
+    key: ClassVar[str] = "every"
+    elapsed: ClassVar[bool] = True
+    period: int
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        return cls(_interval(as_text(raw, "a duration such as 15min or 1hour")))
+
+    def next_after(self, t: int, context: Context) -> int:
+        steps = max(0, (t - context.anchor) // self.period)
+        return context.anchor + (steps + 1) * self.period
+
+    def phrase(self) -> str:
+        return f"every {format_duration(self.period)}"
+
+    @property
+    def interval(self) -> int:
+        return self.period
+
+
+class Adaptive(Every, frozen=True):
+    """An interval that agentd may choose between `min` and `max`; it begins at `start` (the period)."""
+
+    key: ClassVar[str] = "adaptive"
+    shortest: int = SECOND
+    longest: int = 24 * HOUR
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        values = as_mapping(raw, {"start", "min", "max"}, "start: 5min, min: 30s, max: 6h")
+        if "start" not in values:
+            raise Invalid("adaptive needs start, the interval to begin with")
+        start = _interval(as_text(values["start"], "a duration", "start"), "start")
+        low = (
+            _interval(as_text(values["min"], "a duration", "min"), "min")
+            if "min" in values
+            else max(SECOND, start // 10)
+        )
+        high = _interval(as_text(values["max"], "a duration", "max"), "max") if "max" in values else start * 10
+        if not low <= start <= high:
+            raise Invalid("start must lie between min and max", "start")
+        return cls(start, low, high)
+
+    def phrase(self) -> str:
+        low, high = format_duration(self.shortest), format_duration(self.longest)
+        return f"adaptive, from {format_duration(self.period)} ({low} to {high})"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return (self.shortest, self.longest)
+
+
+class Cron(_Timed, frozen=True):
+    """A crontab(5) expression of five fields, with Debian cron's rules for daylight saving time."""
+
+    key: ClassVar[str] = "cron"
+    expression: str
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        text = as_text(raw, 'a cron expression such as "30 2 * * *"').strip()
+        expression = _CRON_NAMES.get(text.lower(), text)
+        if len(expression.split()) != 5:
+            raise Invalid(f'"{text}" is not a cron expression: expected five fields, minute hour day month weekday')
+        wrong = _cron_error(expression)
+        if wrong.endswith("day-of-month") and not _cron_error(re.sub(r"\S+(?=\s+\S+$)", "*", expression)):
+            raise Invalid(f'"{text}" names a date that never comes')  # in some other month it would
+        if wrong:
+            raise Invalid(f'"{text}" is not a cron expression: {wrong}')
+        return cls(expression)
+
+    def next_after(self, t: int, context: Context) -> int | None:
+        minute, hour = self.expression.split()[:2]
+        if minute.startswith("*") or hour.startswith("*"):
+            return self._next_on_the_wall(t + 1, context.zone)
+        local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
+        for due in CronSim(self.expression, local):
+            # In a repeated hour the first candidates may lie in the past, on the first pass.
+            instant = _usec(due)
+            if instant > t:
+                return instant
+        return None
+
+    def _next_on_the_wall(self, t: int, zone: ZoneInfo) -> int | None:
+        """The first instant from t on at which the wall clock matches, whatever it showed before.
+
+        CronSim steps by whole hours of real time and so misses matches where the clock is set by half an hour or at
+        another minute than :00. Between two changes of the offset the local time is as good as a clock without zone.
+        """
+        while True:
+            offset = _offset(t, zone)
+            for wall in CronSim(
+                self.expression, (_EPOCH + offset + timedelta(microseconds=t - 1)).replace(tzinfo=None)
+            ):
+                due = (wall.replace(tzinfo=UTC) - offset - _EPOCH) // timedelta(microseconds=1)
+                break
+            else:
+                return None
+            change = _first_change(t, due, zone)
+            if change is None:
+                return due
+            t = change
+
+    def phrase(self) -> str:
+        return f"cron {self.expression}"
+
+
+class At(_Timed, frozen=True):
+    """Local times of day on some weekdays. A time that does not exist is due at the jump, one that comes
+    twice is due the first time."""
+
+    key: ClassVar[str] = "at"
+    times: tuple[int, ...]
+    days: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        days: Raw = "daily"
+        keys: tuple[str, ...] = ()
+        if isinstance(raw, dict):
+            values = as_mapping(raw, {"time", "days"}, 'time: "02:30", days: mon-fri')
+            if "time" not in values:
+                raise Invalid('at needs time, such as "02:30"')
+            raw, days, keys = values["time"], values.get("days", "daily"), ("time",)
+        try:
+            times = tuple(
+                sorted({parse_time_of_day(as_text(item, 'a time of day such as "02:30"')) for item in as_list(raw)})
+            )
+        except ValueError as error:
+            raise Invalid(str(error), *keys) from None
+        if not times:
+            raise Invalid('expected at least one time of day, such as "02:30"', *keys)
+        try:
+            return cls(
+                times, parse_weekdays(",".join(as_text(day, "weekdays such as mon-fri") for day in as_list(days)))
+            )
+        except ValueError as error:
+            raise Invalid(str(error), "days") from None
+
+    def next_after(self, t: int, context: Context) -> int | None:
+        local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
+        midnight = datetime(local.year, local.month, local.day)  # noqa: DTZ001
+        # From yesterday on: a time of yesterday that did not exist may be due today.
+        for offset in range(-1, 15):
+            day = midnight + timedelta(days=offset)
+            if day.weekday() not in self.days:
+                continue
+            dues = [local_instant(day + timedelta(seconds=seconds), context.zone) for seconds in self.times]
+            later = [due for due in dues if due > t]
+            if later:
+                return min(later)
+        return None
+
+    def phrase(self) -> str:
+        times = ", ".join(format_time_of_day(seconds) for seconds in self.times)
+        return f"at {times}" + ("" if len(self.days) == 7 else f" {format_weekdays(self.days)}")
+
+
+class Boot(_Timed, frozen=True):
+    """Once after each boot of the machine."""
+
+    key: ClassVar[str] = "boot"
+    elapsed: ClassVar[bool] = True
+    delay: int
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        text = as_text(raw, "a duration such as 2min")
+        try:
+            return cls(parse_duration(text))
+        except ValueError as error:
+            raise Invalid(str(error)) from None
+
+    def next_after(self, t: int, context: Context) -> int | None:
+        due = context.boot + self.delay
+        return due if due > t else None
+
+    def phrase(self) -> str:
+        return f"{format_duration(self.delay)} after boot"
+
+
+class After(_Timed, frozen=True):
+    """When another job succeeded; never by the clock."""
+
+    key: ClassVar[str] = "after"
+    job: str
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        return cls(as_text(raw, "the name of a job"))
+
+    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002
+        return None
+
+    def phrase(self) -> str:
+        return f"after {self.job}"
+
+    @property
+    def upstream(self) -> str:
+        return self.job
+
+
+class Manual(_Timed, frozen=True):
+    """Never by itself: only `agentctl run`."""
+
+    key: ClassVar[str] = "manual"
+
+    @classmethod
+    def parse(cls, raw: Raw) -> Self:
+        if raw not in ("true", "yes", "on", {}):
+            raise Invalid("expected manual: true, or no when at all")
+        return cls()
+
+    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002
+        return None
+
+    def phrase(self) -> str:
+        return "by hand only"
+
+
+KINDS: dict[str, Callable[[Raw], Trigger]] = {
+    kind.key: kind.parse for kind in (Every, Adaptive, Cron, At, Boot, After, Manual)
+}
+
+
+def parse(raw: Raw) -> Trigger:
+    """The trigger that a job's `when:` describes: the one key of a mapping names its kind. Raises Invalid."""
+    known = ", ".join(KINDS)
+    if raw == "manual":
+        return Manual()
+    if not isinstance(raw, dict):
+        raise Invalid(f"expected a mapping with one of {known} (for example {{every: 15min}})")
+    for key in raw:
+        if key not in KINDS:
+            raise Invalid(unknown_key(key, KINDS), key, is_key=True)
+    if len(raw) != 1:
+        raise Invalid(f"expected exactly one of {known}; got {' and '.join(raw) or 'none'}")
+    (key, value), *_ = raw.items()
+    try:
+        return KINDS[key](value)
+    except Invalid as error:
+        error.keys = (key, *error.keys)
+        raise
+
+
+def _interval(text: str, *keys: str) -> int:
+    try:
+        interval = parse_duration(text)
+    except ValueError as error:
+        raise Invalid(str(error), *keys) from None
+    if interval < SECOND:
+        raise Invalid(f'"{text}" is shorter than one second, the shortest interval', *keys)
+    return interval
+
+
+def _cron_error(expression: str) -> str:
+    """What is wrong with a cron expression, or nothing."""
+    if len(expression) > 1000:
+        return "too long"
+    try:
+        CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001 - any day serves
+    except CronSimError as error:
+        return str(error).lower()
+    return ""

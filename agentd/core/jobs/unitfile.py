@@ -1,0 +1,95 @@
+"""A job as systemd units: their names and their text. The generator writes what this says, agentd compares it."""
+
+import re
+from collections.abc import Iterator
+
+from agentd.core.config import Config
+from agentd.core.jobs.settings import Job
+from agentd.core.quantities import SECOND
+
+LIBRARY = "/usr/lib/agentd"
+"""Where start-job and end-job are installed."""
+KEEP = "agentd-job@.keep.service"
+"""Keeps a copy of the generated units for a time when the configuration has errors; no job's name begins with a dot."""
+_STOP = 2 * SECOND
+WRITTEN_BY_AGENTD = frozenset({
+    "Type", "ExecStart", "ExecStopPost", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
+    "SyslogIdentifier", "RuntimeMaxSec", "TimeoutStopSec", "MemoryMax", "CPUWeight", "TasksMax", "Restart",
+    "RestartForceExitStatus", "RemainAfterExit", "Delegate",
+})  # fmt: skip
+"""Settings of [Service] that a job's `systemd:` may not name: they follow from the job's own settings."""
+
+
+def instances(job: Job) -> list[str]:
+    """What stands behind the @ in the names of a job's units: one for each run that may be under way at once."""
+    return [job.name if slot == 1 else f"{job.name}@{slot}" for slot in range(1, job.concurrency + 1)]
+
+
+def unit(instance: str) -> str:
+    """The name of the unit; every character that a job's name may have is valid there as it is."""
+    return f"agentd-job@{instance}.service"
+
+
+def units(config: Config) -> Iterator[tuple[str, str]]:
+    """The name and the text of every unit that a configuration asks for."""
+    for job in config.jobs.values():
+        for instance in instances(job):
+            yield unit(instance), text(job, instance)
+
+
+def text(job: Job, instance: str) -> str:
+    """The text of one unit. ExecStart's colon keeps $ as it is, % is doubled, words are quoted for systemd."""
+    about = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", job.description).split()).rstrip("\\")
+    command = " ".join(map(quoted, (instance, *job.run)))
+    service = [
+        "Type=exec",
+        f"ExecStart=:{LIBRARY}/start-job {command}",
+        f"ExecStopPost=-+{LIBRARY}/end-job {quoted(instance)}",
+        "Slice=agentd-jobs.slice",
+        "StandardInput=null",
+        f"SyslogIdentifier={job.name}",
+        f"User={job.user}" if job.user else "",
+        f"Group={job.group}" if job.group else "",
+        f"WorkingDirectory={_plain(job.working_directory)}" if job.working_directory else "",
+        *(f"Environment={quoted(f'{name}={value}')}" for name, value in _environment(job)),
+        # end-job needs its time as well, and systemd takes 0 for "for ever".
+        f"TimeoutStopSec={max(job.stop_timeout, _STOP)}us",
+        f"RuntimeMaxSec={job.timeout}us" if job.timeout is not None else "",
+        f"MemoryMax={job.limits.memory}" if job.limits.memory is not None else "",
+        f"CPUWeight={job.limits.cpu_weight}" if job.limits.cpu_weight is not None else "",
+        f"TasksMax={job.limits.tasks}" if job.limits.tasks is not None else "",
+        *(f"{name}={value}" for name, values in job.systemd.items() for value in values),
+    ]
+    unit_section = [
+        f"Description={_plain(f'agentd job {job.name}' + (f': {about}' if about else ''))}",
+        "Documentation=man:agentd.yaml(5)",
+        # agentd decides how often; a limit of systemd's own would only make starts fail.
+        "StartLimitIntervalSec=0",
+        # Of both, agentd stops first: what the shutdown of the machine stops counts as cut off, not as somebody's wish.
+        "Before=agentd.service",
+    ]
+    return "\n".join([
+        "# Written by agentd-generator from agentd's configuration: change the job there (man agentd.yaml),",
+        f"# or add to it here: systemctl edit {unit(instance)}",
+        "[Unit]",
+        *unit_section,
+        "",
+        "[Service]",
+        *filter(None, service),
+        "",
+    ])  # fmt: skip
+
+
+def _environment(job: Job) -> list[tuple[str, str]]:
+    return [("AGENTD_JOB", job.name), *job.environment.items()]
+
+
+def quoted(word: str) -> str:
+    """A word that systemd's parser takes apart to just this word (systemd.service(5), "Command lines")."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
+
+
+def _plain(value: str) -> str:
+    """A value that systemd does not unquote; only specifiers are to be escaped."""
+    return value.replace("%", "%%")

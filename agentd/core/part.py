@@ -1,0 +1,84 @@
+"""The deciding half of a part: the effects that come out of it, and what it is asked. Time is always an argument."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class Refused(Exception):
+    """A request that cannot be carried out. `name` is the last part of the D-Bus error name; the text is a sentence."""
+
+    def __init__(self, name: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
+class Effect(Struct, frozen=True):
+    """Something that a core wants done. Effects are carried out in order, after those of their batch that are Stored
+    are on the disk."""
+
+
+class Stored(Effect, frozen=True):
+    """An effect that is on the disk before any other effect of its batch is carried out."""
+
+
+class Urgent(Effect, frozen=True):
+    """An effect that is carried out even while nothing can be stored: something stops, is withdrawn or is put back.
+
+    The exception is an effect whose `subject` is that of a Beginning which itself waits for the disk.
+    """
+
+    @property
+    def subject(self) -> str:
+        """The run, the reboot or the scheduler that the effect is about."""
+        raise NotImplementedError
+
+
+class Beginning(Effect, frozen=True):
+    """An effect that begins something which an Urgent one may end: the end never overtakes the beginning."""
+
+    @property
+    def subject(self) -> str:
+        """The run, the reboot or the scheduler that the effect is about."""
+        raise NotImplementedError
+
+
+class Decided(Stored, frozen=True):
+    """A decision of a part with its reason, as one sentence.
+
+    `kind` is a word of the part's (jobs: start, skip, queue, retry, stop, interval, enable, reset, clock), `about` the
+    job, rule or scheduler that the decision is about or "", `run_id` the run where the decision is about one.
+    """
+
+    at: int
+    part: str
+    kind: str
+    about: str
+    reason: str
+    run_id: str = ""
+
+
+class Core(Protocol):
+    """The deciding half of a part. Every method returns at once; what a call leads to comes out of effects()."""
+
+    def tick(self, now: int) -> None:
+        """Deals with everything that is due at `now` (microseconds since 1970, as everywhere)."""
+
+    def wakeup(self) -> int | None:
+        """Returns when tick() is next wanted; None: not before something else happens."""
+
+    def effects(self) -> list[Effect]:
+        """Returns what is wanted since the last call, in order."""
+
+    def heard(self, effects: Sequence[Effect], now: int) -> None:
+        """Takes note of what all parts want done, this one included."""
+
+    def clock_stepped(self, delta: int, now: int) -> None:
+        """Takes note that the wall clock was set by `delta` and shows `now`."""
+
+    def drain(self) -> None:
+        """Begins nothing new from here on: agentd stops."""
+
+    def save_all(self) -> None:
+        """Wants everything stored once more: the store that had it is gone."""

@@ -1,0 +1,317 @@
+"""What D-Bus callers see: the handlers of the contract and the records that they return.
+
+Thin: arguments are checked, the engine is asked, what it said is put into records.
+"""
+
+import fnmatch
+import heapq
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from msgspec import structs
+
+from agentd.bus.arguments import limit_of, only
+from agentd.bus.server import Handler, record
+from agentd.core.jobs.jobs import Jobs
+from agentd.core.jobs.model import Run
+from agentd.core.jobs.roster import Entry
+from agentd.core.part import Decided, Refused
+from agentd.core.quantities import format_duration
+
+_CHUNK = 64 << 10
+_PROGRESS = 200  # characters
+_RUN = {
+    **dict.fromkeys(("run_id", "job", "cause", "state", "result", "signal", "progress", "reason", "tail"), "s"),
+    "invocation": "s",
+    **dict.fromkeys(("due", "started", "ended", "cpu_usec", "peak_memory"), "t"),
+    "attempt": "u",
+    "exit_code": "i",
+}
+_JOB = {
+    **dict.fromkeys(("name", "description", "trigger", "kind", "timezone", "state", "progress"), "s"),
+    **dict.fromkeys(("last_run_id", "last_result", "last_signal", "last_skip"), "s"),
+    **dict.fromkeys(("next", "interval", "last_due", "last_started", "last_ended", "last_skip_at"), "t"),
+    **dict.fromkeys(("enabled", "adaptive"), "b"),
+    **dict.fromkeys(("command", "overridden", "running"), "as"),
+    "preference": "i",
+    "last_exit_code": "i",
+    "queued": "u",
+}
+_CHANGE = {"old": "t", "new": "t", "next": "t", "adaptive": "b", "note": "s"}
+_DECISION = {"at": "t", "kind": "s", "job": "s", "run_id": "s", "reason": "s"}
+
+
+class Reader(Protocol):
+    """The questions that callers ask of the store; they are answered on its own thread."""
+
+    def runs(
+        self, *, job: str = "", seq: int = 0, result: str = "", failed: bool = False, since: int = 0, limit: int = 50
+    ) -> list[Run]: ...
+    def decisions(self, *, job: str = "", run_id: str = "", limit: int = 50) -> list[Decided]: ...
+
+
+class Host(Protocol):
+    """What the handlers need of the daemon."""
+
+    engine: Jobs
+
+    @property
+    def store(self) -> Reader: ...
+    @property
+    def output(self) -> Path: ...
+
+    def now(self) -> int: ...
+    def ready(self) -> None:
+        """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
+
+    def settle(self) -> Awaitable[None]:
+        """Carries out what the engine decided; returns once it is stored, or known not to be storable for now.
+
+        Raises Refused StoreUnavailable when that turns out while it waits.
+        """
+
+    def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Awaitable[Any]: ...
+    def reload(self) -> Awaitable[list[str]]: ...
+    def facts(self) -> dict[str, Any]: ...
+
+
+def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
+    """A run as ListRuns describes it."""
+    values: dict[str, Any] = {"run_id": run.run_id, **structs.asdict(run)}
+    for key in ("seq", "not_before", *(() if tail else ("tail",))):
+        del values[key]
+    return record(values, _RUN)
+
+
+def job_record(entry: Entry) -> dict[str, Any]:
+    """A job as ListJobs describes it."""
+    job, state, last = entry.job, entry.state, entry.last
+    newest = next(reversed(entry.running.values()), None)
+    values: dict[str, Any] = {
+        "name": job.name,
+        "description": job.description,
+        "command": job.run,
+        "trigger": job.trigger.phrase(),
+        "kind": job.trigger.key,
+        "timezone": job.timezone,
+        "enabled": entry.enabled,
+        "adaptive": job.trigger.key == "adaptive",
+        "state": _state(entry),
+        "next": entry.due or 0,
+        "interval": entry.schedule.trigger.interval or 0,
+        "overridden": [name for name in ("interval", "enabled") if getattr(state, name) is not None],
+        "preference": state.preference,
+        "running": list(entry.running),
+        "queued": len(entry.waiting),
+        "progress": newest.progress if newest else "",
+    }
+    if last is not None:
+        values |= {
+            "last_run_id": last.run_id,
+            "last_due": last.due,
+            "last_started": last.started,
+            "last_ended": last.ended,
+            "last_result": last.result,
+            "last_exit_code": last.exit_code,
+            "last_signal": last.signal,
+        }
+    if state.last_skip:
+        values |= {"last_skip": state.last_skip, "last_skip_at": state.last_skip_at}
+    return record(values, _JOB)
+
+
+def _state(entry: Entry) -> str:
+    if entry.running:
+        return "running"
+    if entry.waiting:
+        return "queued"
+    if entry.retry is not None:
+        return "retrying"
+    return "idle" if entry.enabled else "disabled"
+
+
+class Api:
+    """The members of org.agentd1.Manager and org.agentd1.Jobs."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def methods(self) -> dict[str, Handler]:
+        """The handlers by the names that bus.Server wants."""
+        jobs = (
+            self.ListJobs, self.GetJob, self.RunJob, self.StopJob, self.Increase, self.Decrease, self.SetInterval,
+            self.SetEnabled, self.Reset, self.NextTimes, self.ListRuns, self.ListDecisions, self.ReadOutput,
+            self.ReportProgress,
+        )  # fmt: skip
+        return {"Manager.Reload": self._host.reload, **{f"Jobs.{handler.__name__}": handler for handler in jobs}}
+
+    def properties(self) -> dict[str, Callable[[], Any]]:
+        """The getters by the names that bus.Server wants."""
+        names = (
+            "Version", "Mode", "State", "StartedUSec", "ConfigurationFiles", "ConfigurationLoadedUSec",
+            "ConfigurationError", "Warnings", "StateDirectory",
+        )  # fmt: skip
+
+        def getter(name: str) -> Callable[[], Any]:
+            return lambda: self._host.facts()[name]
+
+        return {"Jobs.Running": self._running, **{f"Manager.{name}": getter(name) for name in names}}
+
+    def _running(self) -> list[dict[str, Any]]:
+        return [run_record(run) for run in self._host.engine.running()]
+
+    def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002 - the contract's names
+        only(filter, name=str)
+        pattern = filter.get("name", "*")
+        entries = self._host.engine.entries
+        return [job_record(entries[name]) for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
+
+    def GetJob(self, job: str) -> dict[str, Any]:  # noqa: N802
+        return job_record(self._host.engine.entry(job))
+
+    async def RunJob(self, job: str, options: dict[str, Any]) -> str:  # noqa: N802
+        only(options)
+        self._host.ready()
+        run = self._host.engine.run(job, self._host.now())
+        await self._host.settle()
+        return run.run_id
+
+    async def StopJob(self, job_or_run: str) -> list[str]:  # noqa: N802
+        run_ids = self._host.engine.stop(job_or_run, self._host.now())
+        await self._host.settle()
+        return run_ids
+
+    async def Increase(self, job: str) -> dict[str, Any]:  # noqa: N802
+        return await self._step(job, 1)
+
+    async def Decrease(self, job: str) -> dict[str, Any]:  # noqa: N802
+        return await self._step(job, -1)
+
+    async def _step(self, job: str, direction: int) -> dict[str, Any]:
+        self._host.ready()
+        old, new = self._host.engine.step_interval(job, direction, self._host.now())
+        await self._host.settle()
+        return self._interval_change(job, old, new, "more" if direction > 0 else "less")
+
+    async def SetInterval(self, job: str, interval: int) -> dict[str, Any]:  # noqa: N802
+        self._host.ready()
+        old = self._host.engine.set_interval(job, interval, self._host.now())
+        await self._host.settle()
+        return self._interval_change(job, old, interval)
+
+    def _interval_change(self, job: str, old: int, new: int, word: str = "") -> dict[str, Any]:
+        entry = self._host.engine.entry(job)
+        adaptive = entry.schedule.trigger.key == "adaptive"
+        before = f"every {format_duration(old)}" if old else entry.job.trigger.phrase()
+        note = f"{job} now runs {word + ' often, ' if word else ''}every {format_duration(new)} (was {before})"
+        note += (
+            "; remembered as your preference"
+            if adaptive
+            else f"; this overrides the configuration until: agentctl reset {job}"
+        )
+        values = {"old": old, "new": new, "adaptive": adaptive, "next": entry.due or 0, "note": note}
+        return record(values, _CHANGE)
+
+    async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:  # noqa: N802
+        self._host.ready()
+        engine = self._host.engine
+        already = engine.entry(job).enabled == enabled
+        engine.set_enabled(job, enabled, self._host.now())
+        await self._host.settle()
+        entry = engine.entry(job)
+        word = "enabled" if enabled else "disabled"
+        note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}"
+        return record({"note": note, "next": entry.due or 0}, _CHANGE)
+
+    async def Reset(self, job: str) -> dict[str, Any]:  # noqa: N802
+        self._host.ready()
+        self._host.engine.reset(job, self._host.now())
+        await self._host.settle()
+        entry = self._host.engine.entry(job)
+        word = "" if entry.enabled else " (disabled)"
+        note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}"
+        return record({"note": note, "next": entry.due or 0}, _CHANGE)
+
+    def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:  # noqa: N802
+        if not 1 <= count <= 1000:
+            raise Refused("InvalidArgument", f"count must lie between 1 and 1000, not {count}")
+        engine = self._host.engine
+        entries = [engine.entry(job)] if job else list(engine.entries.values())
+        start = from_ or self._host.now()
+        # One pending time for each job; the soonest is taken and replaced by its successor.
+        pending = [(due, e.job.name) for e in entries if e.enabled and (due := _due_after(e, start)) is not None]
+        heapq.heapify(pending)
+        times: list[list[Any]] = []
+        while pending and len(times) < count:
+            due, name = pending[0]
+            times.append([name, due])
+            later = _due_after(engine.entries[name], due)
+            if later is None:
+                heapq.heappop(pending)
+            else:
+                heapq.heapreplace(pending, (later, name))
+        return times
+
+    async def ListRuns(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
+        only(filter, job=str, run_id=str, result=str, failed=bool, since=int, limit=int, tail=bool)
+        wanted = {key: value for key, value in filter.items() if key not in {"tail", "run_id", "limit"}}
+        job, seq = _split(filter["run_id"]) if "run_id" in filter else (filter.get("job", ""), 0)
+        wanted |= {"job": job, "seq": seq, "limit": limit_of(filter)}
+        runs = await self._host.ask(self._host.store.runs, **wanted)
+        live = {run.seq: run for run in self._host.engine.running()}
+        return [run_record(live.get(run.seq, run), tail=filter.get("tail", False)) for run in runs]
+
+    async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
+        only(filter, job=str, run_id=str, limit=int)
+        found = await self._host.ask(self._host.store.decisions, **{**filter, "limit": limit_of(filter)})
+        return [_decision_record(decision) for decision in found]
+
+    async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:  # noqa: N802
+        run = await self._run(run_id)
+        if self._host.facts()["Mode"] == "system":
+            raise Refused(
+                "Unsupported", f"the journal has the output: journalctl _SYSTEMD_INVOCATION_ID={run.invocation}"
+            )
+        data = b""
+        # The path is made of the run that the store knows, not of what the caller said.
+        file = self._host.output / f"{run.run_id}.log"
+        if file.exists():
+            with file.open("rb") as stream:
+                stream.seek(offset)
+                data = stream.read(_CHUNK)
+        return data, offset + len(data), run.state == "ended" and len(data) < _CHUNK
+
+    async def ReportProgress(self, run_id: str, text: str) -> None:  # noqa: N802
+        line = " ".join(text.split())[:_PROGRESS]
+        self._host.engine.progress(run_id, line)
+        await self._host.settle()
+
+    async def _run(self, run_id: str) -> Run:
+        for run in self._host.engine.running():
+            if run.run_id == run_id:
+                return run
+        job, seq = _split(run_id)
+        runs: list[Run] = await self._host.ask(self._host.store.runs, job=job, seq=seq)
+        if not runs:
+            raise Refused("NoSuchRun", f'there is no run "{run_id}" (agentctl history lists them)')
+        return runs[0]
+
+
+def _decision_record(decision: Decided) -> dict[str, Any]:
+    """A decision as ListDecisions describes it."""
+    values = {name: getattr(decision, name) for name in ("at", "kind", "run_id", "reason")}
+    return record({**values, "job": decision.about}, _DECISION)
+
+
+def _due_after(entry: Entry, t: int) -> int | None:
+    """A due time later than t that a run will be started for, or would have been at that time."""
+    if t >= entry.state.handled:
+        return entry.schedule.next_due(entry.state, t)
+    return entry.schedule.next_after(t)
+
+
+def _split(run_id: str) -> tuple[str, int]:
+    job, _, number = run_id.rpartition(".")
+    # -1 is the number of no run
+    return job, int(number) if number.isdecimal() and len(number) < 16 else -1

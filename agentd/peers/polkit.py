@@ -1,0 +1,75 @@
+"""polkit: whether a caller on the system bus may do what it asks for. Whatever goes wrong, the answer is no."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from agentd.bus.connection import TIMEOUT, Bus, CallFailed, variant
+from agentd.bus.server import Caller
+from agentd.core.part import Refused
+from agentd.jobs.units import MANAGER
+
+_NAME = "org.freedesktop.PolicyKit1"
+_POLKIT = (_NAME, "/org/freedesktop/PolicyKit1/Authority", f"{_NAME}.Authority")
+_ALLOW_INTERACTION = 1
+_INTERACTIVE_TIMEOUT = 300.0  # seconds for a person to type a password
+_AT_ONCE = 8
+_OF_ITS_OWN = "org.agentd1.report-progress"
+"""The action that a process of the run itself needs no permission for; the run's id is the call's first argument."""
+
+
+class Gate:
+    """Asks for permission before a call is carried out; `unit_of` is the unit's object path of a run under way."""
+
+    def __init__(self, bus: Bus, unit_of: Callable[[str], str]) -> None:
+        self._bus = bus
+        self._unit_of = unit_of
+        self._asking: Counter[int] = Counter()  # questions that polkit has not answered, by user
+
+    async def authorize(self, caller: Caller) -> None:
+        """Root may do everything, others what polkit says. Raises Refused AccessDenied."""
+        try:
+            user = await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)
+            if user == 0 or (caller.action == _OF_ITS_OWN and await self._is_of_run(caller)):
+                return
+        except CallFailed as error:
+            raise Refused("AccessDenied", f"{caller.member}: the bus does not know who asks: {error}") from None
+        # Each question may last until a person has answered; one user must not have them all.
+        if self._asking[user] >= _AT_ONCE or self._asking.total() >= 4 * _AT_ONCE:
+            raise Refused("AccessDenied", f"{caller.member}: too many questions are open; answer those first")
+        self._asking[user] += 1
+        try:
+            await self._ask_polkit(caller)
+        finally:
+            self._asking[user] -= 1
+
+    async def _ask_polkit(self, caller: Caller) -> None:
+        need = f"{caller.member} needs the permission {caller.action}"
+        subject = ["system-bus-name", {"name": variant("s", caller.sender)}]
+        flags = _ALLOW_INTERACTION if caller.interactive else 0
+        try:
+            ((allowed, challenge, _),) = await self._bus.call(
+                _POLKIT,
+                "CheckAuthorization",
+                "(sa{sv})sa{ss}us",
+                subject,
+                caller.action,
+                {},
+                flags,
+                "",
+                patience=_INTERACTIVE_TIMEOUT if caller.interactive else TIMEOUT,
+            )
+        except CallFailed as error:
+            raise Refused("AccessDenied", f"{need}, and polkit, which could give it, failed: {error}") from None
+        if not allowed:
+            how = "an administrator has it: try it with sudo" if challenge else "polkit does not give it to you"
+            raise Refused("AccessDenied", f"{need}; {how}")
+
+    async def _is_of_run(self, caller: Caller) -> bool:
+        """Whether the caller is a process of the unit of the run that it speaks of, as systemd sees it."""
+        unit = self._unit_of(str(caller.arguments[0]))
+        pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", caller.sender)
+        try:
+            (found,) = await self._bus.call(MANAGER, "GetUnitByPID", "u", pid)
+        except CallFailed:
+            return False
+        return bool(unit) and found == unit

@@ -1,0 +1,32 @@
+"""Slots that a server keeps which speaks FleetLock."""
+
+from pathlib import Path
+
+from agentd.core.reboots.policy import FleetPolicy
+from agentd.peers.http import Peer, Unavailable
+from agentd.reboots.fleet.lock import Holder
+
+
+class FleetLock:
+    """A server that speaks FleetLock. Both questions may be repeated: the answer is the same."""
+
+    def __init__(self, settings: FleetPolicy, own_id: str, credentials: Path | None) -> None:
+        self._peer = Peer("the FleetLock server", settings.fleetlock, credentials, 64 << 10)
+        self._body = {"client_params": {"id": own_id, "group": settings.group}}
+
+    def acquire(self, reason: str) -> None:  # noqa: ARG002 - the protocol has no place for a reason
+        self._ask("/v1/pre-reboot")
+
+    def release(self) -> None:
+        self._ask("/v1/steady-state")
+
+    def holders(self) -> list[Holder]:
+        raise Unavailable(f"{self._peer} cannot tell who holds its slots: the protocol has no question for it")
+
+    def _ask(self, path: str) -> None:
+        status, text = self._peer.post(path, self._body, {"fleet-lock-protocol": "true"})
+        # A web server that is not the one meant, or a proxy's login, says 200 as well.
+        if text.lstrip().startswith(b"<"):
+            raise Unavailable(f"{self._peer} answers with a web page (status {status}); is it a FleetLock server?")
+        if status != 200:
+            raise self._peer.refusal(status, text)

@@ -1,0 +1,332 @@
+"""How agentctl finds its daemon, takes errors, and behaves as a program; against a fake daemon on a real bus."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentctl import client
+from tests.unit.agentctl.fake import CONTRACT, ROOT, RUN, Ctl, FakeDaemon, NoAnswer, Refused
+
+# The contract
+
+
+def test_the_methods_called_are_those_of_the_contract() -> None:
+    known = {
+        (interface.attrib["name"], method.attrib["name"]): "".join(
+            arg.attrib["type"] for arg in method.findall("arg[@direction='in']")
+        )
+        for interface in CONTRACT.findall("interface")
+        for method in interface.findall("method")
+    }
+    called = {(interface, name): signature for name, (interface, signature) in client.METHODS.items()}
+    del called["org.freedesktop.DBus.Properties", "GetAll"]
+    del known["org.agentd1.Reboot", "RequestReboot"]  # for programs; a person has RebootNow
+    assert called == known
+
+
+def test_agentctl_knows_which_calls_need_no_permission() -> None:
+    free = {
+        method.attrib["name"]
+        for method in CONTRACT.iter("method")
+        for annotation in method.iter("annotation")
+        if annotation.attrib == {"name": "org.agentd1.PolkitAction", "value": "none"}
+    }
+    assert free | {"GetAll"} == client.FREE
+
+
+# Finding the daemon
+
+
+def write_address(tmp_path: Path, address: str) -> None:
+    (tmp_path / "agentd").mkdir()
+    (tmp_path / "agentd" / "address").write_text(f"{address}\n")
+
+
+def test_the_standalone_daemons_address_file_is_found(
+    daemon: FakeDaemon, ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AGENTD_ADDRESS")
+    write_address(tmp_path, daemon.address)
+    assert ctl("status").code == 0
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    assert client.standalone_address() is None, "somebody else's file was believed"
+
+
+def test_without_a_runtime_directory_the_cache_is_looked_in(
+    surroundings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert client.standalone_address() is None
+    (tmp_path / ".cache").mkdir()
+    write_address(tmp_path / ".cache", "unix:path=/x")
+    assert client.standalone_address() == "unix:path=/x"
+
+
+@pytest.mark.parametrize("stale", ["unix:path=/nowhere/bus", "nonsense", "tcp:host=localhost", ""])
+def test_a_stale_address_file_gives_way_to_the_system_bus(
+    daemon: FakeDaemon, ctl: Ctl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: str
+) -> None:
+    monkeypatch.delenv("AGENTD_ADDRESS")
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", daemon.address)
+    write_address(tmp_path, stale)
+    assert ctl("status").code == 0
+
+
+def test_the_option_wins_over_the_environment_and_may_stand_anywhere(
+    daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTD_ADDRESS", "unix:path=/nowhere")
+    assert ctl("--address", daemon.address, "status").code == 0
+    assert ctl("status", "--address", daemon.address).code == 0
+
+
+def test_no_daemon_is_told_with_what_to_do(ctl: Ctl, bus: str) -> None:
+    ended = ctl("status")
+    assert (ended.code, ended.out) == (3, "")
+    assert ended.err.startswith("agentctl: agentd is not running (start it with: systemctl enable --now agentd, ")
+    for address in (bus, "unix:path=/nowhere", "nonsense"):
+        ended = ctl("status", "--address", address)
+        assert ended.code == 3
+        assert f"not running at {address} (from --address)" in ended.err
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("org.agentd1.Error.NoSuchJob", 5),
+        ("org.agentd1.Error.NoSuchRun", 5),
+        ("org.agentd1.Error.NoSuchReboot", 5),
+        ("org.agentd1.Error.Blocked", 7),
+        ("org.agentd1.Error.AccessDenied", 4),
+        ("org.agentd1.Error.Busy", 1),
+        ("org.agentd1.Error.SomethingNew", 1),
+    ],
+)
+def test_the_daemons_errors_are_printed_as_they_are(daemon: FakeDaemon, ctl: Ctl, name: str, code: int) -> None:
+    def refuse(*_: object) -> None:
+        raise Refused(name, 'no job "fed"\x1b[2J: did you mean "feed"?')
+
+    daemon.answers["RunJob"] = refuse
+    assert ctl("run", "fed") == (code, "", 'agentctl: no job "fed"\\x1b[2J: did you mean "feed"?\n')
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "hint"),
+    [
+        ("AccessDenied", 4, "sudo"),
+        ("InteractiveAuthorizationRequired", 4, "password"),
+        ("UnknownMethod", 1, "another version"),
+        ("UnknownInterface", 1, "another version"),
+        ("ServiceUnknown", 3, "agentd is not running"),
+        ("LimitsExceeded", 1, "answered with an error: oh"),
+    ],
+)
+def test_errors_of_the_bus_become_sentences(daemon: FakeDaemon, ctl: Ctl, name: str, code: int, hint: str) -> None:
+    def refuse(*_: object) -> None:
+        raise Refused(f"org.freedesktop.DBus.Error.{name}", "oh")
+
+    daemon.answers["ReportProgress"] = daemon.answers["StopJob"] = refuse
+    ended = ctl("stop", "feed")
+    assert ended.code == code
+    assert hint in ended.err
+
+
+def test_a_silent_daemon_is_not_waited_for_forever(
+    daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> None:
+        raise NoAnswer
+
+    daemon.answers["StopJob"] = silent
+    monkeypatch.setenv("AGENTD_TIMEOUT", "0.05")
+    ended = ctl("stop", "feed")
+    assert ended.code == 1
+    assert "did not answer StopJob within 0.05 s" in ended.err
+
+
+def test_a_daemon_that_ends_instead_of_answering_is_told(daemon: FakeDaemon, ctl: Ctl) -> None:
+    def end(*_: object) -> None:
+        daemon.close()
+        raise NoAnswer
+
+    daemon.answers["StopJob"] = end
+    assert ctl("stop", "feed") == (
+        3,
+        "",
+        "agentctl: agentd ended before it answered; look at its log, then try again\n",
+    )
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "nan", "0"])
+def test_a_wrong_timeout_is_told(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("AGENTD_TIMEOUT", text)
+    ended = ctl("status")
+    assert ended.code == 2
+    assert f'AGENTD_TIMEOUT is "{text}": expected a number of seconds' in ended.err
+
+
+def test_a_name_that_is_not_utf8_is_told(daemon: FakeDaemon, ctl: Ctl) -> None:
+    ended = ctl("stop", "\udcff")
+    assert ended.code == 1
+    assert "not valid UTF-8" in ended.err
+
+
+def test_usage_errors_exit_2_and_suggest_the_nearest_command(ctl: Ctl) -> None:
+    ended = ctl("statsu")
+    assert ended.code == 2
+    assert 'There is no command "statsu". Did you mean "status"?' in ended.err
+    assert "lists the commands" in ctl("xyzzy").err
+    ended = ctl("reboot", "now")
+    assert ended.code == 2
+    assert 'There is no command "now". agentctl reboot --help lists the commands.' in ended.err
+    assert ctl("run").code == 2
+    ended = ctl("set", "feed", "--every", "7")
+    assert ended.code == 2
+    assert '"7" has no unit' in ended.err
+
+
+def test_ctrl_c_ends_with_130(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_address: str | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client.Client, "connect", interrupted)
+    ended = ctl("status")
+    assert ended.code == 130
+    assert "Traceback" not in ended.err
+
+
+# The daemon and the surroundings
+
+
+def test_reload_tells_what_changed_or_what_is_wrong(daemon: FakeDaemon, ctl: Ctl) -> None:
+    def refuse() -> None:
+        raise Refused("org.agentd1.Error.InvalidConfig", "a.yaml:1:2: no\na.yaml:3:4: nor this")
+
+    daemon.answers["Reload"] = ["feed was added", "backup was removed"]
+    assert ctl("reload").out == "feed was added\nbackup was removed\n"
+    assert ctl("reload", "--json").json == {"changes": ["feed was added", "backup was removed"]}
+    daemon.answers["Reload"] = []
+    assert ctl("reload").out == "nothing changed\n"
+    daemon.answers["Reload"] = refuse
+    assert ctl("reload") == (2, "", "agentctl: a.yaml:1:2: no\na.yaml:3:4: nor this\n")
+
+
+@pytest.mark.parametrize(("returned", "code"), [(0, 0), (2, 2), (-9, 1)])
+def test_check_passes_the_checkers_verdict_on(
+    ctl: Ctl, monkeypatch: pytest.MonkeyPatch, returned: int, code: int
+) -> None:
+    started: list[Any] = []
+
+    def run(arguments: list[str], **options: Any) -> subprocess.CompletedProcess[bytes]:
+        started.append((arguments, options["env"]["PYTHONPATH"].split(os.pathsep)[0]))
+        return subprocess.CompletedProcess(arguments, returned)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert ctl("check", "x.yaml", "--json").code == code
+    assert started == [([sys.executable, "-P", "-m", "agentd", "--check", "x.yaml", "--json"], str(ROOT))]
+
+
+def test_version_works_with_and_without_a_daemon(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ctl("version").out == "agentctl 0.1.0\nagentd 0.1.0 (standalone)\n"
+    monkeypatch.delenv("AGENTD_ADDRESS")
+    assert ctl("version") == (0, "agentctl 0.1.0\nagentd is not running\n", "")
+    assert ctl("version", "--json").json == {"client": "0.1.0", "daemon": None}
+    assert ctl("--version").out == "agentctl 0.1.0\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(ctl: Ctl, shell: str) -> None:
+    assert f"_AGENTCTL_COMPLETE={shell}_complete" in ctl("completion", shell).out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [("agentctl run f", ["feed"]), ("agentctl dec", ["decrease"]), ("agentctl reboot c", ["cancel", "clear"])],
+)
+def test_bash_completes_commands_and_the_names_of_jobs(
+    daemon: FakeDaemon, tmp_path: Path, words: str, expected: list[str]
+) -> None:
+    program = tmp_path / "agentctl"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m agentctl "$@"\n')
+    program.chmod(0o755)
+    last = len(words.split()) - 1
+    script = (
+        f"source {ROOT}/units/completions/agentctl.bash; COMP_WORDS=({words}); COMP_CWORD={last}; "
+        '_agentctl_completion agentctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(["bash", "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == expected
+
+
+def test_completion_is_silent_without_a_daemon(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentctl.cli import cli, complete_job
+
+    assert complete_job(cli.make_context("agentctl", ["version"]), cli.params[0], "") == []
+
+
+# As a process of its own
+
+
+def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    # The tests themselves may run in the background of a shell, where Ctrl-C is ignored.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "agentctl", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, **options)
+
+
+def test_a_closed_pipe_ends_it_quietly(daemon: FakeDaemon) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with start("status", stdout=writing) as process:
+        os.close(writing)
+        assert process.communicate()[1] == ""
+
+
+def test_a_full_disk_is_told_in_one_sentence(daemon: FakeDaemon) -> None:
+    with Path("/dev/full").open("w") as full, start("status", stdout=full) as process:
+        assert process.communicate()[1] == "agentctl: the output could not be written: No space left on device\n"
+    assert process.returncode == 1
+
+
+def test_ctrl_c_ends_a_real_wait_without_a_traceback(daemon: FakeDaemon) -> None:
+    process: subprocess.Popen[str]
+
+    def read(_run_id: str, _offset: int) -> None:
+        process.send_signal(signal.SIGINT)
+        raise NoAnswer
+
+    daemon.answers |= {"ListRuns": [RUN], "ReadOutput": read}
+    with start("log", "-f", "feed", stdout=subprocess.DEVNULL) as process:
+        assert process.communicate()[1].strip() == ""
+    assert process.returncode == 130
+
+
+def test_a_plain_status_loads_nothing_heavy(daemon: FakeDaemon) -> None:
+    with start("status", stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}) as process:
+        loaded = {line.rpartition("|")[2].strip() for line in process.communicate()[1].splitlines()}
+    assert {"click", "jeepney"} <= loaded
+    assert loaded.isdisjoint({"rich", "asyncio", "json", "subprocess", "importlib.metadata", "agentd"})
+
+
+def test_a_terminal_gets_a_table_in_colour(daemon: FakeDaemon) -> None:
+    import pty
+
+    controller, terminal = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    environment.pop("NO_COLOR", None)
+    with start("status", stdout=terminal, env=environment) as process:
+        os.close(terminal)
+        assert process.communicate()[1] == ""
+    shown = os.read(controller, 1 << 16).decode()
+    os.close(controller)
+    assert "\x1b[1mJOB" in shown.replace("\x1b[0m", "")
+    assert "\x1b[36mrunning: 40%: \\x1b[31mcopying" in shown, "the progress text steers the terminal"

@@ -1,0 +1,117 @@
+"""agentctl's commands about jobs, against a fake daemon on a real bus."""
+
+from typing import Any
+
+import pytest
+
+from agentctl.times import HOUR, MINUTE, SECOND
+from tests.unit.agentctl.fake import DAEMON, FEED, NOW, RUN, Ctl, FakeDaemon
+
+# Status
+
+
+def test_status_shows_states_schedules_and_what_was_changed(daemon: FakeDaemon, ctl: Ctl) -> None:
+    ended = ctl("status")
+    assert (ended.code, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert lines[0] == "agentd 0.1.0 (standalone), running since Sat 22:26 (2h), 2 jobs, 1 running"
+    assert lines[2].split() == ["JOB", "STATE", "SCHEDULE", "NEXT", "LAST"]
+    assert "running: 40%: \\x1b[31mcopying (+1 queued)" in lines[3]
+    assert "every 2h *" in lines[3]
+    assert "in 4min (00:30)" in lines[3]
+    assert lines[3].endswith("exit-code 3, 1h 59min ago")
+    assert lines[4].split() == ["backup", "disabled", "*", "cron", "30", "2", "*", "*", "*", "-", "-"]
+    assert lines[-1] == "* set by you; agentctl reset JOB undoes it"
+    assert "\x1b" not in ended.out
+
+
+def test_without_a_command_the_status_is_shown(daemon: FakeDaemon, ctl: Ctl) -> None:
+    assert ctl() == ctl("status")
+    assert ctl("--json") == ctl("status", "--json") == ctl("--json", "status")
+
+
+def test_troubles_of_the_daemon_come_first(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["GetAll"] = {
+        **DAEMON,
+        "State": "draining",
+        "ConfigurationError": "a.yaml:3:1: what is this\na.yaml:4:1: and this",
+        "Warnings": ["the old state was damaged"],
+    }
+    daemon.answers["ListJobs"] = []
+    out = ctl("status").out
+    assert "agentd is draining" in out
+    assert "configuration error: the last reload was refused, that of Sat 23:26 stays in force:\n  a.yaml:3:1" in out
+    assert "\n  a.yaml:4:1: and this\nwarning: the old state was damaged\n" in out
+    assert "There are no jobs yet" in out
+
+
+def test_status_as_json_has_the_contracts_keys(daemon: FakeDaemon, ctl: Ctl) -> None:
+    status = ctl("status", "--json").json
+    assert status["daemon"]["version"] == "0.1.0"
+    assert status["daemon"]["started"] == "2026-10-24T22:26:40.000000+02:00"
+    feed, backup = status["jobs"]
+    assert set(feed) == set(backup) == {*FEED, "last"}
+    assert feed["next"] == "2026-10-25T00:30:40.000000+02:00"
+    assert feed["command"] == ["/opt/feed.py", "--all of it"]
+    assert feed["last"]["result"] == "exit-code"
+    assert feed["last"]["ended"] == "2026-10-24T22:27:40.000000+02:00"
+    assert backup["next"] is backup["interval"] is backup["last"] is backup["last_run_id"] is None
+
+
+def test_status_of_one_job_shows_details_next_times_and_runs(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers |= {"GetJob": FEED, "NextTimes": [("feed", NOW + HOUR), ("feed", NOW + 3 * HOUR)], "ListRuns": [RUN]}
+    out = ctl("status", "feed").out
+    assert "command  /opt/feed.py '--all of it'" in out
+    assert "every 2h (set by you; agentctl reset feed undoes it)" in out
+    assert "configured  adaptive, from 5min" in out
+    assert "more often, asked 2 times" in out
+    assert "next  Sun 2026-10-25 01:26:40 +0200  in 1h" in out
+    assert "Sun 2026-10-25 02:26:40 +0100  in 3h" in out
+    assert "skipped  it was still running (1h ago)" in out
+    assert "feed.6" in out.splitlines()[-1]
+    assert ("ListRuns", {"job": "feed", "limit": 5}) in daemon.calls
+    document = ctl("status", "feed", "--json").json
+    assert document["jobs"][0]["name"] == "feed"
+    assert document["next"][1] == {"job": "feed", "due": "2026-10-25T02:26:40.000000+01:00"}
+    assert [run["run_id"] for run in document["runs"]] == ["feed.6"]
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("arguments", "call"),
+    [
+        (("increase", "feed"), ("Increase", "feed")),
+        (("decrease", "feed"), ("Decrease", "feed")),
+        (("enable", "feed"), ("SetEnabled", "feed", True)),
+        (("disable", "feed"), ("SetEnabled", "feed", False)),
+        (("set", "feed", "--every", "1h 30min"), ("SetInterval", "feed", 90 * MINUTE)),
+        (("reset", "feed"), ("Reset", "feed")),
+    ],
+)
+def test_changes_print_their_note(daemon: FakeDaemon, ctl: Ctl, arguments: tuple[str, ...], call: tuple[Any]) -> None:
+    daemon.answers[call[0]] = {"note": "from 5min to 2min", "old": 5 * MINUTE, "next": NOW}
+    assert ctl(*arguments) == (0, "from 5min to 2min\n", "")
+    assert daemon.calls[-1] == call
+    assert ctl(*arguments, "--json").json == {
+        "note": "from 5min to 2min",
+        "old": 5 * MINUTE,
+        "next": "2026-10-25T00:26:40.000000+02:00",
+    }
+
+
+def test_next_of_one_job_is_in_its_own_time_zone(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers |= {"NextTimes": [("feed", NOW + HOUR)], "GetJob": {**FEED, "timezone": "Asia/Kathmandu"}}
+    assert ctl("next", "feed").out.splitlines()[1] == "Sun 2026-10-25 05:11:40 +0545  in 1h  feed"
+
+
+def test_next_shows_both_passes_of_the_repeated_hour(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers |= {"NextTimes": [("feed", NOW + 2 * HOUR), ("feed", NOW + 3 * HOUR)], "GetJob": FEED}
+    lines = ctl("next", "feed", "-n", "2", "--at", "2026-10-25T00:00Z").out.splitlines()
+    assert lines[1:] == ["Sun 2026-10-25 02:26:40 +0200  in 2h  feed", "Sun 2026-10-25 02:26:40 +0100  in 3h  feed"]
+    assert ("NextTimes", "feed", 1_792_886_400 * SECOND, 2) in daemon.calls
+    assert ctl("next", "--json").json[1] == {"job": "feed", "due": "2026-10-25T02:26:40.000000+01:00"}
+    assert daemon.calls[-1] == ("NextTimes", "", 0, 10)
+    daemon.answers["NextTimes"] = []
+    assert ctl("next", "feed").out == "feed is never due by itself\n"

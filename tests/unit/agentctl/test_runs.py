@@ -1,0 +1,190 @@
+"""agentctl's commands about runs, against a fake daemon on a real bus."""
+
+import queue
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from agentctl import client
+from agentctl.__main__ import main
+from agentctl.times import HOUR
+from tests.unit.agentctl.fake import FEED, GOOD, NOW, RUN, Ctl, FakeDaemon, Refused
+
+
+def test_run_prints_the_id(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RunJob"] = "feed.7"
+    assert ctl("run", "feed") == (0, "feed.7\n", "")
+    assert daemon.calls[-1] == ("RunJob", "feed", {})
+    assert ctl("run", "feed", "--json").json == {"run_id": "feed.7"}
+
+
+def finishing(daemon: FakeDaemon, run: dict[str, Any]) -> Callable[..., str]:
+    """A RunJob whose run, and another one, are over before it is answered."""
+
+    def start(_job: str, _options: object) -> str:
+        daemon.emit_finished({**GOOD, "run_id": "feed.99"})
+        daemon.emit_finished(run)
+        return str(run["run_id"])
+
+    return start
+
+
+def test_run_wait_knows_success_from_failure_even_of_the_shortest_run(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RunJob"] = finishing(daemon, GOOD)
+    assert ctl("run", "feed", "--wait") == (0, "feed.5\nfeed.5: success after 1min 30s\n", "")
+    daemon.answers["RunJob"] = finishing(daemon, {**RUN, "reason": "the disk is full"})
+    assert ctl("run", "feed", "--wait") == (6, "feed.6\nfeed.6: exit-code 3 after 1min 30s: the disk is full\n", "")
+    ended = ctl("run", "feed", "--wait", "--json")
+    assert ended.code == 6
+    assert ended.json["exit_code"] == 3
+
+
+def test_run_wait_survives_a_signal_that_never_comes(daemon: FakeDaemon) -> None:
+    answers: queue.SimpleQueue[list[dict[str, Any]]] = queue.SimpleQueue()
+    answers.put([{**GOOD, "state": "running"}])
+    answers.put([GOOD])
+    daemon.answers["ListRuns"] = lambda _filter: answers.get(timeout=1)
+    connection = client.Client.connect()
+    assert connection.wait_finished(connection.subscribe("JobFinished"), "feed.5", patience=0.01) == GOOD
+    connection.close()
+
+
+def test_ctrl_c_while_waiting_tells_that_the_run_goes_on(
+    daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    daemon.answers["RunJob"] = "feed.7"
+    monkeypatch.setattr(client.Client, "wait_finished", interrupted)
+    ended = ctl("run", "feed", "--wait")
+    assert ended.code == 130
+    assert "feed.7 goes on without you; to end it: agentctl stop feed.7" in ended.err
+
+
+def growing(*pieces: bytes) -> Callable[[str, int], tuple[bytes, int, bool]]:
+    """A ReadOutput to which the pieces come one by one; an empty piece is a pause."""
+    left = list(pieces)
+
+    def read(_run_id: str, offset: int) -> tuple[bytes, int, bool]:
+        piece = left.pop(0)
+        return piece, offset + len(piece), not left
+
+    return read
+
+
+def test_run_follow_prints_the_output_alone_on_stdout(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RunJob"] = finishing(daemon, RUN)
+    daemon.answers["ReadOutput"] = growing(b"one\n", b"", b"two\n", b"")
+    ended = ctl("run", "feed", "--follow")
+    assert ended == (6, "one\ntwo\n", "feed.6\nfeed.6: exit-code 3 after 1min 30s\n")
+    assert [call[2] for call in daemon.calls if call[0] == "ReadOutput"] == [0, 4, 4, 8]
+    daemon.answers["ReadOutput"] = growing(b"one\n", b"")
+    ended = ctl("run", "feed", "--follow", "--json")
+    assert ended.json["run_id"] == "feed.6"
+    assert ended.err == "one\n"
+
+
+def test_stop_names_the_runs(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["StopJob"] = ["feed.7", "feed.8"]
+    assert ctl("stop", "feed").out == "stopping feed.7, feed.8\n"
+    assert ctl("stop", "feed", "--json").json == {"run_ids": ["feed.7", "feed.8"]}
+    daemon.answers["StopJob"] = []
+    assert ctl("stop", "feed").out == "feed is not running: there is nothing to stop\n"
+
+
+def test_log_passes_bytes_through(daemon: FakeDaemon, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    daemon.answers["ListRuns"] = [{**RUN, "run_id": "feed.7", "started": 0, "state": "queued"}, RUN]
+    daemon.answers["ReadOutput"] = growing(b"\xff\x1b[31m\0", b"end", b"")
+    assert main(["log", "feed"]) == 0
+    assert capfdbinary.readouterr() == (b"\xff\x1b[31m\0end", b"")
+    assert ("ReadOutput", "feed.6", 0) in daemon.calls, "the queued run has no output yet"
+
+
+def test_log_stops_at_the_present_unless_it_follows(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListRuns"] = [RUN]
+    daemon.answers["ReadOutput"] = growing(b"one ", b"", b"two", b"")
+    assert ctl("log", "feed").out == "one "
+    daemon.answers["ReadOutput"] = growing(b"one ", b"", b"two", b"")
+    assert ctl("log", "-f", "feed").out == "one two"
+    daemon.answers["ReadOutput"] = growing(b"\xff", b"")
+    assert ctl("log", "feed", "--json").json == {"run_id": "feed.6", "output": "\ufffd"}
+    daemon.answers["ReadOutput"] = growing(b"")
+    assert ctl("log", "feed") == (0, "", "feed.6 has written nothing\n")
+
+
+def test_log_takes_a_run_and_tells_when_there_is_none(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListRuns"] = lambda chosen: [RUN] if chosen.get("run_id") == "feed.6" else []
+    daemon.answers["ReadOutput"] = growing(b"x")
+    assert ctl("log", "feed.6").out == "x"
+    daemon.answers["GetJob"] = FEED
+    assert ctl("log", "feed") == (5, "", "agentctl: feed has not run yet: start it with: agentctl run feed\n")
+
+
+def test_history_shows_runs_in_a_table_and_in_json(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListRuns"] = [RUN]
+    lines = ctl("history", "feed", "-n", "7", "--since", "1h").out.splitlines()
+    assert lines[0].split() == ["RUN", "DUE", "STARTED", "TOOK", "RESULT", "CPU", "PEAK"]
+    assert "feed.6  Sat 2026-10-24 22:26:40 +0200  Sat 22:26:40  1min 30s  exit-code 3  1.5s  3.0 MiB" in lines[1]
+    assert daemon.calls[-1] == ("ListRuns", {"job": "feed", "since": NOW - HOUR, "limit": 7})
+    assert ctl("history", "--json").json == [
+        {
+            "job": "feed",
+            "run_id": "feed.6",
+            "due": "2026-10-24T22:26:40.000000+02:00",
+            "started": "2026-10-24T22:26:40.000000+02:00",
+            "ended": "2026-10-24T22:28:10.000000+02:00",
+            "result": "exit-code",
+            "exit_code": 3,
+            "cpu_s": 1.5,
+            "peak_memory": 3 << 20,
+            "cause": "schedule",
+            "attempt": 1,
+            "state": "ended",
+            "signal": None,
+            "progress": None,
+            "reason": "",
+        }
+    ]
+
+
+def test_history_failed_asks_for_failures(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListRuns"] = [RUN]
+    assert [run["run_id"] for run in ctl("history", "--failed", "-n", "2", "--json").json] == ["feed.6"]
+    assert daemon.calls[-1] == ("ListRuns", {"failed": True, "limit": 2})
+    daemon.answers["ListRuns"] = []
+    assert ctl("history", "--failed").out == "nothing found\n"
+
+
+def test_history_of_an_unknown_job_is_an_error_and_not_just_empty(daemon: FakeDaemon, ctl: Ctl) -> None:
+    def refuse(_job: str) -> None:
+        raise Refused("org.agentd1.Error.NoSuchJob", 'there is no job "fed": did you mean "feed"?')
+
+    daemon.answers |= {"GetJob": refuse, "ListDecisions": []}
+    for more in ((), ("--decisions",), ("--json",)):
+        assert ctl("history", "fed", *more) == (5, "", 'agentctl: there is no job "fed": did you mean "feed"?\n')
+    daemon.answers["GetJob"] = FEED
+    assert ctl("history", "feed") == (0, "nothing found\n", "")
+    assert ctl("history", "feed", "--json").json == []
+
+
+def test_history_of_decisions(daemon: FakeDaemon, ctl: Ctl) -> None:
+    new = {"at": NOW - HOUR, "kind": "skip", "job": "feed", "run_id": "", "reason": "it was still running"}
+    daemon.answers["ListDecisions"] = [new, {**new, "at": NOW - 9 * HOUR}]
+    lines = ctl("history", "--decisions", "--since", "2h").out.splitlines()
+    assert lines[0].split() == ["AT", "JOB", "WHAT", "WHY"]
+    assert lines[1:] == ["Sat 23:26:40  feed  skip  it was still running"]
+    assert daemon.calls[-1] == ("ListDecisions", {"limit": 20})
+    assert [row["kind"] for row in ctl("history", "--decisions", "--json", "feed").json] == ["skip", "skip"]
+    assert ctl("history", "--decisions", "--failed").code == 2
+
+
+def test_progress_works_only_inside_a_job(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = ctl("progress", "half", "done")
+    assert ended.code == 2
+    assert "only inside a job" in ended.err
+    daemon.answers["ReportProgress"] = None
+    monkeypatch.setenv("AGENTD_RUN_ID", "feed.7")
+    assert ctl("progress", "half", "done") == (0, "", "")
+    assert daemon.calls[-1] == ("ReportProgress", "feed.7", "half done")

@@ -1,0 +1,107 @@
+"""What is read of how a unit ended, and of which run it was started for."""
+
+from pathlib import Path
+
+import pytest
+
+from agentd.core.jobs.model import Outcome, Run
+from agentd.jobs import spool
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "NOTES", tmp_path / "runs")
+    monkeypatch.setattr(spool, "ENDED", tmp_path)
+
+
+def ended(*lines: str) -> spool.End | None:
+    (spool.ENDED / "job").write_text("".join(f"{line}\n" for line in lines))
+    return spool.read_end("job")
+
+
+def outcome(result: str, code: str, status: str, verdict: str = "", *, by_systemd: bool | None = False) -> Outcome:
+    end = ended("abc", result, code, status, "12", "4096", "end")
+    assert end is not None
+    found = end.outcome(verdict, by_systemd=by_systemd, began=True)
+    assert (found.cpu_usec, found.peak_memory, found.invocation) == (12, 4096, "abc")
+    assert found.ended > 0
+    return found
+
+
+@pytest.mark.parametrize(
+    ("systemd", "expected"),
+    [
+        (("success", "exited", "0"), "success"),
+        (("success", "exited", "3"), "success"),  # SuccessExitStatus=3
+        (("exit-code", "exited", "3"), "exit-code"),
+        (("exit-code", "exited", "203"), "start-failed"),
+        (("exit-code", "exited", "217"), "exit-code"),  # the program's own
+        (("signal", "killed", "KILL"), "signal"),
+        (("success", "killed", "TERM"), "signal"),
+        (("core-dump", "dumped", "SEGV"), "core-dump"),
+        (("timeout", "killed", "TERM"), "timeout"),
+        (("timeout", "exited", "0"), "timeout"),
+        (("oom-kill", "killed", "KILL"), "oom-kill"),
+        (("resources", "", ""), "start-failed"),
+        (("", "", ""), "start-failed"),
+    ],
+)
+def test_systemd_and_agentd_tell_the_same_results_apart(systemd: tuple[str, str, str], expected: str) -> None:
+    assert outcome(*systemd).result == expected
+
+
+def test_the_exit_code_and_the_signal_are_told() -> None:
+    assert outcome("exit-code", "exited", "3").exit_code == 3
+    assert outcome("signal", "killed", "KILL").signal == "SIGKILL"
+    assert outcome("signal", "killed", "42").signal == "signal 42"
+
+
+def test_a_stop_that_agentd_asked_for_has_its_result() -> None:
+    assert outcome("success", "killed", "TERM", "stopped").result == "stopped"
+    assert outcome("timeout", "killed", "KILL", "stopped").result == "stopped"
+    assert outcome("success", "exited", "0", "stopped").result == "stopped"
+
+
+def test_a_stop_by_somebody_else_is_no_failure() -> None:
+    found = outcome("success", "killed", "TERM", by_systemd=True)
+    assert (found.result, found.reason) == ("stopped", "stopped through systemd")
+
+
+@pytest.mark.parametrize(
+    "end", [("exit-code", "exited", "143"), ("timeout", "killed", "KILL"), ("success", "exited", "0")]
+)
+def test_however_a_job_takes_somebodys_stop_it_was_stopped(end: tuple[str, str, str]) -> None:
+    assert outcome(*end, by_systemd=True).result == "stopped"
+
+
+def test_a_clean_end_by_a_signal_that_nobody_saw_is_a_stop() -> None:
+    assert outcome("success", "killed", "TERM", by_systemd=None).result == "stopped"
+    assert outcome("exit-code", "exited", "143", by_systemd=None).result == "exit-code"
+
+
+def test_systemds_own_codes_before_the_beginning_are_failed_starts() -> None:
+    end = ended("abc", "exit-code", "exited", "217", "", "", "end")
+    assert end is not None
+    assert end.outcome("", by_systemd=False, began=False).result == "start-failed"
+
+
+@pytest.mark.parametrize("lines", [(), ("abc",), ("abc", "success", "exited", "0", "1", "2")])
+def test_a_note_that_is_still_being_written_is_no_end(lines: tuple[str, ...]) -> None:
+    assert ended(*lines) is None
+
+
+def test_what_is_missing_of_an_end_counts_as_nothing() -> None:
+    end = ended("abc", "success", "exited", "0", "", "", "end")
+    assert end is not None
+    assert (end.cpu_usec, end.peak_memory) == (0, 0)
+
+
+def test_the_run_of_a_unit_is_noted_for_the_job_and_for_the_next_agentd() -> None:
+    assert spool.read_notes() == []
+    run = Run(seq=7, job="backup", due=1_000_000, cause="schedule")
+    spool.write_note("backup@2", run, "-")
+    assert (spool.NOTES / "backup@2").read_text() == "backup.7 1970-01-01T00:00:01.000000+00:00 1 -\n"
+    assert (spool.NOTES / "backup@2").stat().st_mode & 0o777 == 0o644
+    assert spool.read_notes() == [spool.Note("backup@2", "backup.7", "-")]
+    spool.forget_note("backup@2")
+    assert spool.read_notes() == []

@@ -1,0 +1,331 @@
+"""Reboots when something changes on the way: taken back, configured otherwise, clocks set, hooks, slots that linger."""
+
+from typing import Any
+
+import pytest
+
+from agentd.core.config import Config
+from agentd.core.jobs.model import RunStarts, RunStops
+from agentd.core.jobs.settings import Job, Retries
+from agentd.core.part import Refused
+from agentd.core.quantities import DAY
+from agentd.core.reboots.model import Blocker, Facts, Ledger, Reboot, RebootIssues, SlotFreed
+from agentd.core.reboots.policy import Caps, FleetPolicy, Hooks, RebootPolicy, WaitFor
+from tests.unit.reboots.world import (
+    HOUR,
+    INHIBITOR,
+    MINUTE,
+    SECOND,
+    START,
+    RebootWarns,
+    RebootWithdrawn,
+    World,
+    nightly,
+)
+
+FREE = Caps(min_uptime=0, per_day=1000, per_week=1000)
+FLEET = FleetPolicy(fleetlock="http://lock.example")
+NIGHT = START + 3 * HOUR
+CHECK = {"check": Job(name="check", run=("x",), timezone="UTC")}
+LONG = {"long": Job(name="long", run=("x",), timezone="UTC", stop_timeout=2 * MINUTE)}
+
+
+def by_hand(world: World, at: int = 0) -> Reboot:
+    reboot = world.reboots.by_hand("new disks", None, at, 0, world.now, force_users=False, owner="me")
+    world.pump()
+    return reboot
+
+
+def cancel(world: World) -> None:
+    world.reboots.cancel("taken back", world.now)
+    world.pump()
+
+
+def configure(world: World, policy: RebootPolicy) -> None:
+    world.config = Config(jobs=world.config.jobs, reboot=policy, timezone="UTC")
+    world.engine.reconfigure(world.config, world.now)
+    world.reboots.reconfigured(world.now)
+    world.pump()
+
+
+@pytest.mark.parametrize("only_if_required", [False, True])
+def test_a_reboot_at_an_instant_that_was_taken_back_leaves_the_nights_alone(only_if_required: bool) -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE, only_if_required=only_if_required))
+    world.facts = Facts(required=True)
+    by_hand(world, world.now + 10 * DAY)
+    cancel(world)
+    world.until(START + 5 * DAY)
+    assert world.rebooted == [NIGHT + night * DAY for night in range(5)]
+
+
+def test_a_window_that_was_taken_out_while_agentd_was_away_reboots_nothing() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE))
+    world.until(NIGHT - 5 * MINUTE)
+    assert world.state == "announced"
+    world.config = Config(reboot=RebootPolicy(), timezone="UTC")
+    world.boot()
+    world.until(START + 6 * HOUR)
+    assert (world.rebooted, world.rows[1].state) == ([], "cancelled")
+
+
+def test_a_window_that_became_shorter_ends_earlier() -> None:
+    world = World(nightly("03:00", window=6 * HOUR, limits=FREE))
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(NIGHT + 10 * MINUTE)
+    configure(world, nightly("03:00", window=HOUR, limits=FREE))
+    world.until(NIGHT + 2 * HOUR)
+    world.facts = Facts()
+    world.until(START + 12 * HOUR)
+    assert (world.rebooted, world.rows[1].state) == ([], "deferred")
+
+
+def test_every_night_is_within_the_usual_limits() -> None:
+    world = World(nightly("03:00", window=2 * HOUR))
+    world.until(START + 30 * DAY)
+    assert world.rebooted == [NIGHT + night * DAY for night in range(30)]
+
+
+def test_a_night_of_each_week_counts_once_against_the_cap_of_a_week() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, days=(0, 1, 2, 3, 4), limits=Caps(per_week=5)))
+    world.until(START + 28 * DAY)
+    assert len(world.rebooted) == 20
+    assert all((instant - NIGHT) % DAY == 0 for instant in world.rebooted)
+
+
+def test_what_is_left_of_a_window_must_be_enough_to_warn() -> None:
+    world = World(nightly("03:00", window=HOUR, limits=FREE))
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(NIGHT + 55 * MINUTE)
+    world.facts = Facts()
+    world.until(NIGHT + 2 * HOUR)
+    assert "shorter than the warning (10min)" in world.rows[1].note
+    assert len(world.reasons().splitlines()) < 6
+    with pytest.raises(Refused, match="longer than the warning"):
+        world.reboots.request("the disk is worn", "smart", None, 10 * MINUTE, world.now)
+
+
+def test_what_runs_is_not_stopped_for_nothing_at_the_end_of_a_window() -> None:
+    policy = nightly("03:00", window=HOUR, grace=0, limits=FREE, wait_for=WaitFor(jobs=30 * SECOND))
+    world = World(policy, LONG)
+    world.takes = {"long": 60 * HOUR}
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(NIGHT + HOUR - 15 * SECOND)
+    world.engine.run("long", world.now)
+    world.facts = Facts()
+    world.until(NIGHT + 2 * HOUR)
+    assert len(world.rebooted) == 1
+
+
+def test_only_if_required_is_asked_afresh_each_night_and_until_the_last_moment() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE, only_if_required=True))
+    world.facts = Facts(required=True, blockers=(INHIBITOR,))
+    world.until(START + 12 * HOUR)
+    assert world.rows[1].state == "deferred"
+    world.facts = Facts(required=False)
+    world.until(START + 36 * HOUR)
+    assert list(world.rows) == [1]
+    world.facts = Facts(required=True, blockers=(INHIBITOR,))
+    world.until(START + 2 * DAY + 3 * HOUR)
+    assert world.state == "waiting"
+    world.facts = Facts(required=False)
+    world.after(HOUR)
+    assert (world.state, world.rebooted) == ("idle", [])
+    assert "does not ask for a reboot any more" in world.rows[2].note
+
+
+# Clocks
+
+
+@pytest.mark.parametrize("delta", [-900_000, 1000, 30 * SECOND])
+def test_a_clock_that_is_set_by_a_little_takes_nothing_back(delta: int) -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE))
+    while not world.rebooted and world.now < NIGHT + 2 * HOUR:
+        world.after(2 * MINUTE)
+        if world.state == "announced":
+            world.step_clock(delta)
+    assert len(world.rebooted) == 1
+    assert world.told(RebootWithdrawn) == []
+
+
+def test_a_reboot_at_once_goes_on_when_the_clock_is_set_far_ahead() -> None:
+    world = World(RebootPolicy(), LONG)
+    world.reboots.observed(Facts(), world.now)
+    world.takes = {"long": 5 * MINUTE}
+    world.engine.run("long", world.now)
+    world.pump()
+    by_hand(world)
+    assert world.state == "draining"
+    world.step_clock(HOUR)
+    world.after(10 * MINUTE)
+    assert len(world.rebooted) == 1
+
+
+# By hand, at an instant
+
+
+def test_a_reboot_at_an_instant_happens_then_however_near_it_is() -> None:
+    world = World(RebootPolicy(grace=10 * MINUTE))
+    by_hand(world, world.now + 2 * MINUTE)
+    world.after(HOUR)
+    assert world.rebooted == [START + 2 * MINUTE]
+    assert len(world.told(RebootWarns)) >= 1
+
+
+def test_a_reboot_at_an_instant_that_was_held_is_announced_again() -> None:
+    world = World(RebootPolicy(grace=10 * MINUTE))
+    instant = START + HOUR
+    by_hand(world, instant)
+    world.until(instant - 5 * MINUTE)
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(instant + 25 * MINUTE)
+    assert world.told(RebootWithdrawn)
+    warned = len(world.told(RebootWarns))
+    world.facts = Facts()
+    world.until(instant + 26 * MINUTE)
+    assert len(world.told(RebootWarns)) == warned + 1
+    world.until(instant + HOUR)
+    (rebooted,) = world.rebooted
+    assert rebooted >= instant + 35 * MINUTE
+
+
+def test_what_is_in_the_way_days_before_is_not_shown() -> None:
+    world = World(nightly("03:00", limits=FREE))
+    world.facts = Facts(blockers=(INHIBITOR,))
+    by_hand(world, world.now + 5 * DAY)
+    world.reboots.observed(world.facts, world.now)
+    world.after(2 * DAY)
+    assert world.held_by() == []
+    coming = world.reboots.coming(world.now)
+    assert coming is not None
+    assert coming.end > world.now
+
+
+# Hooks
+
+
+def test_the_machine_is_judged_by_the_last_try_of_its_check() -> None:
+    jobs = {"check": Job(name="check", run=("x",), timezone="UTC", retries=Retries(count=1))}
+    world = World(nightly("03:00", limits=FREE, hooks=Hooks(after="check")), jobs)
+    world.takes, world.results = {"check": SECOND}, {"check": "exit-code"}
+    world.until(NIGHT + 62 * SECOND)
+    assert world.rows[1].health == "pending"
+    world.results = {}
+    world.after(HOUR)
+    assert world.rows[1].health == "well"
+
+
+def test_a_check_that_runs_already_is_the_check() -> None:
+    world = World(nightly("03:00", limits=FREE, hooks=Hooks(after="check")), CHECK)
+    world.takes = {"check": 5 * MINUTE}
+    world.until(NIGHT + 40 * SECOND)
+    world.engine.run("check", world.now)
+    world.after(HOUR)
+    assert len(world.told(RunStarts)) == 1
+    assert world.rows[1].health == "well"
+
+
+def test_nothing_is_checked_while_the_machine_goes_down_again() -> None:
+    world = World(nightly("03:00", limits=FREE, hooks=Hooks(after="check")), CHECK)
+    world.until(NIGHT + 40 * SECOND)
+    world.reboots.preparing(down=True, now=world.now)
+    world.after(10 * MINUTE)
+    assert world.told(RunStarts) == []
+
+
+def test_the_hook_of_a_reboot_that_was_taken_back_is_stopped() -> None:
+    world = World(RebootPolicy(hooks=Hooks(before="check")), CHECK)
+    world.takes = {"check": 5 * MINUTE}
+    world.reboots.observed(Facts(), world.now)
+    by_hand(world)
+    assert world.state == "draining"
+    cancel(world)
+    assert [stop.run_id for stop in world.told(RunStops)] == ["check.1"]
+
+
+def test_a_hook_has_a_minute_where_jobs_have_no_time() -> None:
+    world = World(RebootPolicy(hooks=Hooks(before="check"), wait_for=WaitFor(jobs=0)), CHECK)
+    world.takes = {"check": 40 * SECOND}
+    world.reboots.observed(Facts(), world.now)
+    by_hand(world)
+    world.after(10 * MINUTE)
+    assert len(world.rebooted) == 1
+
+
+# Slots
+
+
+def rebooted_in_a_fleet(**settings: Any) -> World:
+    """A minute after the reboot of a night, while the check of the machine takes five."""
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FLEET, **settings), CHECK)
+    world.takes = {"check": 5 * MINUTE}
+    world.until(NIGHT + 2 * MINUTE)
+    assert (len(world.rebooted), world.ledger.slot) == (1, True)
+    return world
+
+
+def test_a_reboot_that_was_taken_back_during_the_check_keeps_no_slot() -> None:
+    world = rebooted_in_a_fleet(hooks=Hooks(after="check"))
+    by_hand(world, world.now + 5 * HOUR)
+    world.after(MINUTE)
+    cancel(world)
+    world.after(HOUR)
+    assert (world.rows[1].health, world.ledger.slot) == ("well", False)
+
+
+def test_a_reboot_that_is_days_away_keeps_no_slot() -> None:
+    world = rebooted_in_a_fleet(hooks=Hooks(after="check"))
+    by_hand(world, world.now + 6 * DAY)
+    world.boot()
+    world.after(HOUR)
+    assert (world.state, world.ledger.slot) == ("waiting", False)
+
+
+def test_a_machine_that_is_not_well_keeps_its_slot_until_it_is_cleared() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FLEET, hooks=Hooks(after="check")), CHECK)
+    world.results = {"check": "exit-code"}
+    world.takes = {"check": SECOND}
+    world.until(START + 12 * HOUR)
+    assert (world.rows[1].health, world.ledger.slot) == ("check.1: exit-code", True)
+    assert "the fleet's slot is given back" in world.reboots.clear(world.now)
+    world.pump()
+    assert not world.ledger.slot
+    world.facts = Facts(blockers=(Blocker("logind", "", "no"),))
+    world.until(START + 36 * HOUR)
+    assert (world.rows[2].state, world.ledger.slot) == ("deferred", False)
+
+
+def test_a_no_of_the_fleet_does_not_outlive_what_it_was_for() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FLEET))
+    world.slots = ["all 1 slots are held, by web2"]
+    world.until(NIGHT + HOUR)
+    assert (world.held_by(), world.reboots.slot) == (["fleet"], False)
+    world.until(NIGHT + 5 * HOUR)
+    assert world.rows[1].state == "deferred"
+    world.slots = [""]
+    by_hand(world)
+    world.after(MINUTE)
+    assert len(world.rebooted) == 1
+
+
+def test_another_fleet_has_granted_nothing() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FLEET))
+    world.until(NIGHT - 5 * MINUTE)
+    assert (world.state, world.reboots.slot) == ("announced", True)
+    world.slots = ["all 1 slots are held, by web2"]
+    configure(
+        world, nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FleetPolicy(fleetlock="http://other.example"))
+    )
+    world.until(NIGHT + HOUR)
+    assert (world.rebooted, world.held_by()) == ([], ["fleet"])
+
+
+@pytest.mark.parametrize("fleet", [None, FLEET])
+def test_a_lost_ledger_may_have_held_a_slot_and_a_fleet_that_is_gone_has_none(fleet: FleetPolicy | None) -> None:
+    world = World(RebootPolicy(fleet=fleet))
+    world.ledger = Ledger(lost="the ledger of reboots was lost" if fleet else "", slot=fleet is None)
+    world.boot()
+    assert world.ledger.slot == (fleet is not None)
+    world.after(5 * MINUTE)
+    assert not world.ledger.slot
+    assert bool(world.told(SlotFreed)) == (fleet is not None)
+    assert world.told(RebootIssues) == []

@@ -1,0 +1,176 @@
+"""A machine that reboots in no time: the core's reboots and engine, a ledger, and what logind would do."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from agentd.core.config import Config
+from agentd.core.jobs.jobs import Jobs
+from agentd.core.jobs.model import JobSaved, JobState, Outcome, RunStarts, RunStops, Saved
+from agentd.core.jobs.settings import Job
+from agentd.core.part import Decided
+from agentd.core.quantities import HOUR, MINUTE, SECOND
+from agentd.core.reboots.model import (
+    Blocker,
+    Boot,
+    Facts,
+    Ledger,
+    LedgerSaved,
+    Reboot,
+    RebootIssues,
+    RebootLooks,
+    RebootSaved,
+    RebootWarns,
+    RebootWithdrawn,
+    SlotFreed,
+    SlotWanted,
+)
+from agentd.core.reboots.policy import RebootPolicy, Window
+from agentd.core.reboots.reboots import Reboots
+
+START = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
+
+
+class World:
+    """`facts` is what an observer sees, `takes` how long jobs run, `refuses` what logind answers to a wish."""
+
+    def __init__(
+        self, policy: RebootPolicy, jobs: dict[str, Job] | None = None, now: int = START, **config: Any
+    ) -> None:
+        self.config = Config(jobs=jobs or {}, reboot=policy, timezone=config.pop("timezone", "UTC"), **config)
+        self.now = now
+        self.facts = Facts()
+        self.ledger = Ledger()
+        self.rows: dict[int, Reboot] = {}
+        self.states: dict[str, JobState] = {}
+        self.boots = 1
+        self.booted = now - 24 * HOUR
+        self.refuses = ""
+        self.silent = False  # logind says yes and nothing happens
+        self.downtime = 30 * SECOND
+        self.slots: list[str] = [""]  # what the fleet answers, the last for ever
+        self.seen: list[Any] = []
+        self.running: dict[str, int] = {}  # run ids, and when they end
+        self.takes: dict[str, int] = {}
+        self.results: dict[str, str] = {}
+        self.rebooted: list[int] = []
+        self.boot()
+
+    def boot(self) -> None:
+        """agentd starts: with what is stored."""
+        self.seq = getattr(self, "seq", 1)
+        self.engine = Jobs(self.config, Saved(states=self.states, next_seq=self.seq), self.now)
+        newest = tuple(self.rows[key] for key in sorted(self.rows, reverse=True))
+        ledger = replace(self.ledger, reboots=newest, next_id=max(self.rows, default=0) + 1)
+        self.reboots = Reboots(self.engine, ledger, Boot(f"boot-{self.boots}", self.booted), self.now, host="h")
+        self.pump()
+
+    def power_cycle(self, away: int) -> None:
+        self.now += away
+        self.boots += 1
+        self.booted = self.now
+        self.running.clear()
+        self.boot()
+
+    def pump(self) -> None:
+        while effects := [*self.engine.effects(), *self.reboots.effects()]:
+            self.seen += effects
+            for effect in effects:
+                self.carry_out(effect)
+            self.reboots.tick(self.now)
+
+    def carry_out(self, effect: Any) -> None:
+        if isinstance(effect, RebootSaved):
+            self.rows[effect.reboot.id] = effect.reboot
+        elif isinstance(effect, LedgerSaved):
+            guards = {name: getattr(effect, name) for name in effect.__struct_fields__}
+            self.ledger = replace(self.ledger, **guards)
+        elif isinstance(effect, JobSaved):
+            self.states[effect.job] = effect.state
+        elif isinstance(effect, RebootLooks):
+            self.reboots.observed(self.facts, self.now)
+        elif isinstance(effect, SlotWanted):
+            self.reboots.slot_answered(self.slots.pop(0) if len(self.slots) > 1 else self.slots[0], self.now)
+        elif isinstance(effect, SlotFreed):
+            self.reboots.slot_freed()
+        elif isinstance(effect, RunStarts):
+            self.seq = max(self.seq, effect.run.seq + 1)
+            self.engine.started(effect.run.run_id, self.now)
+            self.running[effect.run.run_id] = self.now + self.takes.get(effect.run.job, 0)
+        elif isinstance(effect, RunStops):
+            if effect.run_id in self.running:
+                del self.running[effect.run_id]
+                self.engine.ended(effect.run_id, Outcome(result=effect.result), self.now)
+        elif isinstance(effect, RebootIssues) and self.refuses:
+            self.reboots.refused(self.refuses, self.now)
+        elif isinstance(effect, RebootIssues) and not self.silent:
+            self.rebooted.append(self.now)
+            self.power_cycle(self.downtime)
+
+    def until(self, then: int) -> None:
+        """Lets time pass."""
+        self.pump()
+        while True:
+            wanted = [when for when in (self.engine.wakeup(), self.reboots.wakeup(), *self.running.values()) if when]
+            after = min(wanted, default=then + 1)
+            if after > then:
+                break
+            self.now = max(self.now, after)
+            before = self.now
+            for run_id, end in list(self.running.items()):
+                if end <= self.now:
+                    del self.running[run_id]
+                    result = self.results.get(run_id.rpartition(".")[0], "success")
+                    self.engine.ended(run_id, Outcome(result=result), self.now)
+            self.engine.tick(self.now)
+            self.reboots.tick(self.now)
+            self.pump()
+            same = (
+                self.now == before
+                and min(
+                    (when for when in (self.engine.wakeup(), self.reboots.wakeup(), *self.running.values()) if when),
+                    default=then + 1,
+                )
+                <= before
+            )
+            assert not (same and self._stuck(before)), f"it wants to be called again at once: {self.reboots.pending}"
+        self.now = max(self.now, then)
+
+    def _stuck(self, at: int) -> bool:
+        self._at, count = (at, getattr(self, "_count", 0) + 1) if getattr(self, "_at", None) == at else (at, 0)
+        self._count = count
+        return count > 20
+
+    def after(self, span: int) -> None:
+        self.until(self.now + span)
+
+    def step_clock(self, delta: int) -> None:
+        self.now += delta
+        self.booted += delta
+        self.running = {run_id: end + delta for run_id, end in self.running.items()}
+        self.engine.clock_stepped(delta, self.now)
+        self.reboots.clock_stepped(delta, self.now)
+        self.pump()
+
+    @property
+    def state(self) -> str:
+        return self.reboots.state
+
+    def told(self, kind: type) -> list[Any]:
+        return [effect for effect in self.seen if isinstance(effect, kind)]
+
+    def reasons(self) -> str:
+        return "\n".join(effect.reason for effect in self.seen if isinstance(effect, Decided))
+
+    def held_by(self) -> list[str]:
+        return [blocker.kind for blocker in self.reboots.blockers]
+
+
+def nightly(at: str = "03:00", **settings: Any) -> RebootPolicy:
+    hour, minute = at.split(":")
+    own = {key: settings.pop(key) for key in ("window", "days", "except_", "jitter") if key in settings}
+    return RebootPolicy(nightly=Window(at=int(hour) * 3600 + int(minute) * 60, **own), **settings)
+
+
+INHIBITOR = Blocker("inhibitor", "backup-tool", "backup-tool (process 7 of root) keeps the machine up: copying")
+__all__ = ["HOUR", "INHIBITOR", "MINUTE", "SECOND", "START", "RebootWarns", "RebootWithdrawn", "World", "nightly"]
