@@ -1,0 +1,157 @@
+"""What a part brings to the daemon, and what the daemon offers to its parts."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from agentd.bus.server import Handler, Server
+from agentd.core.config import Config, History
+from agentd.core.part import Core, Effect, Refused, Stored
+
+
+def _nothing(*_: object) -> None:
+    """Does nothing."""
+
+
+async def _at_once(*_: object) -> None:
+    """Returns at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A part as the daemon sees it. Only `name` must be said; the rest is what most parts do not need.
+
+    `contract` is the XML file of the part's D-Bus interface; `methods` and `properties` are that interface's members by
+    their names. A part that raises is shut off, and agentd goes on without it; where it is `vital`, agentd ends and
+    systemd starts it anew.
+    """
+
+    name: str
+    """The folder, the section of the configuration, and the `part` of decisions."""
+    vital: bool = False
+    core: Core | None = None
+    does: Mapping[type[Effect], Callable[[Any], object]] = field(default_factory=dict)
+    """How the effects of the part are carried out. Each type of effect belongs to one part."""
+    contract: Path | None = None
+    methods: Mapping[str, Handler] = field(default_factory=dict)
+    properties: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    prepare: Callable[[Config], Awaitable[None]] = _at_once
+    """Makes a configuration possible before it is in force. Raises Refused."""
+    configure: Callable[[Config, int], Sequence[str] | None] = _nothing
+    """Takes the part's slice of a configuration that is in force from now on; returns a sentence for each change."""
+    warnings: Callable[[], Sequence[str]] = tuple
+    status: Callable[[], str] = str
+    """A few words for `systemctl status`, such as "3 jobs"."""
+    held: Callable[[], bool] = bool
+    """Whether something keeps the part from beginning anything."""
+    start: Callable[[], Awaitable[None]] = _at_once
+    """Turns to peers, before agentd answers on the bus. Raises CallFailed."""
+    started: Callable[[], None] = _nothing
+    """Is called once agentd answers and what was decided at the start is stored."""
+    finish: Callable[[], Awaitable[None]] = _at_once
+    """Waits, when agentd stops, for what must not be cut off; Host.ending is set when somebody is in a hurry."""
+    close: Callable[[], None] = _nothing
+
+
+class Tables(Protocol):
+    """A part's tables in the store. Every method runs on the storing thread."""
+
+    part: str
+    migrations: Sequence[str]
+    """SQL scripts; a database knows how many of them it has seen. One that was released is never changed."""
+
+    def load(self, db: sqlite3.Connection, lost: str) -> Any:
+        """Returns what the core takes up at its start; `lost` tells why a database was set aside, or is empty."""
+
+    def afresh(self, db: sqlite3.Connection, lost: str) -> None:
+        """Writes into new tables what must stand there from the first moment on, after a database was set aside."""
+
+    def write(self, db: sqlite3.Connection, effects: Sequence[Stored]) -> int:
+        """Stores those effects that are this part's, within a transaction; returns how many rows that made."""
+
+    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
+        """Removes what is older or more than `history` keeps."""
+
+
+class Host(Protocol):
+    """What a part may ask of the daemon."""
+
+    server: Server
+    ending: Any
+    """An asyncio.Event: agentd was told to stop, or to hurry."""
+
+    @property
+    def folder(self) -> Path:
+        """The state directory."""
+
+    @property
+    def draining(self) -> bool:
+        """Whether agentd stops."""
+
+    @property
+    def failure(self) -> str:
+        """Why agentd ends without having been asked to, or empty."""
+
+    def now(self) -> int:
+        """Returns the instant, in microseconds since 1970."""
+
+    def pump(self) -> None:
+        """Has what was decided stored and carried out."""
+
+    def pump_soon(self) -> None:
+        """Does the same once for all reports that are read together."""
+
+    def ready(self) -> None:
+        """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
+
+    async def take_up(self, tables: Tables) -> Any:
+        """Brings a part's tables up to date and returns what they load. Raises sqlite3.Error."""
+
+    async def settle(self) -> None:
+        """Pumps; returns once what was decided is stored, or known not to be storable for now.
+
+        Raises Refused StoreUnavailable when that turns out while it waits.
+        """
+
+    async def saved(self) -> None:
+        """Returns once what was decided is stored and carried out, however long that takes."""
+
+    async def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Any:
+        """Calls question(db, **wanted) on the storing thread, after what was decided before is stored."""
+
+    def lost(self, why: str) -> None:
+        """Ends agentd: something without which it cannot go on is gone."""
+
+    def trouble(self, text: str) -> None:
+        """Tells the log that a peer did something unexpected; what runs goes on."""
+
+    def defect(self, where: str, error: BaseException) -> None:
+        """Tells the log of a defect in agentd itself, as a sentence with its place."""
+
+
+def absent(name: str, contract: Path, why: str, answers: Mapping[str, Handler], **at_rest: Any) -> Part:
+    """A part that cannot be here: its methods refuse with the sentence `why`, except those with an answer of their own;
+    its properties have the values `at_rest`."""
+
+    def refuse(*_: object) -> None:
+        raise Refused("Unsupported", why)
+
+    methods, properties = members(contract)
+    return Part(
+        name=name,
+        contract=contract,
+        methods={member: answers.get(member, refuse) for member in methods},
+        properties={member: (lambda value=at_rest[member]: value) for member in properties},
+    )
+
+
+def members(contract: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the methods and of the properties that a contract has."""
+    import xml.etree.ElementTree as ET  # noqa: PLC0415 - loaded with the bus anyway
+
+    (interface,) = ET.parse(contract).getroot().iter("interface")  # noqa: S314 - our own file
+    return [one.attrib["name"] for one in interface.iter("method")], [
+        one.attrib["name"] for one in interface.iter("property")
+    ]
