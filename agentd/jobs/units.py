@@ -178,7 +178,7 @@ class Systemd:
 
     async def prepare(self, config: Config) -> None:
         """Makes sure that systemd has the units that the configuration asks for. Raises Refused PeerFailed."""
-        wanted = dict(unitfile.units(config))
+        wanted = dict(unitfile.units(config.jobs))
         if self._differ(wanted):
             try:
                 await _insist(lambda: self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT))

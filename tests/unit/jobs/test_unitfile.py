@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.core.config import Config
 from agentd.core.jobs import unitfile
 from agentd.core.jobs.settings import Job, Limits
 
@@ -66,7 +65,7 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
 
 
 def test_each_run_at_once_has_a_unit_of_its_own() -> None:
-    names = [name for name, _ in unitfile.units(Config(jobs={"a": Job(name="a", run=("x",), concurrency=3)}))]
+    names = [name for name, _ in unitfile.units({"a": Job(name="a", run=("x",), concurrency=3)})]
     assert names == ["agentd-job@a.service", "agentd-job@a@2.service", "agentd-job@a@3.service"]
 
 
