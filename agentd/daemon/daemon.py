@@ -2,14 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
 from agentd import __version__
 from agentd import log as logging
+from agentd.bus.arguments import limit_of, only, record
 from agentd.bus.connection import Bus
-from agentd.bus.server import Authorize, Server
+from agentd.bus.server import Authorize, Offer, Server
 from agentd.config.files import Loaded
 from agentd.config.nodes import Problems
 from agentd.core.config import Config, History
@@ -125,8 +126,9 @@ class Daemon:
         self._loaded = await self._prepared(self._loaded)
         self.engine = Jobs(self._loaded.config, saved, now(), host=host, boot=booted_at, lead=LEAD)
         api, own = Api(self), RebootApi(self, rebooter)
+        methods = {**api.methods(), **own.methods(), "Manager.ListDecisions": self._list_decisions}
         self.server = Server(
-            bus, {**api.methods(), **own.methods()}, {**api.properties(), **own.properties()}, self.defect, authorize
+            bus, list(_offers(methods, {**api.properties(), **own.properties()})), self.defect, authorize
         )
         self.timer = WallTimer(self._tick, self._clock_stepped)
         if rebooter is not None:
@@ -187,6 +189,14 @@ class Daemon:
         self.executor.close()
         await self.storing.close()
         log.info("agentd stopped", id="stopped")
+
+    async def _list_decisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: A002 - the contract's name
+        only(filter, part=str, about=str, run_id=str, limit=int)
+        wanted = {"job": filter.get("about", ""), "run_id": filter.get("run_id", ""), "limit": limit_of(filter)}
+        found = await self.ask(self.store.decisions, **wanted)
+        types = {"at": "t", **dict.fromkeys(("part", "kind", "about", "run_id", "reason"), "s")}
+        records = ({name: getattr(decision, name) for name in types} for decision in found)
+        return [record(one, types) for one in records if one["part"] == filter.get("part", one["part"])]
 
     # What the handlers of the bus need
 
@@ -421,6 +431,17 @@ class Daemon:
             where = where.tb_next
         place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else "?"
         log.error(f"a defect in {member}: {type(error).__name__}: {error} ({place}); please report it", id="defect")
+
+
+def _offers(methods: dict[str, Any], properties: dict[str, Any]) -> Iterator[Offer]:
+    """The members of each interface, which `methods` and `properties` have as "Interface.Member"."""
+    for folder, name in (("daemon", "Manager"), ("jobs", "Jobs"), ("reboots", "Reboot")):
+        contract = Path(__file__).parents[1] / folder / f"org.agentd1.{name}.xml"
+        own = (
+            {k[len(name) + 1 :]: v for k, v in all_.items() if k.startswith(f"{name}.")}
+            for all_ in (methods, properties)
+        )
+        yield Offer(contract, *own)
 
 
 def _sentence(run: Run) -> str:
