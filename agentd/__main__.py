@@ -17,7 +17,7 @@ from agentd import __version__, private, sdnotify
 from agentd.config import files
 from agentd.config.nodes import Problems
 from agentd.core.part import Refused
-from agentd.jobs import children, units
+from agentd.jobs import children
 
 _EPILOG = """examples:
   agentd --check                          check the installed configuration
@@ -165,7 +165,9 @@ async def _standalone(options: argparse.Namespace, loaded: files.Loaded, bus: An
 async def _system(options: argparse.Namespace, loaded: files.Loaded, bus: Any) -> AsyncIterator[Any]:
     """A daemon on the system bus whose jobs are units; polkit says who may do what."""
     from agentd.daemon.daemon import Daemon  # noqa: PLC0415
+    from agentd.jobs.units import Units  # noqa: PLC0415
     from agentd.peers.polkit import Gate  # noqa: PLC0415
+    from agentd.peers.systemd import Systemd, this_boot  # noqa: PLC0415
     from agentd.reboots.part import Rebooter  # noqa: PLC0415
 
     def status() -> str:
@@ -190,14 +192,16 @@ async def _system(options: argparse.Namespace, loaded: files.Loaded, bus: Any) -
     )
     _handle_signals(daemon)
     await bus.connect(None)
-    executor = units.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
+    systemd = Systemd(bus, daemon.trouble, daemon.defect)
+    executor = Units(systemd, daemon.run_started, daemon.run_ended, daemon.trouble, daemon.defect)
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
     gate, rebooter = Gate(bus, executor.unit_of), Rebooter(bus, daemon, state)
-    boot = await units.this_boot(bus, _boot())
+    boot = await this_boot(bus, _boot())
     await daemon.start(state, _machine(), boot, executor, bus, gate.authorize, rebooter)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     sdnotify.notify("READY=1", status())
     yield daemon
+    systemd.close()
 
 
 def _handle_signals(daemon: Any) -> None:
