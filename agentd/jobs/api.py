@@ -8,8 +8,8 @@ from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import limit_of, only
-from agentd.bus.server import Handler, record
+from agentd.bus.arguments import limit_of, only, record
+from agentd.bus.server import Handler
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Run
 from agentd.core.jobs.roster import Entry

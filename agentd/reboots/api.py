@@ -5,8 +5,8 @@ from typing import Any, Protocol
 
 from msgspec import structs
 
-from agentd.bus.arguments import only
-from agentd.bus.server import Handler, record
+from agentd.bus.arguments import only, record
+from agentd.bus.server import Caller, Handler
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, WEEK
 from agentd.core.reboots import guards
@@ -59,8 +59,8 @@ class Peers(Protocol):
     def look(self) -> Awaitable[tuple[Facts, str]]:
         """What the machine is like, and what logind says to a reboot."""
 
-    def caller(self) -> Awaitable[str]:
-        """The user whose call is being answered, as they logged in."""
+    def user_of(self, caller: Caller) -> Awaitable[str]:
+        """The user who calls, as they logged in."""
 
     def holders(self) -> Awaitable[list[Any]]:
         """Who holds the fleet's slots. Raises Refused Unsupported, PeerFailed."""
@@ -149,22 +149,22 @@ class RebootApi:
             await self._host.settle()
         return reboot.id
 
-    async def RebootNow(self, options: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        wish = await self._wish(options)
+    async def RebootNow(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:  # noqa: N802
+        wish = await self._wish(options, caller)
         self._host.ready()
         reboot = self._reboots.by_hand(**wish, now=self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
 
-    async def Examine(self, options: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802
-        wish = await self._wish(options)
+    async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:  # noqa: N802
+        wish = await self._wish(options, caller)
         reboot = self._reboots.examined(**wish, now=self._host.now())
         return _blocker_records(self._reboots.in_the_way(reboot, self._host.now()))
 
-    async def _wish(self, options: dict[str, Any]) -> dict[str, Any]:
+    async def _wish(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:
         """The options of a reboot by hand, after a look at what is in its way."""
         only(options, reason=str, at=int, force_users=bool, kind=str, within=int)
-        reboots, owner = self._reboots, await self._peers.caller()
+        reboots, owner = self._reboots, await self._peers.user_of(caller)
         facts, _ = await self._peers.look()
         reboots.observed(facts, self._host.now())
         await self._host.settle()  # the look may have led to something
@@ -177,8 +177,8 @@ class RebootApi:
             "owner": owner,
         }
 
-    async def CancelReboot(self) -> dict[str, Any]:  # noqa: N802
-        who = await self._peers.caller()
+    async def CancelReboot(self, caller: Caller) -> dict[str, Any]:  # noqa: N802
+        who = await self._peers.user_of(caller)
         reboot = self._reboots.cancel(f"taken back by {who or 'somebody'}", self._host.now())
         await self._host.settle()
         return reboot_record(reboot)

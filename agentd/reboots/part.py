@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentd import log as logging
 from agentd.bus.connection import Bus, CallFailed
-from agentd.bus.server import SENDER, Server
+from agentd.bus.server import Caller, Server
 from agentd.core.part import Effect, Refused
 from agentd.core.quantities import HOUR, MINUTE, SECOND
 from agentd.core.reboots.model import (
@@ -196,11 +196,11 @@ class Rebooter:
         except CallFailed:
             return facts, "na"
 
-    async def caller(self) -> str:
-        """The user whose call is being answered, as they logged in: sudo does not change that. Or "", unknown."""
+    async def user_of(self, caller: Caller) -> str:
+        """Returns the user who calls, as they logged in: sudo does not change that. Or "", unknown."""
         try:
-            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", SENDER.get())
-            uid = await self._bus.call_bus("GetConnectionUnixUser", "s", SENDER.get())
+            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", caller.sender)
+            uid = await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)
         except CallFailed:
             return ""
         return await self.logind.user_of(pid) or user_name(uid)

@@ -20,7 +20,9 @@ from agentctl.jobs import runs
 from agentctl.times import HOUR, MINUTE, SECOND
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTRACT = ET.parse(ROOT / "agentd" / "org.agentd1.xml").getroot()
+CONTRACT = ET.Element("node")
+for _file in sorted((ROOT / "agentd").glob("*/org.agentd1.*.xml")):
+    CONTRACT.extend(ET.parse(_file).getroot())
 NOW = 1_792_880_800_000_000  # 2026-10-25 00:26:40 in Berlin
 BUS = """<busconfig><type>session</type><listen>unix:dir={}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
@@ -96,7 +98,8 @@ class FakeDaemon:
             return
         signature = "a{sv}"
         if member != "GetAll":
-            outs = CONTRACT.findall(f".//method[@name='{member}']/arg[@direction='out']")
+            interface = message.header.fields[HeaderFields.interface]
+            outs = CONTRACT.findall(f"interface[@name='{interface}']/method[@name='{member}']/arg[@direction='out']")
             signature = "".join(arg.attrib["type"] for arg in outs)
         body = () if result is None else result if isinstance(result, tuple) else (result,)
         reply = new_method_return(message, signature or None, tuple(typed(value) for value in body))

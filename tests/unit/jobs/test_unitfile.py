@@ -151,7 +151,8 @@ def test_a_job_that_left_the_configuration_keeps_its_unit_while_it_runs(
 def test_what_the_contract_asks_for_is_what_polkit_knows() -> None:
     asked = {
         annotation.attrib["value"]
-        for annotation in ET.parse(ROOT / "agentd/org.agentd1.xml").iter("annotation")
+        for contract in ROOT.glob("agentd/*/org.agentd1.*.xml")
+        for annotation in ET.parse(contract).iter("annotation")
         if annotation.attrib["name"] == "org.agentd1.PolkitAction"
     }
     known = {action.attrib["id"] for action in ET.parse(ROOT / "units/org.agentd1.policy").iter("action")}
