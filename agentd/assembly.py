@@ -16,14 +16,12 @@ from pathlib import Path
 from agentd import private, sdnotify
 from agentd.bus.connection import Bus
 from agentd.config import files
-from agentd.core.reboots.model import Boot
 from agentd.daemon.daemon import Daemon, Supervision
 from agentd.jobs import children, units
 from agentd.jobs.part import JobsShell
 from agentd.linux import boot_time
-from agentd.peers.logind import Logind
 from agentd.peers.polkit import Gate
-from agentd.peers.systemd import Systemd
+from agentd.peers.systemd import Systemd, this_boot
 from agentd.reboots import part as reboots
 
 
@@ -76,9 +74,9 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
     handle_signals(daemon)
     await bus.connect(None)
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
-    systemd, logind, jobs = Systemd(bus), Logind(bus), JobsShell(daemon)
-    executor = units.Units(systemd, jobs.started, jobs.ended, daemon.trouble)
-    boot = Boot(*await systemd.this_boot(boot_id()))
+    systemd, jobs = Systemd(bus, daemon.trouble, daemon.defect), JobsShell(daemon)
+    executor = units.Units(systemd, jobs.started, jobs.ended, daemon.trouble, daemon.defect)
+    boot = await this_boot(bus, boot_id())
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
     parts = [
         await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),

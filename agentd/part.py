@@ -61,7 +61,7 @@ class Tables(Protocol):
     that are needed."""
 
     part: str
-    migrations: Sequence[str]
+    migrations: tuple[str, ...]
     """SQL scripts; a database knows how many of them it has seen. One that was released is never changed."""
 
     def load(self, db: sqlite3.Connection) -> Any:

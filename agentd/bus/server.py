@@ -97,6 +97,7 @@ class Server:
         self._properties: dict[str, dict[str, _Property]] = {}  # by interface, by member
         self._signals: dict[tuple[str, str], str] = {}  # by interface and member: the types of the arguments
         self._changed: dict[str, set[str]] = {}
+        self._refused: dict[str, str] = {}  # by interface: why nothing of it can be had
         self._tasks = Tasks(lambda error: on_defect("answering a call", error))
         for offer in offers:
             self._add(offer)
@@ -129,6 +130,10 @@ class Server:
             raise BusError(f"the bus does not let this user own {NAME}: {error}") from None
         if reply not in (RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value):
             raise BusError(f"another agentd owns {NAME} on this bus")
+
+    def refuse(self, contract: Path, why: str) -> None:
+        """Answers every call and every question for a property of an interface with PartFailed and a sentence."""
+        self._refused[contract.stem] = why
 
     def emit(self, interface: str, member: str, *body: Any) -> None:
         """Sends a signal of the contract; `interface` is without the common prefix, as in "Jobs"."""
@@ -195,7 +200,8 @@ class Server:
             raise Refused("UnknownObject", f"there is no object {message.path}; agentd's is {PATH}")
         if message.interface == PROPERTIES:
             return self._properties_call(message)
-        method = self._find(message)
+        interface, method = self._find(message)
+        self._check(interface)
         if message.signature != method.takes:
             raise Refused(
                 "InvalidArgument", f"{method.name} takes ({method.takes}), it was called with ({message.signature})"
@@ -212,10 +218,15 @@ class Server:
             return "", []
         return "".join(method.returns), list(result) if len(method.returns) > 1 else [result]
 
-    def _find(self, message: Message) -> _Method:
+    def _check(self, interface: str) -> None:
+        """Raises Refused PartFailed where the interface was shut off."""
+        if interface in self._refused:
+            raise Refused("PartFailed", self._refused[interface])
+
+    def _find(self, message: Message) -> tuple[str, _Method]:
         for (interface, member), method in self._methods.items():
             if member == message.member and message.interface in (None, interface):
-                return method
+                return interface, method
         raise Refused("UnknownMethod", f"{message.interface} has no method {message.member}")
 
     def _properties_call(self, message: Message) -> tuple[str, list[Any]]:
@@ -223,6 +234,7 @@ class Server:
         properties = self._properties.get(interface)
         if properties is None:
             raise Refused("UnknownInterface", f"there is no interface {interface}")
+        self._check(interface)
         if message.member == "GetAll" and message.signature == "s":
             return "a{sv}", [{member: _value(found) for member, found in properties.items()}]
         if message.member == "Get" and message.signature == "ss":

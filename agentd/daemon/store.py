@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agentd.core.config import History
-from agentd.core.part import Decided, Sampled, Stored
+from agentd.core.part import Decided, Effect, Sampled
 from agentd.part import Tables
 
 FILE = "agentd.db"
@@ -132,7 +132,7 @@ class Store:
             self._samples = None
         self.db.close()
 
-    def write(self, effects: Sequence[Stored]) -> None:
+    def write(self, effects: Sequence[Effect]) -> None:
         """Stores effects in one transaction. Raises sqlite3.Error; then nothing of them is stored."""
         decisions = [effect for effect in effects if isinstance(effect, Decided)]
         with transaction(self.db):

@@ -28,8 +28,10 @@ class Executor(Protocol):
 
     outlives: bool
     """Whether runs go on when agentd ends."""
-    output: Path | None
-    """The folder of the runs' output; None: the journal has it."""
+
+    @property
+    def output(self) -> Path | None:
+        """The folder of the runs' output; None: the journal has it."""
 
     @property
     def under_way(self) -> int:

@@ -11,6 +11,7 @@ import msgspec
 from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Effect
+from agentd.part import Tables
 
 _NUMBER = "next_seq"  # the fact that keeps numbers of forgotten runs from being used again
 _COLUMNS = Run.__struct_fields__
@@ -18,7 +19,7 @@ _SELECT = f"SELECT {','.join(_COLUMNS)} FROM runs"  # noqa: S608 - the names of 
 _SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
 
 
-class JobTables:
+class JobTables(Tables):
     """The tables of jobs. `folder` is the state directory, where the output of runs is kept too."""
 
     part = "jobs"

@@ -63,8 +63,9 @@ class Units:
     does not do its part, `on_defect` of errors in dealing with it.
     """
 
-    mode = "system"
     outlives = True
+    output = None
+    """The journal has the output of the runs."""
 
     def __init__(
         self,
@@ -96,6 +97,9 @@ class Units:
         """Returns a sentence for each setting that has no effect in this mode: here all have one."""
         del config
         return []
+
+    def configure(self, config: Config) -> None:
+        """Does nothing: the units say it all."""
 
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
         """Returns what the store has, with what became of the runs that were under way: their ends, those that still
