@@ -366,7 +366,7 @@ def test_units_that_differ_from_the_configuration_are_generated_anew_or_refused(
     config = Config(jobs={"a": JOB})
 
     def write() -> None:
-        for name, text in unitfile.units(config):
+        for name, text in unitfile.units(config.jobs):
             (units.GENERATED / name).write_text(text)
 
     async def scenario(world: World) -> None:
