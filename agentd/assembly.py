@@ -1,5 +1,5 @@
-"""Which parts there are, in each mode: the one file that knows all. A new part is one line in `parts` of each mode
-that has it.
+"""The list of parts that there are, in each mode: the one file that knows all. A new part is a line in `parts` of each
+mode that has it.
 
 The composition is asynchronous context managers: agentd answers on the bus inside, and the caller ends it.
 """

@@ -1,4 +1,4 @@
-"""What a part brings to the daemon, and what the daemon offers to its parts."""
+"""A part as the daemon sees it, and the daemon as its parts see it."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -79,7 +79,7 @@ class Tables(Protocol):
 
 
 class Host(Protocol):
-    """What a part may ask of the daemon."""
+    """The daemon, as its parts may ask it."""
 
     server: Server
     ending: Any

@@ -1,4 +1,4 @@
-"""What callers send is checked here, and what they get is made fit for D-Bus."""
+"""Arguments of callers, checked, and values made fit for D-Bus."""
 
 from collections.abc import Mapping
 from typing import Any

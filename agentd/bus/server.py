@@ -37,7 +37,7 @@ Getter = Callable[[], Any]
 
 
 class Caller(Struct, frozen=True):
-    """Who calls what. `sender` is the unique name on the bus, `action` the polkit action that the contract names for
+    """A caller and its call. `sender` is the unique name on the bus, `action` the polkit action that the contract names for
     the member, `interactive` whether a person may be asked for a password."""
 
     sender: str

@@ -69,7 +69,7 @@ class End(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """Which run a unit was started for, and which invocation of the unit had ended last before."""
+    """The run that a unit was started for, and the invocation of the unit that had ended last before."""
 
     instance: str
     run_id: str

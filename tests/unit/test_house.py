@@ -18,11 +18,7 @@ ONLY_IN = {
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
     "systemd": {"agentd/log.py", "agentd/sdnotify.py"},
-    "sqlite3": {
-        "agentd/daemon/store.py",
-        "agentd/daemon/storing.py",
-        "agentd/__main__.py",
-    },  # the last two for its errors
+    "sqlite3": {"agentd/part.py", "agentd/daemon/store.py", "agentd/daemon/storing.py", "agentd/__main__.py"},
 }
 PARTS = ("jobs", "reboots", "schedulers", "rules", "learning", "tuning", "notices", "approvals")
 """The order of parts: a core may build on those before it."""
@@ -125,7 +121,10 @@ def test_only_the_assembly_knows_the_parts() -> None:
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_library_is_imported_only_where_it_belongs(source: str) -> None:
     tops = {name.partition(".")[0] for name in imports(source)}
-    assert [library for library, places in ONLY_IN.items() if library in tops and source not in places] == []
+    wrong = {library for library, places in ONLY_IN.items() if library in tops and source not in places}
+    if source.endswith("/tables.py"):  # a part's own tables
+        wrong.discard("sqlite3")
+    assert wrong == set()
 
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("agentctl/")])
