@@ -23,7 +23,8 @@ ONLY_IN = {
 # Peers and leaves know the core and what they are made of, not each other.
 MAY_IMPORT = {
     "config": {"nodes"},
-    "nodes": set(),
+    "nodes": {"mistakes"},
+    "mistakes": set(),
     "store": set(),
     "bus": set(),
     "log": set(),
