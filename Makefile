@@ -5,8 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STATE ?= .state
 CONFIG ?= config/examples
+export PYTHON
 
-.PHONY: run test lint bench deb test-vm format clean help
+.PHONY: run test lint bench deb test-vm format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run      set up what is missing, run agentd with the sample jobs of $(CONFIG)"
@@ -14,23 +15,22 @@ help:
 	@echo "make bench    speed and memory, beside others"
 	@echo "make deb      the Debian package        make test-vm   the package in a real machine"
 
-# The headers that systemd-python is built with, and the program that a private bus is.
-$(VENV)/system:
-	@sh .ci/system-packages
-	@mkdir -p $(VENV) && touch $@
+system-run:
+	@sh .ci/system-packages run
 
-# And what the tests and the manual pages need: scdoc, an etcd to test against.
-$(VENV)/system-develop:
-	@sh .ci/system-packages develop
-	@mkdir -p $(VENV) && touch $@
+system-develop:
+	@sh .ci/system-packages run develop
 
-$(VENV)/run: pyproject.toml | $(VENV)/system
+system-vm:
+	@sh .ci/system-packages run develop deb vm
+
+$(VENV)/run: pyproject.toml | system-run
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing agentd and what it needs into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
-$(VENV)/develop: $(VENV)/run | $(VENV)/system-develop
+$(VENV)/develop: $(VENV)/run | system-develop
 	@echo "installing the tools of tests and lint into $(VENV) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint,bench]'
 	@touch $@
@@ -60,7 +60,7 @@ deb:
 	@sh .ci/build-deb
 
 # Builds the package, and where there is none yet an image of a Debian 13 (some minutes), in the user's cache.
-test-vm: $(VENV)/develop
+test-vm: system-vm $(VENV)/develop
 	@echo "building the package and, where it is not there, the image of a machine ..."
 	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
 		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
