@@ -1,38 +1,46 @@
-# Every target does its own set-up: a virtual environment in .venv, and the few system packages it cannot do without.
+# Every target does its own set-up: the Debian packages it cannot do without, and a virtual environment in .venv that has
+# the locked versions (.ci/locked).
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCKED := .ci/locked
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STATE ?= .state
 CONFIG ?= config/examples
+export PYTHON
 
-.PHONY: run test lint bench deb test-vm format clean help
+.PHONY: run test lint bench deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
-	@echo "make run      set up what is missing, run agentd with the sample jobs of $(CONFIG)"
-	@echo "make test     unit and bus tests        make lint   ruff, mypy, man pages"
-	@echo "make bench    speed and memory, beside others"
-	@echo "make deb      the Debian package        make test-vm   the package in a real machine"
+	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
+	@echo "make test         unit and bus tests        make lint   ruff, mypy, man pages"
+	@echo "make bench        speed and memory, beside others"
+	@echo "make deb          the Debian package        make test-vm   the package in a real machine"
+	@echo "make test-newest  the tests with the newest Python packages, not the locked ones"
+	@echo "make lock         renew the lock of the Python packages (.ci/locked)"
 
-# The headers that systemd-python is built with, and the program that a private bus is.
-$(VENV)/system:
-	@sh .ci/system-packages
-	@mkdir -p $(VENV) && touch $@
+system-run:
+	@sh .ci/system-packages run
 
-# And what the tests and the manual pages need: scdoc, an etcd to test against.
-$(VENV)/system-develop:
-	@sh .ci/system-packages develop
-	@mkdir -p $(VENV) && touch $@
+system-develop:
+	@sh .ci/system-packages run develop
 
-$(VENV)/run: pyproject.toml | $(VENV)/system
+system-vm:
+	@sh .ci/system-packages run develop deb vm
+
+# What builds comes first: a package without a wheel is built by what is locked, and by nothing else.
+$(VENV)/run: pyproject.toml $(LOCKED)/build.txt $(LOCKED)/run.txt | system-run
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing agentd and what it needs into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@$(PIP) --require-hashes --requirement $(LOCKED)/build.txt
+	@$(PIP) --require-hashes --no-build-isolation --requirement $(LOCKED)/run.txt
+	@$(PIP) --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/develop: $(VENV)/run | $(VENV)/system-develop
+$(VENV)/develop: $(VENV)/run $(LOCKED)/develop.txt | system-develop
 	@echo "installing the tools of tests and lint into $(VENV) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint,bench]'
+	@$(PIP) --require-hashes --no-build-isolation --requirement $(LOCKED)/develop.txt
 	@touch $@
 
 run: $(VENV)/run
@@ -47,7 +55,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in .ci/[!.]* debian/tests/smoke units/start-job units/end-job units/keep-units; do sh -n $$script || exit 1; done
+	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/end-job units/keep-units; do sh -n $$script || exit 1; done
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -60,11 +68,17 @@ deb:
 	@sh .ci/build-deb
 
 # Builds the package, and where there is none yet an image of a Debian 13 (some minutes), in the user's cache.
-test-vm: $(VENV)/develop
+test-vm: system-vm $(VENV)/develop
 	@echo "building the package and, where it is not there, the image of a machine ..."
 	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
 		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl
 
+test-newest: system-develop
+	@sh .ci/test-newest $(TESTS)
+
+lock:
+	@sh .ci/lock
+
 clean:
-	rm -rf $(VENV) $(STATE) dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-newest $(STATE) dist .mypy_cache .pytest_cache .ruff_cache

@@ -47,12 +47,12 @@ class _Unfailing:
     """Standard error, except that a full disk or a closed terminal loses lines and stops nothing."""
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
+        # Not through its buffer: what that cannot get rid of makes Python 3.13 exit with 120.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.write(sys.stderr.fileno(), text.encode(errors="backslashreplace"))
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
+        """Does nothing: no line is kept back."""
 
 
 def _in_journal() -> bool:

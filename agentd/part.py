@@ -56,7 +56,7 @@ class Part:
     close: Callable[[], None] = _nothing
 
 
-class Tables(Protocol):
+class Tables:
     """A part's tables in the store; every method runs on the storing thread. Derive from this class and write those
     that are needed."""
 
@@ -66,6 +66,7 @@ class Tables(Protocol):
 
     def load(self, db: sqlite3.Connection) -> Any:
         """Returns what the core takes up at its start."""
+        raise NotImplementedError
 
     def afresh(self, db: sqlite3.Connection, aside: Path) -> None:
         """Writes into new tables what must stand there from the first moment on, after a damaged database was set aside
@@ -73,6 +74,7 @@ class Tables(Protocol):
 
     def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         """Stores those effects that are this part's, within a transaction; returns how many rows that made."""
+        raise NotImplementedError
 
     def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
         """Removes what is older or more than `history` keeps, within a transaction."""

@@ -37,8 +37,8 @@ Getter = Callable[[], Any]
 
 
 class Caller(Struct, frozen=True):
-    """A caller and its call. `sender` is the unique name on the bus, `action` the polkit action that the contract names for
-    the member, `interactive` whether a person may be asked for a password."""
+    """A caller and its call. `sender` is the unique name on the bus, `action` the polkit action that the contract names
+    for the member, `interactive` whether a person may be asked for a password."""
 
     sender: str
     member: str

@@ -6,6 +6,7 @@ at once. Types are msgspec structs; a field whose metadata names a "kind" is rea
 mapping by name (core.fields.by_name) may be written as a list.
 """
 
+import contextlib
 import io
 import re
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,7 @@ import yaml
 from msgspec import UNSET, Struct, ValidationError, convert, inspect
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from agentd.config import mistakes
 from agentd.config.types import fields_of, info_of, item_of, metadata, without_none
 from agentd.core.fields import Invalid, Keys, Parser
 from agentd.core.quantities import nearest, unknown_key
@@ -52,6 +54,10 @@ class Problems(Exception):
         super().__init__("\n".join(str(problem) for problem in self.found))
 
 
+class _TooDeep(yaml.MarkedYAMLError):
+    """A node is nested too deeply."""
+
+
 class _Loader(_FastLoader):  # type: ignore[misc]
     """The loader, with an end to nesting: the composer calls these two methods around every node."""
 
@@ -60,7 +66,7 @@ class _Loader(_FastLoader):  # type: ignore[misc]
     def descend_resolver(self, parent: Node | None, _: object) -> None:
         self._depth += 1
         if parent is not None and self._depth > _MAX_DEPTH:
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=parent.start_mark)
+            raise _TooDeep(problem_mark=parent.start_mark)
 
     def ascend_resolver(self) -> None:
         self._depth -= 1
@@ -72,6 +78,40 @@ class _Source(io.BytesIO):
     def __init__(self, text: bytes, name: str) -> None:
         super().__init__(text)
         self.name = name
+
+
+class _NotYaml(Exception):
+    """A text is not YAML: a sentence, and the index of the character that it is about."""
+
+    def __init__(self, sentence: str, index: int) -> None:
+        super().__init__(sentence)
+        self.index = index
+
+
+def _composed(text: str, name: str) -> Node | None:
+    """The top node of a YAML text. Raises _NotYaml."""
+    found = mistakes.unprintable(text)
+    node: Node | None = None
+    if not found:
+        try:
+            node = yaml.compose(_Source(text.encode(), name), Loader=_Loader)
+            found = mistakes.unusable_escape(text)
+        except (yaml.MarkedYAMLError, ValueError) as error:  # the second for an escape beyond Unicode
+            found = _nested(error) or mistakes.explain(error, text)
+            # A loader reads ahead of what it composes, how far depends on its version: what is before it is told first.
+            with contextlib.suppress(yaml.YAMLError, ValueError):
+                try:
+                    yaml.compose(_Source(text[: found[1]].encode(), name), Loader=_Loader)
+                except _TooDeep as before:
+                    found = _nested(before) or found
+    if found:
+        raise _NotYaml(*found)
+    return node
+
+
+def _nested(error: Exception) -> tuple[str, int] | None:
+    mark = error.problem_mark if isinstance(error, _TooDeep) else None
+    return ("nested too deeply", mark.index) if mark else None
 
 
 def compose(file: Path, name: str) -> MappingNode:
@@ -95,16 +135,9 @@ def compose(file: Path, name: str) -> MappingNode:
     except UnicodeDecodeError as error:
         raise refuse("is not UTF-8 text", *place(text[: error.start])) from None
     try:
-        node = yaml.compose(_Source(text, name), Loader=_Loader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column, index = (mark.line + 1, mark.column + 1, mark.index) if mark else (0, 0, 0)
-        what = ", ".join(str(part) for part in (error.context, error.problem) if part)
-        if "tab" not in what and text.decode()[index : index + 1] == "\t":
-            what += " (a tab: YAML is indented with spaces)"
-        raise refuse(f"is not YAML: {what}", line, column) from None
-    except yaml.reader.ReaderError as error:
-        raise refuse(f"is not YAML: {error.reason}", *place(text[: error.position])) from None
+        node = _composed(written := text.decode("utf-8-sig"), name)
+    except _NotYaml as error:
+        raise refuse(f"is not YAML: {error}", *place(written[: error.index].encode())) from None
     if node is None or (isinstance(node, ScalarNode) and node.tag.endswith(":null")):
         start = yaml.Mark(name, 0, 0, 0, None, 0)
         return MappingNode("tag:yaml.org,2002:map", [], start, start)

@@ -1,7 +1,6 @@
 """The deciding half of a part: the effects that come out of it, and what it is asked. Time is always an argument."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -64,17 +63,20 @@ class Decided(Stored, frozen=True):
     run_id: str = ""
 
 
-class Core(Protocol):
-    """The deciding half of a part. Every method returns at once; what a call leads to comes out of effects()."""
+class Core:
+    """The deciding half of a part: derive from this class and write the methods that are needed. Every method returns
+    at once; what a call leads to comes out of effects()."""
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due at `now` (microseconds since 1970, as everywhere)."""
 
     def wakeup(self) -> int | None:
         """Returns when tick() is next wanted; None: not before something else happens."""
+        return None
 
     def effects(self) -> list[Effect]:
         """Returns what is wanted since the last call, in order."""
+        return []
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
         """Takes note of what all parts want done, this one included."""

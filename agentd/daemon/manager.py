@@ -22,7 +22,7 @@ _DECISION = {"at": "t", "part": "s", "kind": "s", "about": "s", "run_id": "s", "
 def part(daemon: "Daemon") -> Part:
     """Returns the part that answers for the daemon itself."""
 
-    async def list_decisions(filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: A002 - the contract's name
+    async def list_decisions(filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, part=str, about=str, run_id=str, limit=int)
         found = await daemon.decisions(**{**filter, "limit": limit_of(filter)})
         return [record(structs.asdict(decision), _DECISION) for decision in found]

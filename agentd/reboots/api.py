@@ -109,7 +109,7 @@ class RebootApi:
             raise Refused("Unsupported", _STANDALONE)
         return self._machine
 
-    async def GetStatus(self) -> dict[str, Any]:  # noqa: N802 - the contract's names
+    async def GetStatus(self) -> dict[str, Any]:
         if self._host.reboots is None:
             return record({"state": "disabled"}, _STATUS)
         facts, can = await self._peers.look()
@@ -139,7 +139,7 @@ class RebootApi:
             status |= {f"pending_{key}": value for key, value in reboot_record(reboots.pending).items()}
         return status
 
-    async def RequestReboot(self, reason: str, options: dict[str, Any]) -> int:  # noqa: N802
+    async def RequestReboot(self, reason: str, options: dict[str, Any]) -> int:
         only(options, cause=str, kind=str, within=int)
         self._host.ready()
         cause, within = options.get("cause", "request"), options.get("within", 0)
@@ -149,14 +149,14 @@ class RebootApi:
             await self._host.settle()
         return reboot.id
 
-    async def RebootNow(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:  # noqa: N802
+    async def RebootNow(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:
         wish = await self._wish(options, caller)
         self._host.ready()
         reboot = self._reboots.by_hand(**wish, now=self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
 
-    async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:  # noqa: N802
+    async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:
         wish = await self._wish(options, caller)
         reboot = self._reboots.examined(**wish, now=self._host.now())
         return _blocker_records(self._reboots.in_the_way(reboot, self._host.now()))
@@ -177,18 +177,18 @@ class RebootApi:
             "owner": owner,
         }
 
-    async def CancelReboot(self, caller: Caller) -> dict[str, Any]:  # noqa: N802
+    async def CancelReboot(self, caller: Caller) -> dict[str, Any]:
         who = await self._peers.user_of(caller)
         reboot = self._reboots.cancel(f"taken back by {who or 'somebody'}", self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
 
-    async def Clear(self) -> list[str]:  # noqa: N802
+    async def Clear(self) -> list[str]:
         cleared = self._reboots.clear(self._host.now())
         await self._host.settle()
         return cleared
 
-    async def ListReboots(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
+    async def ListReboots(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, limit=int, state=str, cause=str)
         limit = filter.get("limit", 50)
         if not 1 <= limit <= _MOST:
@@ -196,7 +196,7 @@ class RebootApi:
         found = await self._host.ask(self._host.store.reboots, **{**filter, "limit": limit})
         return [reboot_record(reboot) for reboot in found]
 
-    async def ListHolders(self) -> list[dict[str, Any]]:  # noqa: N802
+    async def ListHolders(self) -> list[dict[str, Any]]:
         return [record(structs.asdict(holder), _HOLDER) for holder in await self._peers.holders()]
 
 

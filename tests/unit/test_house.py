@@ -134,11 +134,11 @@ def test_agentctl_imports_nothing_of_the_daemon(source: str) -> None:
 
 
 def test_the_daemon_never_loads_what_is_heavy() -> None:
-    code = "import agentd.daemon.daemon, agentd.__main__, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    code = "import agentd.assembly, sys; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     heavy = {"numpy", "sklearn", "apprise", "mcp", "textual", "httpx", "requests", "pydantic", "jeepney", "click"}
     assert heavy & set(done.stdout.split()) == set()
-    code = "import agentd.daemon.daemon, sys; print(sys.modules.get('rich'))"
+    code = "import agentd.assembly, sys; print(sys.modules.get('rich'))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "None\n"
 

@@ -4,7 +4,7 @@ Every method that takes `now` leads to effects, which are taken with `effects()`
 part.Stored before it carries out any other.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from msgspec.structs import asdict, replace
 
@@ -25,13 +25,13 @@ from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster
 from agentd.core.jobs.schedule import CATCH_UP, catch_up, dealt_with
 from agentd.core.jobs.settings import Job
-from agentd.core.part import Decided, Effect, Refused, Stored
+from agentd.core.part import Core, Decided, Effect, Refused, Stored
 from agentd.core.quantities import SECOND, format_duration
 
 _CUT_OFF = Outcome(result="interrupted", reason="agentd ended while it was under way")
 
 
-class Jobs:
+class Jobs(Core):
     """Decides which job runs when. `host` seeds the jitter, `boot` is the instant of the machine's boot.
 
     With a `lead`, what can start without waiting is decided so long before it is due: storing it then delays nothing.
@@ -87,9 +87,6 @@ class Jobs:
                 self._places.wait(entry, run)
             self._roster.push(entry)
         self._admit(now)
-
-    def heard(self, effects: Sequence[Effect], now: int) -> None:
-        """Takes note of nothing: what other parts want of jobs, they ask for."""
 
     # What others may look at
 

@@ -41,59 +41,134 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "flow mapping that is never closed",
         "jobs: {backup: {run: x\n",
-        ["2:1: is not YAML: while parsing a flow mapping, did not find expected ',' or '}'"],
+        ["2:1: is not YAML: the { of line 1 is never closed"],
     ),
     (
-        "quote that is never closed",
-        'timezone: "UTC\n',
-        ["2:1: is not YAML: while scanning a quoted scalar, found unexpected end of stream"],
+        "flow mapping that is closed too late",
+        "jobs:\n  backup: {run: x, when: {every: 5min}\n  feed: {run: y}\n",
+        ["3:3: is not YAML: expected , or } here: the { of line 2 is not closed yet"],
+    ),
+    (
+        "list that is closed by a brace",
+        "jobs:\n  backup: {run: [x}\n",
+        ["2:19: is not YAML: expected , or ] here: the [ of line 2 is not closed yet"],
+    ),
+    ("nothing after a bracket", "[", ["1:2: is not YAML: the file ends in the middle of a value"]),
+    ("quote that is never closed", 'timezone: "UTC\n', ['2:1: is not YAML: the " of line 1 is never closed']),
+    (
+        "apostrophe in a text that is never closed",
+        "timezone: 'it''s\n",
+        ["2:1: is not YAML: the ' of line 1 is never closed"],
     ),
     (
         "tab as indentation",
         "jobs:\n\tbackup: {run: x}\n",
-        [
-            (
-                "2:1: is not YAML: while scanning for the next token, found character that cannot start any "
-                "token (a tab: YAML is indented with spaces)"
-            )
-        ],
+        ["2:1: is not YAML: a tab cannot stand here: YAML is indented with spaces"],
     ),
     (
         "tab below spaces",
         "jobs:\n  backup:\n    run: x\n  \twhen: manual\n",
-        ["4:3: is not YAML: while scanning a plain scalar, found a tab character that violates indentation"],
+        ["4:3: is not YAML: a tab cannot stand here: YAML is indented with spaces"],
     ),
     (
         "colon without a value before it",
         "jobs:\n  backup: run: x\n",
-        ["2:14: is not YAML: mapping values are not allowed in this context"],
+        [
+            (
+                '2:14: is not YAML: ":" cannot stand here: a setting has a line of its own, and a text with ": " in it '
+                "needs quotes"
+            )
+        ],
+    ),
+    (
+        "key without a colon",
+        "jobs:\n  backup:\n    run: x\n    useful\n",
+        ['4:5: is not YAML: the ":" after the name of a setting is missing'],
     ),
     (
         "indentation that fits nothing",
         "jobs:\n    backup:\n      run: x\n   feed:\n      run: x\n",
-        ["4:4: is not YAML: while parsing a block mapping, did not find expected key"],
+        ["4:4: is not YAML: this line does not go on with what stands above it: look at how far it is indented"],
+    ),
+    (
+        "text after a quote",
+        "jobs:\n  backup: {}\n  feed:\n    run: 'x' y\n",
+        [
+            (
+                "4:14: is not YAML: the value has ended before this (a text with quotes or brackets in it needs quotes "
+                "around all of it)"
+            )
+        ],
+    ),
+    (
+        "list in the line of its key",
+        "jobs:\n  backup:\n    run: - x\n",
+        ['3:10: is not YAML: a list cannot begin here: each "-" stands at the beginning of a line'],
+    ),
+    (
+        "comma first",
+        "timezone: ,UTC\n",
+        ['1:11: is not YAML: "," cannot stand here: a text that begins with it needs quotes'],
     ),
     (
         "two documents",
         "timezone: UTC\n---\ntimezone: UTC\n",
-        ["2:1: is not YAML: expected a single document in the stream, but found another document"],
+        ["2:1: is not YAML: a second document begins here; a configuration is one document"],
     ),
-    ("alias of nothing", "jobs:\n  backup: *base\n", ["2:11: is not YAML: found undefined alias"]),
+    (
+        "alias of nothing",
+        "jobs:\n  backup: *base\n",
+        ['2:11: is not YAML: "*base" stands for nothing: there is no "&base" before it'],
+    ),
+    (
+        "anchor twice",
+        "jobs:\n  backup: &base {run: x}\n  feed: &base {run: y}\n",
+        ['3:9: is not YAML: "&base" is there twice (first in line 2)'],
+    ),
     (
         "percent sign first",
         "timezone: %UTC\n",
-        ["1:11: is not YAML: while scanning for the next token, found character that cannot start any token"],
+        ['1:11: is not YAML: a text cannot begin with "%": put it in quotes'],
     ),
-    ("NUL in the file", "timezone: UTC\njobs: {}\x00\n", ["2:9: is not YAML: control characters are not allowed"]),
+    (
+        "asterisk alone",
+        "jobs:\n  backup:\n    when: {cron: * * * * *}\n",
+        ['3:18: is not YAML: a text cannot begin with "*": put it in quotes'],
+    ),
+    (
+        "text in the line of a pipe sign",
+        "jobs:\n  backup:\n    run: | x\n",
+        ['3:12: is not YAML: nothing may come after "|": the text begins in the next line'],
+    ),
+    (
+        "NUL in the file",
+        "timezone: UTC\njobs: {}\x00\n",
+        ["2:9: is not YAML: U+0000 is a character that YAML does not allow"],
+    ),
     (
         "escape that YAML does not know",
         'jobs:\n  backup: {run: "\\d"}\n',
-        ["2:18: is not YAML: while parsing a quoted scalar, found unknown escape character"],
+        ["2:18: is not YAML: \\d is not an escape that YAML knows (between ' and ' a backslash is only a backslash)"],
     ),
     (
         "half of a surrogate pair",
         'jobs:\n  backup: {run: "\\ud800"}\n',
-        ["2:20: is not YAML: while parsing a quoted scalar, found invalid Unicode character escape code"],
+        [
+            (
+                "2:18: is not YAML: \\ud800 is not an escape that YAML knows (between ' and ' a backslash is only a "
+                "backslash)"
+            )
+        ],
+    ),
+    (
+        "escape beyond Unicode",
+        'jobs:\n  backup: {run: "\\U00110000"}\n',
+        [
+            (
+                "2:18: is not YAML: \\U00110000 is not an escape that YAML knows (between ' and ' a backslash is only "
+                "a backslash)"
+            )
+        ],
     ),
     ("nested without end", "jobs: " + "[" * 100000 + "\n", ["1:55: is not YAML: nested too deeply"]),
     ("list at the top", "- jobs\n- timezone\n", ["1:1: expected a mapping of settings, got a list"]),

@@ -96,7 +96,7 @@ def test_files_that_cannot_be_read_are_told_together_and_without_errors_that_onl
     drop_in = write(file.parent / "conf.d" / "10.yaml", "[]\n")
     write(file.parent / "conf.d" / "20.yaml", "jobs: {a: {timeout: 2h}}\n")
     assert errors(file.parent) == [
-        f"{file}:2:1: is not YAML: while parsing a flow mapping, did not find expected ',' or '}}'",
+        f"{file}:2:1: is not YAML: the {{ of line 1 is never closed",
         f"{drop_in}:1:1: expected a mapping of settings, got a list",
     ]
 

@@ -1,6 +1,7 @@
 """Several cores as one: news travels up, a core that fails is shut off, and the others go on."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import pytest
 
@@ -79,14 +80,19 @@ def test_the_first_wakeup_counts() -> None:
     assert together(Talker("a"))[0].wakeup() is None
 
 
+def heard(parts: Parts) -> None:
+    parts.tick(1)
+    parts.effects(1)
+
+
 ASKED: dict[str, Callable[[Parts], object]] = {
-    "tick": lambda parts: parts.tick(1),
-    "wakeup": lambda parts: parts.wakeup(),
-    "effects": lambda parts: parts.effects(1),
-    "heard": lambda parts: (parts.tick(1), parts.effects(1)),
-    "clock_stepped": lambda parts: parts.clock_stepped(1, 1),
-    "drain": lambda parts: parts.drain(),
-    "save_all": lambda parts: parts.save_all(),
+    "tick": partial(Parts.tick, now=1),
+    "wakeup": Parts.wakeup,
+    "effects": partial(Parts.effects, now=1),
+    "heard": heard,
+    "clock_stepped": partial(Parts.clock_stepped, delta=1, now=1),
+    "drain": Parts.drain,
+    "save_all": Parts.save_all,
 }
 
 

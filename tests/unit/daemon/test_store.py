@@ -16,6 +16,7 @@ from agentd.core.part import Decided, Stored
 from agentd.core.quantities import DAY
 from agentd.daemon.store import FILE, VERSION, Store, decisions
 from agentd.jobs.tables import JobTables, list_runs
+from agentd.part import Tables
 
 RUN = Run(seq=1, job="a", due=10, cause="schedule", state="running", started=11)
 ENDED = replace(RUN, state="ended", ended=20, result="exit-code", exit_code=3, tail="last words")
@@ -205,7 +206,7 @@ def test_a_database_of_before_there_were_parts_goes_on(tmp_path: Path, version: 
         store.close()
 
 
-class Toys:
+class Toys(Tables):
     """Tables of a part that is at its second version."""
 
     part = "toys"

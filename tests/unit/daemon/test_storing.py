@@ -14,6 +14,7 @@ from agentd.core.part import Beginning, Decided, Effect, Refused, Sampled, Urgen
 from agentd.daemon import storing as module
 from agentd.daemon.store import Store
 from agentd.daemon.storing import Storing
+from agentd.part import Tables
 
 
 class FullDisk:
@@ -104,23 +105,19 @@ class Reading(Sampled, frozen=True):
     value: int
 
 
-class Readings:
+class Readings(Tables):
     """Tables of a part that takes samples."""
 
     part = "readings"
-    migrations = ("CREATE TABLE readings (value INTEGER NOT NULL);",)
+    migrations: tuple[str, ...] = ("CREATE TABLE readings (value INTEGER NOT NULL);",)
 
     def load(self, db: sqlite3.Connection) -> list[int]:
         return [value for (value,) in db.execute("SELECT value FROM readings ORDER BY rowid")]
-
-    def afresh(self, db: sqlite3.Connection, aside: Path) -> None: ...
 
     def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         rows = [(effect.value,) for effect in effects if isinstance(effect, Reading)]
         db.executemany("INSERT INTO readings VALUES (?)", rows)
         return len(rows)
-
-    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None: ...
 
 
 async def sampling(folder: Path, readings: range) -> tuple[Store, Storing, list[str]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from agentd.log import MESSAGE_IDS
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LEVELS = {"debug", "info", "warning", "error", "critical"}
 
 
@@ -23,7 +23,7 @@ def ids(source: str) -> set[str]:
 
 
 def test_every_id_that_is_logged_has_a_message_id() -> None:
-    found = {file.name: ids(file.read_text()) for file in (ROOT / "agentd").rglob("*.py")}
+    found = {str(file): ids(file.read_text()) for file in (ROOT / "agentd").rglob("*.py")}
     assert {name: unknown for name, named in found.items() if (unknown := named - MESSAGE_IDS.keys())} == {}
     assert len(set.union(*found.values())) > 8, "the calls of the logger were not found"
 
