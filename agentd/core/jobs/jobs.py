@@ -4,7 +4,7 @@ Every method that takes `now` returns nothing; the effects it led to are taken w
 stores those of part.Stored before it carries out any other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from msgspec.structs import replace
 
@@ -40,7 +40,7 @@ class Jobs:
     def __init__(self, config: Config, saved: Saved, now: int, *, host: str = "", boot: int = 0, lead: int = 0) -> None:
         self.config = config
         self.draining = False
-        self.held = ""  # why nothing starts for the time being, as a sentence
+        self._holds: dict[str, str] = {}  # by who holds: why nothing starts for the time being, as a sentence
         self._effects: list[Effect] = []
         self._roster = Roster(saved.states, host, boot, lead, self._effects)
         self._seq = saved.next_seq
@@ -82,6 +82,9 @@ class Jobs:
             self._roster.push(entry)
         self._admit(now)
 
+    def heard(self, effects: Sequence[Effect], now: int) -> None:
+        """Nothing that other parts want concerns jobs."""
+
     # What others may look at
 
     @property
@@ -96,6 +99,15 @@ class Jobs:
     def running(self) -> list[Run]:
         """The runs under way, those of removed jobs included."""
         return [run for entry in self._roster.all() for run in entry.running.values()]
+
+    @property
+    def longest_stop(self) -> int:
+        """The longest time, in microseconds, that a job has to stop."""
+        return max((entry.job.stop_timeout for entry in self.entries.values()), default=0)
+
+    def critical(self, run: Run) -> bool:
+        """Whether the machine must not be rebooted while this run is under way."""
+        return run.job in self.entries and self.entries[run.job].job.critical
 
     # Requests
 
@@ -234,14 +246,19 @@ class Jobs:
         """Nothing new starts from here on; what waits is kept for the next start."""
         self.draining = True
 
-    def hold(self, why: str) -> None:
-        """Nothing new starts until release()."""
-        self.held = why
+    @property
+    def held(self) -> str:
+        """Why nothing starts for the time being, as a sentence; or empty."""
+        return next(reversed(self._holds.values()), "")
 
-    def release(self, now: int) -> None:
-        """Things start again; what came due meanwhile follows its policy for missed runs."""
-        self.held = ""
-        self.tick(now)
+    def hold(self, who: str, why: str) -> None:
+        """Nothing new starts until whoever holds it has released it."""
+        self._holds[who] = why
+
+    def release(self, who: str, now: int) -> None:
+        """Things start again unless somebody else holds them; what came due meanwhile follows its policy."""
+        if self._holds.pop(who, "") and not self._holds:
+            self.tick(now)
 
     def run_hook(self, name: str, cause: str, now: int) -> Run | None:
         """Starts a job that prepares or checks a reboot, at once, whatever else is held; None: there is no such job.
