@@ -1,4 +1,4 @@
-"""Which keeper of slots a configuration means."""
+"""The keeper of slots that a configuration names."""
 
 import re
 import time
@@ -18,8 +18,8 @@ def connect(
     downtime: int,
     pause: Pause = time.sleep,
 ) -> Fleet:
-    """The keeper of the slots; nothing is asked yet. `credentials` is the folder of TLS files and the password,
-    `downtime` how many seconds a reboot is expected to take. Raises ValueError."""
+    """Returns the keeper of the slots, who is not asked anything yet. `credentials` is the folder of TLS files and the
+    password, `downtime` how many seconds a reboot is expected to take. Raises ValueError with a sentence."""
     check(settings)
     own_id = application_id(machine_id)
     if settings.fleetlock:
@@ -28,7 +28,7 @@ def connect(
 
 
 def check(settings: FleetPolicy) -> None:
-    """Raises ValueError with a sentence where no fleet can be like that."""
+    """Raises ValueError with a sentence for a fleet that cannot be."""
     if bool(settings.fleetlock) == bool(settings.etcd):
         raise ValueError("a fleet needs the URL of a FleetLock server or those of etcd, and not both")
     for url in settings.etcd or (settings.fleetlock,):
@@ -37,6 +37,6 @@ def check(settings: FleetPolicy) -> None:
 
 
 def check_group(text: str) -> None:
-    """Raises ValueError with a sentence."""
+    """Raises ValueError with a sentence for a group that no fleet can have."""
     if not re.fullmatch(r"[a-zA-Z0-9.-]+", text):
         raise ValueError("the group must be of letters, digits, dots and hyphens")
