@@ -21,6 +21,7 @@ _PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incompl
 _LONGEST = 200  # characters of what somebody says about an inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
+_MOST_ASKED = 64  # sessions that are looked into; whoever has one of the others counts as logged in
 _FIRST = 3.0  # seconds that a start waits for logind to answer; jobs do not wait for one that is slow
 
 
@@ -128,7 +129,7 @@ class Logind:
         """Who is logged in. Raises CallFailed."""
         (listed,) = await self._bus.call(_MANAGER, "ListSessions")
         found = []
-        for _, uid, user, seat, path in listed:
+        for _, uid, user, seat, path in listed[:_MOST_ASKED]:
             try:
                 (facts,) = await self._bus.call(
                     (_NAME, path, "org.freedesktop.DBus.Properties"), "GetAll", "s", f"{_NAME}.Session"
@@ -141,7 +142,7 @@ class Logind:
                 idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
                 place = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
                 found.append(Session(user or user_name(uid), str(place or ""), idle))
-        return found
+        return found + [Session(user or user_name(uid), str(seat)) for _, uid, user, seat, _ in listed[_MOST_ASKED:]]
 
     async def user_of(self, pid: int) -> str:
         """The user of the session that a process belongs to, or ""."""

@@ -17,13 +17,12 @@ from agentd import log, private
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.quantities import SECOND
-from agentd.core.reboots import afterboot, reboots, slot
-from agentd.core.reboots.model import Boot
+from agentd.core.reboots.model import Boot, Times
 from agentd.daemon.daemon import Daemon
 from agentd.jobs import children
 from agentd.linux import now
 from agentd.reboots import machine
-from agentd.reboots.part import Rebooter
+from agentd.reboots.part import plug
 
 
 class OnGivenBus(children.Standalone):
@@ -42,8 +41,14 @@ async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus)
     executor = OnGivenBus(state, await private.lock(state), own.run_started, own.run_ended, own.executor_lost)
     executor.address = options.address
     await bus.connect(options.address)
-    rebooter = Rebooter(bus, own, state, options.address)
-    await own.start(state, "test", Boot(options.boot_id, now()), executor, bus, None, rebooter)
+    boot = Boot(options.boot_id, now())
+    given = (one.partition("=") for one in options.times)
+    times = Times(**{name: int(float(seconds) * SECOND) for name, _, seconds in given})
+
+    def plug_reboots(host: Any, jobs: Any, config: Any) -> Any:
+        return plug(host, jobs, bus, config, boot, "test", address=options.address, times=times)
+
+    await own.start(state, "test", boot, executor, bus, None, plug_reboots)
     private.runtime().mkdir(parents=True, exist_ok=True)
     executor.publish()
     yield own
@@ -53,11 +58,10 @@ def main() -> int:
     parser = entry._parser()
     parser.add_argument("--address", required=True, help="of the bus")
     parser.add_argument("--boot-id", required=True, help="of the boot of the machine; an unknown one begins now")
-    parser.add_argument("--core", action="append", default=[], metavar="NAME=SECONDS", help="another constant")
+    parser.add_argument(
+        "--times", action="append", default=[], metavar="NAME=SECONDS", help="another of Reboots' Times"
+    )
     options = parser.parse_args()
-    for name, _, seconds in (given.partition("=") for given in options.core):
-        (module,) = (known for known in (afterboot, reboots, slot) if hasattr(known, name))
-        setattr(module, name, int(float(seconds) * SECOND))
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
     entry._standalone = rebooting
