@@ -1,4 +1,4 @@
-"""agentctl's entry point, and the commands about agentd itself."""
+"""agentctl's entry point, and the table of its commands."""
 
 import os
 import sys
@@ -6,103 +6,75 @@ import sys
 import click
 
 from agentctl import __version__
-from agentctl.cli import Session, cli, command
+from agentctl.cli import Commands, Session, address_option, json_option
 from agentctl.client import ExitCode, Failure, safe
-from agentctl.jobs import (
-    commands,  # noqa: F401 - its commands register themselves
-    runs,  # noqa: F401 - the same
+
+# Every command in the order of --help: where it is (module:name) and the first sentence of its help. A new command is
+# a row here and a function in the folder of its part, whose module is imported when the command is called.
+COMMANDS = {
+    "status": ("agentctl.jobs.commands:status", "Shows all jobs, or one JOB in detail."),
+    "increase": ("agentctl.jobs.commands:increase", "Runs JOB more often from now on."),
+    "decrease": ("agentctl.jobs.commands:decrease", "Runs JOB less often from now on."),
+    "enable": ("agentctl.jobs.commands:enable", "Lets JOB run by its schedule."),
+    "disable": ("agentctl.jobs.commands:disable", "Keeps JOB from running by its schedule."),
+    "set": ("agentctl.jobs.commands:set_interval", "Runs JOB at a fixed interval."),
+    "reset": ("agentctl.jobs.commands:reset", "Makes JOB what the configuration says again."),
+    "next": ("agentctl.jobs.commands:next_times", "Shows when jobs, or one JOB, will be due."),
+    "run": ("agentctl.jobs.runs:run", "Starts JOB now and prints the id of the run."),
+    "stop": ("agentctl.jobs.runs:stop", "Stops the runs of a JOB, or one RUN."),
+    "log": ("agentctl.jobs.runs:log", "Prints the output of a RUN, or of the newest run of a JOB."),
+    "history": ("agentctl.jobs.runs:history", "Shows past runs of all jobs or one JOB, newest first."),
+    "progress": ("agentctl.jobs.runs:progress", "Tells agentd how far a job is; for use inside the job."),
+    "reboot-now": ("agentctl.reboots.commands:reboot_now", "Reboots this machine now, without asking back."),
+    "reboot": ("agentctl.reboots.commands:reboots", "Shows and steers when this machine reboots."),
+    "fleet": ("agentctl.reboots.commands:fleet", "Shows which machines of the fleet hold a slot to reboot."),
+    "reload": ("agentctl.manager:reload", "Reads the configuration again and prints what changed."),
+    "check": ("agentctl.manager:check", "Checks the configuration, or one FILE, for errors."),
+    "version": ("agentctl.manager:version", "Shows the versions of agentctl and of the running agentd."),
+    "completion": ("agentctl.manager:completion", "Prints the completion script for a shell."),
+}
+EPILOG = """\b
+Exit status:
+  0  done
+  1  agentd refused, or something went wrong
+  2  wrong usage, or a configuration with errors
+  3  agentd is not running
+  4  not allowed
+  5  no such job or run, or no pending reboot
+  6  run --wait, run --follow: the run did not end with success
+  7  reboot-now: something is in the way
+"""
+
+
+@click.group(
+    cls=Commands,
+    table=COMMANDS,
+    invoke_without_command=True,
+    epilog=EPILOG,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        # rich heeds NO_COLOR by itself, click does not.
+        "color": False if os.environ.get("NO_COLOR") else None,
+    },
 )
-from agentctl.show import print_json, print_line
+@address_option
+@json_option
+@click.version_option(__version__, "--version", message="agentctl %(version)s")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Shows and steers the jobs of agentd and the reboots of its machine.
 
-# isort: split
-from agentctl.reboots import commands as reboots  # noqa: F401 - the same; --help lists commands in the order in which they come
-
-
-@command("reload")
-def reload(session: Session) -> None:
-    """Reads the configuration again and prints what changed.
-
-    When it has errors, they are printed, the configuration in force stays, and the exit status is 2.
-
-    \b
-    Example:
-      agentctl reload
-    """
-    (changes,) = session.client.call("Reload")
-    if session.json:
-        print_json({"changes": changes})
-    else:
-        for change in changes or ["nothing changed"]:
-            print_line(change)
-
-
-@command("check")
-@click.argument("file", required=False, type=click.Path())
-def check(session: Session, file: str | None) -> None:
-    """Checks the configuration, or one FILE, for errors.
-
-    Needs no running agentd. The exit status is 2 when there are errors.
+    Without a command agentctl shows the status of all jobs.
 
     \b
     Examples:
-      agentctl check
-      agentctl check ./agentd.yaml
+      agentctl                      what runs, what is next, what failed
+      agentctl run backup --follow  run a job now and watch its output
+      agentctl history --failed     what went wrong lately
     """
-    import subprocess
-    from pathlib import Path
-
-    # -P and the path: the agentd next to this agentctl, never one that lies about in the current folder.
-    path = os.pathsep.join(filter(None, (str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH"))))
-    arguments = [sys.executable, "-P", "-m", "agentd", "--check"]
-    arguments += [file] if file else []
-    arguments += ["--json"] if session.json else []
-    ended = subprocess.run(arguments, env={**os.environ, "PYTHONPATH": path}, check=False)
-    click.get_current_context().exit(ended.returncode if ended.returncode >= 0 else ExitCode.ERROR)
-
-
-@command("version")
-def version(session: Session) -> None:
-    """Shows the versions of agentctl and of the running agentd.
-
-    \b
-    Example:
-      agentctl version
-    """
-    try:
-        daemon = session.client.daemon()
-    except Failure as failed:
-        if failed.code != ExitCode.NOT_RUNNING:
-            raise
-        daemon = {}
-    if session.json:
-        print_json({"client": __version__, "daemon": daemon.get("Version")})
-        return
-    print_line(f"agentctl {__version__}")
-    print_line(f"agentd {daemon['Version']} ({daemon.get('Mode')})" if daemon else "agentd is not running")
-
-
-@command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(session: Session, shell: str) -> None:
-    """Prints the completion script for a shell.
-
-    It completes commands, options and the names of jobs.
-
-    \b
-    Examples:
-      source <(agentctl completion bash)
-      agentctl completion fish > ~/.config/fish/completions/agentctl.fish
-    """
-    from click.shell_completion import get_completion_class
-
-    complete = get_completion_class(shell)
-    if complete is None:
-        raise Failure(f"the installed click does not know {shell}: use bash, or a newer click")
-    script = complete(cli, {}, "agentctl", "_AGENTCTL_COMPLETE").source()
-    if session.json:
-        print_json({"shell": shell, "script": script})
-    else:
-        click.echo(script)
+    context.ensure_object(Session)
+    if context.invoked_subcommand is None:
+        context.invoke(cli.loaded("status"))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,33 +1,22 @@
-"""What all commands share: the session, the options, the command group and completion of job names."""
+"""The things that all commands share: the session, the options, and groups of commands."""
 
-import os
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from typing import Any
 
 import click
 
-from agentctl import __version__
-from agentctl.client import Client, Failure
+from agentctl.client import Client
 
-EPILOG = """\b
-Exit status:
-  0  done
-  1  agentd refused, or something went wrong
-  2  wrong usage, or a configuration with errors
-  3  agentd is not running
-  4  not allowed
-  5  no such job or run, or no pending reboot
-  6  run --wait, run --follow: the run did not end with success
-  7  reboot-now: something is in the way
-"""
+MOST_RECORDS = 10_000  # the contract's limit for a list
 
 
 @dataclass
 class Session:
-    """What the global options say, and the connection, made when a command first needs it."""
+    """The values of the global options, and the connection, made when a command first needs it."""
 
     address: str | None = None
     json: bool = False
@@ -40,12 +29,12 @@ class Session:
 
 
 def now() -> int:
-    """This instant in microseconds since 1970."""
+    """Returns this instant in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
-    """An option's callback from a function that raises ValueError with a sentence."""
+    """Makes an option's callback of a function that raises ValueError with a sentence."""
 
     def callback(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int | None:
         try:
@@ -56,17 +45,8 @@ def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parame
     return callback
 
 
-def complete_job(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """The names of jobs that begin like this; none when the daemon cannot be asked, for a shell shows no errors."""
-    session = context.find_root().ensure_object(Session)
-    with suppress(Failure), closing(Client.connect(session.address)) as client:
-        (jobs,) = client.call("ListJobs", {})
-        return [job["name"] for job in jobs if job["name"].startswith(incomplete)]
-    return []
-
-
 def _keep(context: click.Context, parameter: click.Parameter, value: str | bool | None) -> None:
-    """Options that stand before or after the subcommand end up in the one session."""
+    """Puts an option into the one session, whether it stands before or after the subcommand."""
     if value and parameter.name:
         setattr(context.find_root().ensure_object(Session), parameter.name, value)
 
@@ -82,8 +62,33 @@ json_option = click.option("--json", is_flag=True, callback=_keep, expose_value=
 pass_session = click.make_pass_decorator(Session, ensure=True)
 
 
+def count_option(default: int, most: int) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Makes the option -n of a command that lists `default` records or as many as the user wants, up to `most`."""
+    return click.option(
+        "-n", "count", type=click.IntRange(1, most), default=default, show_default=True, help="How many."
+    )
+
+
 class Commands(click.Group):
-    """A group that lists its commands in the order of their definition and suggests the nearest."""
+    """A group that lists its commands in the order of their definition and suggests the nearest name.
+
+    `table` holds, by name, commands whose modules are imported when they are called: the place ("module:name") and the
+    first sentence of the help. Until then a command of that name and help stands for each in --help and completion.
+    """
+
+    def __init__(self, *args: Any, table: Mapping[str, tuple[str, str]] | None = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._places: dict[str, str] = {}
+        for name, (place, sentence) in (table or {}).items():
+            self._places[name] = place
+            self.commands[name] = click.Command(name, help=sentence)
+
+    def loaded(self, name: str) -> click.Command:
+        """Returns the command of this name, after importing the module that it is in."""
+        if place := self._places.pop(name, ""):
+            module, _, attribute = place.partition(":")
+            self.commands[name] = getattr(import_module(module), attribute)
+        return self.commands[name]
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         return list(self.commands)
@@ -91,57 +96,25 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands and not ctx.resilient_parsing:
-            import difflib
+        if args[0] in self.commands:
+            return args[0], self.loaded(args[0]), args[1:]
+        if not ctx.resilient_parsing:
+            from agentd.core.quantities import closest
 
-            near = difflib.get_close_matches(args[0], self.commands, 1)
-            hint = f'Did you mean "{near[0]}"?' if near else f"{ctx.command_path} --help lists the commands."
+            near = closest(args[0], self.commands)
+            hint = f'Did you mean "{near}"?' if near else f"{ctx.command_path} --help lists the commands."
             ctx.fail(f'There is no command "{args[0]}". {hint}')
         return super().resolve_command(ctx, args)
 
 
-@click.group(
-    cls=Commands,
-    invoke_without_command=True,
-    epilog=EPILOG,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        # rich heeds NO_COLOR by itself, click does not.
-        "color": False if os.environ.get("NO_COLOR") else None,
-    },
-)
-@address_option
-@json_option
-@click.version_option(__version__, "--version", message="agentctl %(version)s")
-@click.pass_context
-def cli(context: click.Context) -> None:
-    """Shows and steers the jobs of agentd and the reboots of its machine.
+def command(name: str, group: click.Group | None = None) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a command of a function, which gets the session first, then its own parameters.
 
-    Without a command: the status of all jobs.
-
-    \b
-    Examples:
-      agentctl                      what runs, what is next, what failed
-      agentctl run backup --follow  run a job now and watch its output
-      agentctl history --failed     what went wrong lately
+    A command of `group` is registered there; one of agentctl itself stands in the table of agentctl.__main__.
     """
-    context.ensure_object(Session)
-    if context.invoked_subcommand is None:
-        context.invoke(cli.commands["status"])
-
-
-def command(name: str, group: click.Group = cli) -> Callable[[Callable[..., None]], click.Command]:
-    """Registers a function as a subcommand: it gets the session first, then its own parameters."""
+    make = group.command if group else click.command
 
     def register(function: Callable[..., None]) -> click.Command:
-        return group.command(name)(address_option(json_option(pass_session(function))))
+        return make(name)(address_option(json_option(pass_session(function))))
 
     return register
-
-
-def job_argument(name: str = "job", required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """The JOB argument, completed with the names of jobs."""
-    metavar = {"job": "JOB", "job_or_run": "JOB|RUN"}[name]
-    if not required:
-        metavar = f"[{metavar}]"
-    return click.argument(name, required=required, metavar=metavar, shell_complete=complete_job)

@@ -1,66 +1,35 @@
-"""The way to the daemon: finding its bus, calling it, and turning what goes wrong into sentences and exit codes."""
+"""The way to the daemon: finding its bus, calling it, and turning errors into sentences and exit codes."""
 
 import os
 from collections import deque
 from collections.abc import Mapping
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 Record = dict[str, Any]
 
 NAME = "org.agentd1"
 PATH = "/org/agentd1"
-MANAGER = "org.agentd1.Manager"
-JOBS = "org.agentd1.Jobs"
-REBOOT = "org.agentd1.Reboot"
 NOT_RUNNING = (
     "agentd is not running (start it with: systemctl enable --now agentd, "
     "or try it without root: python3 -m agentd --standalone)"
 )
-
-# Every method that agentctl calls, with the signature of its arguments; a test compares them with the contract.
-METHODS = {
-    "Reload": (MANAGER, ""),
-    "ListJobs": (JOBS, "a{sv}"),
-    "GetJob": (JOBS, "s"),
-    "RunJob": (JOBS, "sa{sv}"),
-    "StopJob": (JOBS, "s"),
-    "Increase": (JOBS, "s"),
-    "Decrease": (JOBS, "s"),
-    "SetInterval": (JOBS, "st"),
-    "SetEnabled": (JOBS, "sb"),
-    "Reset": (JOBS, "s"),
-    "NextTimes": (JOBS, "stu"),
-    "ListRuns": (JOBS, "a{sv}"),
-    "ListDecisions": (JOBS, "a{sv}"),
-    "ReadOutput": (JOBS, "st"),
-    "ReportProgress": (JOBS, "ss"),
-    "GetStatus": (REBOOT, ""),
-    "RebootNow": (REBOOT, "a{sv}"),
-    "Examine": (REBOOT, "a{sv}"),
-    "CancelReboot": (REBOOT, ""),
-    "Clear": (REBOOT, ""),
-    "ListReboots": (REBOOT, "a{sv}"),
-    "ListHolders": (REBOOT, ""),
-    "GetAll": ("org.freedesktop.DBus.Properties", "s"),
-}
-# Those that change nothing: nobody is asked for a password because of them.
-FREE = {
-    *("ListJobs", "GetJob", "NextTimes", "ListRuns", "ListDecisions", "ReadOutput", "GetAll"),
-    *("GetStatus", "Examine", "ListReboots", "ListHolders"),
-}
 PASSWORD_TIMEOUT = 300.0  # seconds for a person to type one
-FILTER_TYPES = {
-    **dict.fromkeys(("job", "run_id", "reason", "kind"), "s"),
-    **dict.fromkeys(("failed", "force_users"), "b"),
-    **dict.fromkeys(("since", "at", "within"), "t"),
-    "limit": "u",
-}
+
+
+class Call(NamedTuple):
+    """A method of the daemon, as the contract has it. Each part declares the methods that its commands call."""
+
+    interface: str
+    member: str
+    signature: str = ""  # of all arguments
+    free: bool = False  # the method changes nothing: nobody is asked for a password because of it
+    options: Mapping[str, str] = {}  # the types of the keys that its a{sv} may have, where it takes one
 
 
 class ExitCode(IntEnum):
-    """What agentctl's exit status means. Ctrl-C ends it with 130, as shells have it."""
+    """The meanings of agentctl's exit status. Ctrl-C ends agentctl with 130, as shells have it."""
 
     OK = 0
     ERROR = 1  # agentd said no
@@ -82,19 +51,16 @@ class Failure(Exception):
 
 
 def safe(text: str) -> str:
-    """One line without anything that a terminal would obey: control and format characters as escapes."""
+    """Returns one line in which nothing steers a terminal: control and format characters become escapes."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 _CODES = {
-    f"{NAME}.Error.NoSuchJob": ExitCode.NO_SUCH,
-    f"{NAME}.Error.NoSuchRun": ExitCode.NO_SUCH,
-    f"{NAME}.Error.NoSuchReboot": ExitCode.NO_SUCH,
-    f"{NAME}.Error.Blocked": ExitCode.BLOCKED,
-    f"{NAME}.Error.InvalidConfig": ExitCode.USAGE,
-    f"{NAME}.Error.AccessDenied": ExitCode.NOT_ALLOWED,
+    "Blocked": ExitCode.BLOCKED,
+    "InvalidConfig": ExitCode.USAGE,
+    "AccessDenied": ExitCode.NOT_ALLOWED,
 }
 _OTHER_VERSION = (
     "the running agentd does not know this command: it is of another version than agentctl; restart it",
@@ -115,10 +81,11 @@ _BUS_ERRORS = {
 
 
 def failure(error_name: str, message: str) -> Failure:
-    """What a D-Bus error means to the user. agentd's own messages are sentences already and stay as they are."""
+    """Returns the failure that a D-Bus error is. agentd's own messages are sentences already and stay as they are."""
     error = error_name.rpartition(".")[2]
     if error_name.startswith(f"{NAME}.Error."):
-        return Failure(message or error_name, _CODES.get(error_name, ExitCode.ERROR), error)
+        code = ExitCode.NO_SUCH if error.startswith("NoSuch") else _CODES.get(error, ExitCode.ERROR)
+        return Failure(message or error_name, code, error)
     sentence, code = _BUS_ERRORS.get(error, ("", ExitCode.ERROR))
     return Failure(sentence or f"agentd or the bus answered with an error: {message or error_name}", code, error)
 
@@ -134,7 +101,7 @@ class Client:
 
     @classmethod
     def connect(cls, address: str | None = None) -> Self:
-        """Finds the daemon: the address given, $AGENTD_ADDRESS, the user's standalone daemon, the system bus."""
+        """Connects to the daemon: the address given, $AGENTD_ADDRESS, the user's standalone daemon, the system bus."""
         timeout = _timeout()
         address, source = (address, "--address") if address else (os.environ.get("AGENTD_ADDRESS"), "AGENTD_ADDRESS")
         if address:
@@ -154,7 +121,7 @@ class Client:
 
     @classmethod
     def _open(cls, address: str, timeout: float) -> Self | None:
-        """A client where agentd owns its name on the bus at address, None where nothing answers."""
+        """Returns a client where agentd owns its name on the bus at this address, None where nothing answers."""
         from jeepney.io.blocking import open_dbus_connection
 
         try:
@@ -180,42 +147,31 @@ class Client:
             password.stop(self._agent)
         self._connection.close()
 
-    def call(self, member: str, *args: object) -> tuple[Any, ...]:
-        """Calls a method of METHODS and returns its results.
+    def call(self, call: Call, *args: object) -> tuple[Any, ...]:
+        """Calls a method of the daemon and returns its results; records come back as plain dictionaries.
 
-        Dictionaries are filters or options: their values get the types of FILTER_TYPES, None drops a key. Records come
-        back as plain dictionaries.
+        A dictionary among the arguments holds filters or options: their values get the types of call.options, None
+        drops a key. Raises Failure.
         """
-        interface, signature = METHODS[member]
-        values = tuple(_variants(value) if isinstance(value, Mapping) else value for value in args)
-        asks = self._asks and member not in FREE
+        values = tuple(_variants(call, value) if isinstance(value, Mapping) else value for value in args)
+        asks = self._asks and not call.free
         if asks and self._agent is None:
             from agentctl import password
 
             self._agent = password.start()
-        body = self._send(NAME, PATH, interface, member, signature, values, asks=asks)
+        body = self._send(NAME, PATH, call.interface, call.member, call.signature, values, asks=asks)
         return tuple(_plain(value) for value in body)
 
-    def runs(self, **filters: str | int | None) -> list[Record]:
-        """Runs, newest first; filters as in ListRuns."""
-        (runs,) = self.call("ListRuns", filters)
-        return list(runs)
+    def properties(self, interface: str) -> Record:
+        """Returns the properties of an interface of the daemon, under their names in the contract. Raises Failure."""
+        (properties,) = self._send(NAME, PATH, "org.freedesktop.DBus.Properties", "GetAll", "s", (interface,))
+        return dict(_plain(properties))
 
-    def daemon(self) -> Record:
-        """The properties of the daemon itself, under their names in the contract."""
-        (properties,) = self.call("GetAll", MANAGER)
-        return dict(properties)
-
-    def reboots(self) -> Record:
-        """The properties about reboots, under their names in the contract."""
-        (properties,) = self.call("GetAll", REBOOT)
-        return dict(properties)
-
-    def subscribe(self, signal: str) -> deque[Any]:
-        """From now on the daemon's signal of this name is collected, for wait_finished."""
+    def subscribe(self, interface: str, signal: str) -> deque[Any]:
+        """Collects the daemon's signals of this name from now on, for `receive`. Raises Failure."""
         from jeepney import MatchRule
 
-        rule = MatchRule(type="signal", sender=NAME, interface=JOBS, member=signal, path=PATH)
+        rule = MatchRule(type="signal", sender=NAME, interface=interface, member=signal, path=PATH)
         self._send_to_bus("AddMatch", "s", rule.serialise())
         # The bus translates NAME; what arrives carries the daemon's unique name. A new daemon has another one.
         del rule.header_fields["sender"]
@@ -223,25 +179,18 @@ class Client:
         self._connection.filter(rule, queue=signals)
         return signals
 
-    def wait_finished(self, signals: deque[Any], run_id: str, patience: float = 5.0) -> Record:
-        """The record of a run once it has ended; signals is what subscribe("JobFinished") returned.
+    def receive(self, signals: deque[Any], patience: float) -> tuple[Any, ...] | None:
+        """Returns the values of the next signal that `subscribe` collected; None after `patience` seconds without one.
 
-        After each `patience` seconds of silence the run itself is looked at: a daemon that was restarted in
-        the meantime may have told of the end to nobody.
+        Raises Failure when the connection is lost.
         """
-        while True:
-            try:
-                message = self._connection.recv_until_filtered(signals, timeout=patience)
-            except TimeoutError:
-                ended = [run for run in self.runs(run_id=run_id) if run.get("state") == "ended"]
-                if ended:
-                    return ended[0]
-                continue
-            except OSError:
-                raise _gone() from None
-            _, finished, _, run = message.body
-            if finished == run_id:
-                return dict(_plain(run))
+        try:
+            message = self._connection.recv_until_filtered(signals, timeout=patience)
+        except TimeoutError:
+            return None
+        except OSError:
+            raise _gone() from None
+        return tuple(_plain(value) for value in message.body)
 
     def _send_to_bus(self, member: str, signature: str, *args: object) -> tuple[Any, ...]:
         return self._send(
@@ -281,7 +230,7 @@ class Client:
 
 
 def standalone_address() -> str | None:
-    """The address that this user's standalone daemon wrote down, if there is one and it is the user's own."""
+    """Returns the address that this user's standalone daemon wrote down; None without such a file of the user's own."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = Path(runtime) if runtime else Path("~/.cache").expanduser()
     try:
@@ -294,7 +243,7 @@ def standalone_address() -> str | None:
 
 
 def _timeout() -> float:
-    """Seconds that a call may take."""
+    """Returns the seconds that a call may take. Raises Failure."""
     text = os.environ.get("AGENTD_TIMEOUT") or "30"
     try:
         seconds = float(text)
@@ -309,12 +258,12 @@ def _gone() -> Failure:
     return Failure("the connection to agentd was lost: it ended, or its bus did", ExitCode.NOT_RUNNING)
 
 
-def _variants(filters: Mapping[str, object]) -> dict[str, tuple[str, object]]:
-    return {key: (FILTER_TYPES[key], value) for key, value in filters.items() if value is not None}
+def _variants(call: Call, options: Mapping[str, object]) -> dict[str, tuple[str, object]]:
+    return {key: (call.options[key], value) for key, value in options.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:
-    """A record without the types of its values; lists of records likewise; anything else as it is."""
+    """Returns a record without the types of its values, lists of records likewise, and any other value as it is."""
     if isinstance(value, dict):
         return {key: _plain(variant[1]) for key, variant in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):

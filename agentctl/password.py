@@ -1,4 +1,4 @@
-"""polkit's agent for terminals: lets it ask the person at the keyboard for a password, as systemctl does."""
+"""polkit's agent for terminals, through which polkit asks the person at the keyboard for a password."""
 
 import os
 import shutil
@@ -7,21 +7,21 @@ from contextlib import suppress
 
 
 def start() -> subprocess.Popen[bytes] | None:
-    """Starts the agent for this process; returns once it is registered. None where there is none to start."""
+    """Starts the agent for this process and waits until polkit knows it. Returns None where no agent is installed."""
     program = shutil.which("pkttyagent")
     if program is None:  # polkit then says no
         return None
     ready, told = os.pipe()
-    # It asks on behalf of the process that started it, unless the session has an agent of its own (--fallback).
+    # The agent asks on behalf of the process that started it, unless the session has one of its own (--fallback).
     process = subprocess.Popen([program, "--notify-fd", str(told), "--fallback"], pass_fds=[told])
     os.close(told)
-    os.read(ready, 1)  # it closes its end when it is registered
+    os.read(ready, 1)  # the agent closes its end when polkit knows it
     os.close(ready)
     return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ends the agent; it puts the terminal back in order itself."""
+    """Ends the agent, which puts the terminal back in order itself."""
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
         process.wait(5)

@@ -1,11 +1,12 @@
 """Output: JSON, tables (rich on a terminal, aligned text in a pipe) and single lines."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import click
 
-from agentctl.client import safe
+from agentctl.client import Record, safe
+from agentctl.times import iso
 
 _STYLES = {
     "running": "cyan",
@@ -28,20 +29,35 @@ _STYLES = {
 _STYLED = {"STATE", "LAST", "RESULT"}
 
 
+def picked(record: Record, *keys: str, instants: Collection[str] = ()) -> Record:
+    """Returns these keys of a record for JSON: `instants` as ISO 8601, null for what is missing."""
+    return {key: iso(record.get(key)) if key in instants else record.get(key) for key in keys}
+
+
+def size(count: int) -> str:
+    """Returns bytes for a person, in powers of 1024: "512 B", "1.4 MiB"."""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
 def print_json(value: object) -> None:
-    """One JSON document. It is ASCII, so that no text in it can steer a terminal."""
+    """Prints one JSON document in ASCII, so that no text in it can steer a terminal."""
     import json
 
     click.echo(json.dumps(value, indent=2))
 
 
 def print_line(text: str, colour: str | None = None, bold: bool = False) -> None:
-    """One line, coloured on a terminal only."""
+    """Prints one line, coloured on a terminal only."""
     click.secho(safe(text), fg=colour, bold=bold)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; its cells may hold any text."""
+    """Prints a table, whose cells may hold any text."""
     cells = [[safe(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(header, cells)

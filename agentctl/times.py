@@ -1,54 +1,32 @@
-"""Instants and durations, from a person's text and back. Numbers are microseconds; instants count from 1970 UTC."""
+"""Instants from a person's text and back, and durations for a person, all in microseconds; instants since 1970 UTC.
 
-import re
+agentd.core.quantities, the grammar of the configuration, reads durations and times of day.
+"""
+
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
-SECOND = 1_000_000
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
-WEEK = 7 * DAY
+from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND, parse_duration, parse_time_of_day
 
 PRESETS = ("15min", "30min", "1hour", "3hours", "6hours", "12hours", "24hours")
 
-_UNITS = {
-    **dict.fromkeys(("ms", "msec"), SECOND // 1000),
-    **dict.fromkeys(("s", "sec", "second", "seconds"), SECOND),
-    **dict.fromkeys(("m", "min", "minute", "minutes"), MINUTE),
-    **dict.fromkeys(("h", "hr", "hour", "hours"), HOUR),
-    **dict.fromkeys(("d", "day", "days"), DAY),
-    **dict.fromkeys(("w", "week", "weeks"), WEEK),
-}
-_PART = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", re.ASCII)
-_TIME = re.compile(r"\d\d:\d\d(:\d\d)?", re.ASCII)
-_LONGEST = 100 * 366 * DAY
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 
-def parse_duration(text: str) -> int:
-    """Microseconds from "15s", "5min", "1h 30min" or "24hours". Raises ValueError with a sentence."""
-    wanted = text.strip().lower()
-    total, end = 0.0, 0
-    while part := _PART.match(wanted, end):
-        if part[2] not in _UNITS:
-            break
-        total += float(part[1]) * _UNITS[part[2]]
-        end = part.end()
-    if re.fullmatch(r"[\d.]+", wanted):
-        raise ValueError(f'"{text}" has no unit: write {wanted}s, {wanted}min or {wanted}h')
-    if not wanted or end < len(wanted):
-        raise ValueError(f'"{text}" is not a duration: try 15s, 5min, 2h, 1d or "1h 30min"')
-    if total > _LONGEST:
-        raise ValueError(f'"{text}" is longer than a hundred years')
-    return round(total)
+def parse_positive(text: str) -> int:
+    """Returns the microseconds of a duration that is longer than 0. Raises ValueError with a sentence."""
+    usec = parse_duration(text)
+    if not usec:
+        raise ValueError(f'"{text}" is too short: give a duration longer than 0 (try 5min, 2h, 1d)')
+    return usec
 
 
 def parse_instant(text: str, now: int) -> int:
-    """An instant from "2026-10-25", "2026-10-25 01:30", "18:00", ISO 8601 with a zone, "today" or "tomorrow".
+    """Returns the instant of "2026-10-25", "2026-10-25 01:30", "18:00", ISO 8601 with a zone, "today" or "tomorrow".
 
-    Without a zone the local one counts. Raises ValueError with a sentence.
+    A text without a zone is local time. Raises ValueError with a sentence.
     """
     try:
         instant = _instant(_moment(text, now))
@@ -60,14 +38,14 @@ def parse_instant(text: str, now: int) -> int:
 
 
 def parse_coming(text: str, now: int) -> int:
-    """An instant after now, from a text as of parse_instant; a time alone is that of the next day that has it.
+    """Returns the instant after now of a text as of parse_instant; a time of day means the next day that has it.
 
-    Of the two passes of a repeated hour the first that is still to come. Raises ValueError with a sentence.
+    Of the two passes of a repeated hour the first that is still to come counts. Raises ValueError with a sentence.
     """
     try:
         moment = _moment(text, now)
         # A day may lack the time, or have it behind it.
-        moments = [moment + timedelta(days=day) for day in range(3)] if _TIME.fullmatch(text.strip()) else [moment]
+        moments = [moment + timedelta(days=day) for day in range(3)] if _time_of_day(text) is not None else [moment]
         instants = [_instant(moment.replace(fold=fold)) for moment in moments for fold in (0, 1) if _exists(moment)]
     except (ValueError, OverflowError):
         raise ValueError(f'"{text}" is not a time: try 03:00, "2026-12-24 03:00" or tomorrow') from None
@@ -79,17 +57,27 @@ def parse_coming(text: str, now: int) -> int:
 
 
 def _moment(text: str, now: int) -> datetime:
-    """What a text names, without a zone where the text has none. Raises ValueError, OverflowError."""
-    days = {"yesterday": -1, "today": 0, "tomorrow": 1}
+    """Returns the moment that a text names; a text without a zone gives none. Raises ValueError, OverflowError."""
     word = text.strip().lower()
     today = local(now).replace(tzinfo=None, hour=0, minute=0, second=0, microsecond=0)
     if word == "now":
         return local(now)
-    if word in days:
-        return today + timedelta(days=days[word])
-    if _TIME.fullmatch(word):
-        return datetime.combine(today, time.fromisoformat(word))
+    if word in _DAYS:
+        return today + timedelta(days=_DAYS[word])
+    if (found := _time_of_day(text)) is not None:
+        return datetime.combine(today, found)
+    if not text.isascii():  # fromisoformat takes any character between date and time, a digit of another script too
+        raise ValueError(text)
     return datetime.fromisoformat(text.strip())
+
+
+def _time_of_day(text: str) -> time | None:
+    """Returns the time of day that a text is; None for any other text."""
+    try:
+        seconds = parse_time_of_day(text)
+    except ValueError:
+        return None
+    return time(seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
 def _instant(moment: datetime) -> int:
@@ -97,12 +85,12 @@ def _instant(moment: datetime) -> int:
 
 
 def _exists(moment: datetime) -> bool:
-    """Whether the local clocks show this moment; False for one that they skip."""
+    """Tells whether the local clocks show this moment; they skip some."""
     return moment.tzinfo is not None or moment.astimezone().replace(tzinfo=None) == moment
 
 
 def parse_since(text: str, now: int) -> int:
-    """An instant from a date, or from a duration that counts back from now. Raises ValueError with a sentence."""
+    """Returns the instant of a date, or of a duration that counts back from now. Raises ValueError with a sentence."""
     with suppress(ValueError):
         return max(0, now - parse_duration(text))
     try:
@@ -112,19 +100,19 @@ def parse_since(text: str, now: int) -> int:
 
 
 def local(instant: int) -> datetime:
-    """The local time with its UTC offset, to the microsecond."""
+    """Returns the local time with its UTC offset, to the microsecond."""
     return (_EPOCH + timedelta(microseconds=min(instant, _LATEST))).astimezone()
 
 
 def iso(instant: int | None) -> str | None:
-    """ISO 8601 with the local zone's offset; None for "none"."""
+    """Returns ISO 8601 with the local zone's offset; None for 0 and None, which stand for "none"."""
     return local(instant).isoformat(timespec="microseconds") if instant else None
 
 
 def stamp(instant: int, zone: str = "") -> str:
-    """Weekday, date, time and UTC offset: what is needed to tell the two passes of a repeated hour apart.
+    """Returns weekday, date, time and UTC offset, which alone tells the two passes of a repeated hour apart.
 
-    In the zone of that name, or in local time where it is empty or this machine does not know it.
+    The time is that of `zone`, or local time where `zone` is empty or this machine does not know it.
     """
     moment = local(instant)
     if zone:
@@ -136,7 +124,7 @@ def stamp(instant: int, zone: str = "") -> str:
 
 
 def clock(instant: int, now: int, *, seconds: bool = False) -> str:
-    """The shortest local time that is clear today: "14:03", "Tue 14:03" within a week, else with the date."""
+    """Returns the shortest local time that is clear today: "14:03", "Tue 14:03" within a week, else with the date."""
     time_of_day = "%H:%M:%S" if seconds else "%H:%M"
     then, today = local(instant), local(now)
     if then.date() == today.date():
@@ -146,7 +134,7 @@ def clock(instant: int, now: int, *, seconds: bool = False) -> str:
 
 
 def span(usec: int) -> str:
-    """A duration in at most two units: "0.4s", "45s", "4min 10s", "2d 3h"."""
+    """Returns a duration in at most two units: "0.4s", "45s", "4min 10s", "2d 3h"."""
     if usec < 10 * SECOND:
         return f"{usec / SECOND:.1f}s".replace(".0s", "s")
     parts = []
@@ -159,20 +147,8 @@ def span(usec: int) -> str:
     return " ".join(parts[:2])
 
 
-def exact(usec: int) -> str:
-    """A duration with every unit it needs, as a configuration would have it: "1h 30min", "2d", "1w"."""
-    if usec and usec % WEEK == 0:
-        return f"{usec // WEEK}w"
-    parts = []
-    for name, size in (("d", DAY), ("h", HOUR), ("min", MINUTE), ("s", SECOND), ("ms", SECOND // 1000)):
-        if usec >= size:
-            parts.append(f"{usec // size}{name}")
-            usec %= size
-    return " ".join(parts) or "0s"
-
-
 def relative(instant: int, now: int) -> str:
-    """ "in 4min", "3h 20min ago" or "now"."""
+    """Returns "in 4min", "3h 20min ago" or "now"."""
     apart = abs(instant - now)
     if apart < SECOND:
         return "now"

@@ -1,23 +1,25 @@
-"""The daemon's command line and its composition root."""
+"""The daemon's command line: checks a configuration, or serves until told to end."""
 
 import argparse
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from agentd import __version__, private, sdnotify
+from agentd import __version__, private
 from agentd.config import files
 from agentd.config.nodes import Problems
 from agentd.core.part import Refused
-from agentd.jobs import children, units
+
+if TYPE_CHECKING:
+    from agentd.bus.connection import Bus
+    from agentd.daemon.daemon import Daemon
+
+    Compose = Callable[[argparse.Namespace, files.Loaded, Bus], AbstractAsyncContextManager[Daemon]]
 
 _EPILOG = """examples:
   agentd --check                          check the installed configuration
@@ -30,7 +32,7 @@ exit codes: 0 stopped as asked, 1 could not run, 2 the configuration has errors
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs agentd; returns the exit code."""
+    """Runs agentd with these arguments; returns the exit code."""
     options = _parser().parse_args(arguments)
     given: Path | None = options.check if options.check not in (None, "") else options.config
     if options.check is not None:
@@ -45,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         loaded = files.load(given)
     except Problems as error:
         return _refuse(error)
-    from agentd import log  # noqa: PLC0415 - not needed to check
+    from agentd import assembly, log  # noqa: PLC0415 - only now, so that --check and --help stay quick
 
     log.setup(options.log_level)
-    return asyncio.run(_serve(options, loaded))
+    return asyncio.run(serve(options, loaded, assembly.system if options.system else assembly.standalone))
 
 
 def _refuse(error: Problems) -> int:
@@ -98,131 +100,34 @@ def _problem(problem: Any) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
 
 
-async def _serve(options: argparse.Namespace, loaded: files.Loaded) -> int:
-    # Only now, so that --check and --help stay quick.
-    from agentd import log  # noqa: PLC0415
-    from agentd.bus.connection import Bus, BusError, CallFailed  # noqa: PLC0415
+async def serve(options: argparse.Namespace, loaded: files.Loaded, compose: "Compose") -> int:
+    """Runs the agentd that `compose` puts together until it is told to end; returns the exit code."""
+    from agentd import log  # noqa: PLC0415 - as above
+    from agentd.bus.connection import Bus, BusError, CallFailed  # noqa: PLC0415 - as above
 
     bus = Bus()
-    run = _system if options.system else _standalone
     try:
-        async with run(options, loaded, bus) as daemon:
+        async with compose(options, loaded, bus) as daemon:
             loop = asyncio.get_running_loop()
-            lost = loop.create_task(bus.lost())
+            gone = loop.create_task(bus.lost())
             ending = loop.create_task(daemon.ending.wait())
-            await asyncio.wait((lost, ending), return_when=asyncio.FIRST_COMPLETED)
-            if lost.done() and not daemon.failure:
-                daemon.failure = "the connection to the bus was lost"
+            await asyncio.wait((gone, ending), return_when=asyncio.FIRST_COMPLETED)
+            if gone.done():
+                daemon.lost("the connection to the bus was lost")
             if daemon.failure:
                 log.get().error(f"agentd ends: {daemon.failure}", id="stopped")
-            lost.cancel()
+            gone.cancel()
             daemon.ending.clear()
             await daemon.drain()
             bus.close()
             await daemon.close()
     except Problems as error:
         return _refuse(error)
-    except (_Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
-        who = f"{error.peer}: " if isinstance(error, CallFailed) and error.peer else ""
-        print(f"agentd: not started: {who}{error}", file=sys.stderr)
+    except (private.Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
+        peer = f"{error.peer}: " if isinstance(error, CallFailed) and error.peer else ""
+        print(f"agentd: not started: {peer}{error}", file=sys.stderr)
         return 1
     return 1 if daemon.failure else 0
-
-
-@contextlib.asynccontextmanager
-async def _standalone(options: argparse.Namespace, loaded: files.Loaded, bus: Any) -> AsyncIterator[Any]:
-    """A daemon with a private bus whose jobs are child processes."""
-    from agentd.core.reboots.model import Boot  # noqa: PLC0415
-    from agentd.daemon.daemon import Daemon  # noqa: PLC0415
-    from agentd.linux import boot_time  # noqa: PLC0415
-
-    state = (options.state_dir or private.default_state()).absolute()
-    given = options.config
-    folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
-    daemon = Daemon(loaded, partial(files.load, given), partial(files.folders, given), folder)
-    _handle_signals(daemon)
-    try:
-        lock = await private.lock(state)
-    except private.Unusable as error:
-        raise _Unusable(str(error)) from None
-    executor = children.Standalone(state, lock, daemon.run_started, daemon.run_ended, daemon.executor_lost)
-    try:
-        await bus.connect(await executor.start_bus())
-        await daemon.start(state, _machine(), Boot(_boot(), boot_time()), executor, bus)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)
-        executor.publish()
-    except private.Unusable as error:
-        executor.close()
-        raise _Unusable(str(error)) from None
-    except BaseException:
-        executor.close()
-        raise
-    yield daemon
-    os.close(lock)
-
-
-@contextlib.asynccontextmanager
-async def _system(options: argparse.Namespace, loaded: files.Loaded, bus: Any) -> AsyncIterator[Any]:
-    """A daemon on the system bus whose jobs are units; polkit says who may do what."""
-    from agentd.daemon.daemon import Daemon  # noqa: PLC0415
-    from agentd.peers.polkit import Gate  # noqa: PLC0415
-    from agentd.reboots.part import Rebooter  # noqa: PLC0415
-
-    def status() -> str:
-        first, _, rest = daemon.error.partition("\n")
-        more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
-        trouble = f"; the configuration has errors, the one before stays in force: {first}{more}" if first else ""
-        return f"STATUS={len(daemon.engine.entries)} jobs{trouble}"
-
-    def reload() -> None:
-        sdnotify.reloading()
-        daemon.reload_soon(lambda: sdnotify.notify("READY=1"))
-
-    daemon = Daemon(
-        loaded,
-        files.load,
-        partial(files.folders, None),
-        "/",
-        watchdog=sdnotify.watchdog(),
-        alive=lambda: sdnotify.notify("WATCHDOG=1"),
-        on_configured=lambda: sdnotify.notify(status()),
-        on_stopping=lambda: sdnotify.notify("STOPPING=1"),
-    )
-    _handle_signals(daemon)
-    await bus.connect(None)
-    executor = units.Systemd(bus, daemon.run_started, daemon.run_ended, daemon.trouble)
-    state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
-    gate, rebooter = Gate(bus, executor.unit_of), Rebooter(bus, daemon, state)
-    boot = await units.this_boot(bus, _boot())
-    await daemon.start(state, _machine(), boot, executor, bus, gate.authorize, rebooter)
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
-    sdnotify.notify("READY=1", status())
-    yield daemon
-
-
-def _handle_signals(daemon: Any) -> None:
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, daemon.ending.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there is something to reload
-
-
-def _machine() -> str:
-    return _read("/etc/machine-id")
-
-
-def _boot() -> str:
-    return _read("/proc/sys/kernel/random/boot_id")
-
-
-class _Unusable(Exception):
-    """agentd cannot start here; the text is a sentence."""
-
-
-def _read(path: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(path).read_text().strip()
-    return ""
 
 
 if __name__ == "__main__":

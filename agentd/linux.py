@@ -1,4 +1,4 @@
-"""What Linux offers and Python 3.11 does not wrap: a wall clock timer that notices clock steps, and inotify."""
+"""System calls that Python 3.11 does not wrap: a wall clock timer that notices clock steps, and inotify."""
 
 import asyncio
 import ctypes
@@ -19,19 +19,19 @@ _FAR = 1 << 61  # seconds; a timer that is armed only to notice clock steps
 
 
 def now() -> int:
-    """The wall clock, microseconds since 1970."""
+    """Returns the wall clock's instant, in microseconds since 1970."""
     return time.time_ns() // 1000
 
 
 def boot_time() -> int:
-    """The instant at which the machine booted, by the wall clock as it stands now, in microseconds."""
+    """Returns the instant at which the machine booted, by the wall clock as it stands now, in microseconds."""
     return (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
 
 
 class WallTimer:
-    """Calls back at an instant of the wall clock, and whenever somebody sets the clock.
+    """Calls `on_time` at an instant of the wall clock, and `on_step` whenever somebody sets the clock.
 
-    on_step gets by how many microseconds the clock moved against the time that went by (suspend included).
+    `on_step` is given by how many microseconds the clock moved against the time that went by (suspend included).
     """
 
     def __init__(self, on_time: Callable[[], None], on_step: Callable[[int], None]) -> None:
@@ -44,7 +44,7 @@ class WallTimer:
         asyncio.get_running_loop().add_reader(self._file, self._ready)
 
     def set(self, when: int | None) -> None:
-        """Arms the timer for that instant, at once if it has passed; None: only clock steps count."""
+        """Arms the timer for that instant (one in the past is due at once), or for clock steps alone (None)."""
         self._armed = when
         seconds, rest = (_FAR, 0) if when is None else divmod(max(when, 1), 1_000_000)
         # struct itimerspec: an interval of zero, then the instant
@@ -53,10 +53,11 @@ class WallTimer:
         if _libc.timerfd_settime(self._file, flags, spec, None) < 0:
             if ctypes.get_errno() != errno.ECANCELED:
                 raise OSError(ctypes.get_errno(), "timerfd_settime")
-            # It is armed; but the clock was set meanwhile, and that is told only once: here.
-            asyncio.get_running_loop().call_soon(self._look, True)
+            # The timer is armed; but the clock was set meanwhile, and the kernel tells that only once: here.
+            asyncio.get_running_loop().call_soon(lambda: self._report(told=True))
 
     def close(self) -> None:
+        """Calls back no more."""
         asyncio.get_running_loop().remove_reader(self._file)
         os.close(self._file)
 
@@ -68,12 +69,12 @@ class WallTimer:
         except OSError as error:
             if error.errno != errno.ECANCELED:
                 raise
-            self._look(True)
+            self._report(told=True)
         else:
-            self._look(False)
+            self._report(told=False)
 
-    def _look(self, told: bool) -> None:
-        """Tells of the time, or of a step: `told` by the kernel, or seen where it comes between two of its words."""
+    def _report(self, *, told: bool) -> None:
+        """Calls back for the instant, or for a step: one that the kernel `told`, or one that shows by itself."""
         offset = boot_time()
         delta, self._offset = offset - self._offset, offset  # the offset drifts as the clock is slewed
         if told or abs(delta) >= _STEP:
@@ -84,7 +85,7 @@ class WallTimer:
 
 
 class Watch:
-    """Calls back, once things are quiet for `settle` seconds, after a file in one of the folders changed."""
+    """Calls `on_change` once files in the folders were changed and nothing more changes for `settle` seconds."""
 
     def __init__(self, folders: Iterable[Path], on_change: Callable[[], None], settle: float = 0.3) -> None:
         self._on_change = on_change
@@ -92,11 +93,12 @@ class Watch:
         self._pending: asyncio.TimerHandle | None = None
         self._file = _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
         for folder in folders:
-            # A folder that does not exist cannot be watched; a reload by hand sees it when it does.
+            # A folder that does not exist cannot be watched; a reload by hand sees one that is made later.
             _libc.inotify_add_watch(self._file, os.fsencode(folder), _IN_CHANGES)
         asyncio.get_running_loop().add_reader(self._file, self._ready)
 
     def close(self) -> None:
+        """Calls back no more."""
         if self._pending is not None:
             self._pending.cancel()
         asyncio.get_running_loop().remove_reader(self._file)
@@ -110,7 +112,7 @@ class Watch:
 
 
 class Arrivals:
-    """Calls back with the name of each file that was written in a folder, or with "" when some names were lost."""
+    """Calls `on_file` with the name of each file that was written in a folder, or with "" when names were lost."""
 
     def __init__(self, folder: Path, on_file: Callable[[str], None]) -> None:
         self._on_file = on_file
@@ -119,6 +121,7 @@ class Arrivals:
         asyncio.get_running_loop().add_reader(self._file, self._ready)
 
     def close(self) -> None:
+        """Calls back no more."""
         asyncio.get_running_loop().remove_reader(self._file)
         os.close(self._file)
 
@@ -132,6 +135,7 @@ class Arrivals:
 
 
 def _check(descriptor: int) -> int:
+    """Returns a descriptor that libc gave. Raises OSError where libc gave none."""
     if descriptor < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

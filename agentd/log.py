@@ -1,6 +1,6 @@
-"""Logging: fields for journald where systemd runs agentd, readable lines elsewhere.
+"""Logging: fields for journald where systemd runs agentd, lines for people elsewhere.
 
-Each kind of event has a fixed MESSAGE_ID, so that `journalctl MESSAGE_ID=...` finds it for ever.
+Each kind of event has a fixed MESSAGE_ID, so that `journalctl MESSAGE_ID=...` finds the events of that kind for ever.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def setup(level: str = "info") -> None:
 
 
 class _Unfailing:
-    """Standard error, where a full disk or a closed terminal loses lines and stops nothing."""
+    """Standard error, except that a full disk or a closed terminal loses lines and stops nothing."""
 
     def write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):
@@ -56,6 +56,7 @@ class _Unfailing:
 
 
 def _in_journal() -> bool:
+    """Returns whether standard error is connected to the journal (systemd.exec(5), JOURNAL_STREAM)."""
     device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
     try:
         status = os.fstat(2)
@@ -75,18 +76,19 @@ class _Journal:
     def __call__(self, _logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
         fields = {f"AGENTD_{key.upper()}": str(value) for key, value in event.items() if key not in {"event", "id"}}
         fields.pop("AGENTD_LEVEL", None)
-        if event.get("id") in MESSAGE_IDS:
+        if event.get("id") in MESSAGE_IDS:  # a test holds that every id is
             fields["MESSAGE_ID"] = MESSAGE_IDS[event["id"]]
         self._send(event["event"], PRIORITY=_PRIORITIES.get(method, 6), SYSLOG_IDENTIFIER="agentd", **fields)
         raise structlog.DropEvent
 
 
 def _console(_logger: Any, method: str, event: MutableMapping[str, Any]) -> str:
+    """Returns the line for a person: the time, the level where it is unusual, the sentence."""
     stamp = structlog.processors.TimeStamper(fmt="%H:%M:%S", utc=False)(None, method, {})["timestamp"]
     level = "" if method == "info" else f"{method}: "
     return f"{stamp} {level}{event['event']}"
 
 
 def get() -> Any:
-    """The logger: log.info(sentence, id=event class, job=..., run_id=...)."""
+    """Returns the logger: log.info(sentence, id=a key of MESSAGE_IDS, job=..., run_id=...)."""
     return structlog.get_logger()

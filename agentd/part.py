@@ -3,12 +3,13 @@
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from agentd.bus.server import Handler, Server
 from agentd.core.config import Config, History
-from agentd.core.part import Core, Effect, Refused, Stored
+from agentd.core.part import Core, Decided, Effect, Refused
 
 
 def _nothing(*_: object) -> None:
@@ -56,23 +57,25 @@ class Part:
 
 
 class Tables(Protocol):
-    """A part's tables in the store. Every method runs on the storing thread."""
+    """A part's tables in the store; every method runs on the storing thread. Derive from this class and write those
+    that are needed."""
 
     part: str
-    migrations: Sequence[str]
+    migrations: tuple[str, ...]
     """SQL scripts; a database knows how many of them it has seen. One that was released is never changed."""
 
-    def load(self, db: sqlite3.Connection, lost: str) -> Any:
-        """Returns what the core takes up at its start; `lost` tells why a database was set aside, or is empty."""
+    def load(self, db: sqlite3.Connection) -> Any:
+        """Returns what the core takes up at its start."""
 
-    def afresh(self, db: sqlite3.Connection, lost: str) -> None:
-        """Writes into new tables what must stand there from the first moment on, after a database was set aside."""
+    def afresh(self, db: sqlite3.Connection, aside: Path) -> None:
+        """Writes into new tables what must stand there from the first moment on, after a damaged database was set aside
+        as the file `aside`. Called within the transaction that makes the tables."""
 
-    def write(self, db: sqlite3.Connection, effects: Sequence[Stored]) -> int:
+    def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         """Stores those effects that are this part's, within a transaction; returns how many rows that made."""
 
     def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
-        """Removes what is older or more than `history` keeps."""
+        """Removes what is older or more than `history` keeps, within a transaction."""
 
 
 class Host(Protocol):
@@ -109,6 +112,9 @@ class Host(Protocol):
     async def take_up(self, tables: Tables) -> Any:
         """Brings a part's tables up to date and returns what they load. Raises sqlite3.Error."""
 
+    def hear(self, part: str, deed: Callable[[], object]) -> None:
+        """Lets a report of a peer reach the core of a part, then pumps soon. A defect there is the part's."""
+
     async def settle(self) -> None:
         """Pumps; returns once what was decided is stored, or known not to be storable for now.
 
@@ -116,10 +122,13 @@ class Host(Protocol):
         """
 
     async def saved(self) -> None:
-        """Returns once what was decided is stored and carried out, however long that takes."""
+        """Returns once what was decided is stored and carried out; while nothing can be stored, after two seconds."""
 
     async def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Any:
         """Calls question(db, **wanted) on the storing thread, after what was decided before is stored."""
+
+    async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
+        """Returns decisions, newest first; those of one part, about one subject or one run where that is said."""
 
     def lost(self, why: str) -> None:
         """Ends agentd: something without which it cannot go on is gone."""
@@ -143,7 +152,7 @@ def absent(name: str, contract: Path, why: str, answers: Mapping[str, Handler], 
         name=name,
         contract=contract,
         methods={member: answers.get(member, refuse) for member in methods},
-        properties={member: (lambda value=at_rest[member]: value) for member in properties},
+        properties={member: partial(at_rest.__getitem__, member) for member in properties},
     )
 
 

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
@@ -21,17 +23,52 @@ _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Confi
 """
 
 
+class PrivateBus:
+    """The bus of a standalone agentd, which only its user may use. `state` is the state directory."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._folder = runtime()
+        self._socket = self._folder / f"bus-{os.getpid()}"
+        self.address = f"unix:path={self._socket}"
+
+    def start(self, keep: Callable[[str, str, Sequence[str], Path], None]) -> None:
+        """Has the bus started by `keep`, as Children.keep. Raises Unusable where there is no dbus-daemon."""
+        program = shutil.which("dbus-daemon")
+        if program is None:
+            raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._socket.unlink(missing_ok=True)
+        config = self._state / "bus.conf"
+        config.write_text(_BUS_CONFIG.format(socket=self._socket))
+        argv = [program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"]
+        keep("bus", "the private bus", argv, self._state / "bus.log")
+
+    def publish(self) -> None:
+        """Tells agentctl where the bus is, once agentd answers there."""
+        new = self._folder / f"address.{os.getpid()}"
+        new.write_text(f"{self.address}\n{os.getpid()}\n")
+        new.rename(self._folder / "address")
+
+    def close(self) -> None:
+        """Takes back what tells of the bus."""
+        published = self._folder / "address"
+        if published.exists() and published.read_text().startswith(f"{self.address}\n"):
+            published.unlink(missing_ok=True)
+        self._socket.unlink(missing_ok=True)
+
+
 class Unusable(Exception):
     """Standalone mode cannot start here; the text is a sentence."""
 
 
 def default_state() -> Path:
-    """Where the state goes when nobody says: the user's state directory (XDG)."""
+    """Returns where the state goes when nobody says: the user's state directory (XDG)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "agentd"
 
 
 def runtime() -> Path:
-    """Where the bus's socket and its address are; agentctl looks there."""
+    """Returns the folder of the bus's socket and its address; agentctl looks there."""
     given = os.environ.get("XDG_RUNTIME_DIR")
     return Path(given) / "agentd" if given else Path.home() / ".cache/agentd"
 

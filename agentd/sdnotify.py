@@ -1,4 +1,4 @@
-"""What agentd tells the service manager that runs it (sd_notify(3))."""
+"""Messages of agentd to the service manager that runs it (sd_notify(3))."""
 
 import os
 import time
@@ -7,16 +7,16 @@ from systemd import daemon
 
 
 def notify(*lines: str) -> None:
-    """Tells it something; nothing happens where there is none."""
+    """Sends the service manager some assignments, such as READY=1; does nothing where no service manager listens."""
     daemon.notify("\n".join(lines))
 
 
 def reloading() -> None:
-    """A reload that it asked for begins; READY=1 ends it."""
+    """Tells that a reload has begun; READY=1 ends the reload."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog() -> int | None:
-    """Microseconds after which it takes a silent agentd for hung, or None."""
+    """Returns after how many microseconds the service manager takes a silent agentd for hung, or None for never."""
     text, mine = os.environ.get("WATCHDOG_USEC", ""), str(os.getpid())
     return int(text) if text.isdigit() and os.environ.get("WATCHDOG_PID", mine) == mine else None

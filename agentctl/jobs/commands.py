@@ -2,10 +2,12 @@
 
 import click
 
-from agentctl import times
-from agentctl.cli import Session, command, job_argument, now, parsed
-from agentctl.client import Failure, Record
-from agentctl.jobs import records
+from agentctl import manager, times
+from agentctl.cli import Session, command, count_option, now, parsed
+from agentctl.client import Call, Failure, Record
+from agentctl.jobs import calls, records
+from agentctl.jobs.arguments import job_argument
+from agentctl.reboots import calls as reboot_calls
 from agentctl.reboots import records as reboot_records
 from agentctl.show import print_json, print_line, print_table
 
@@ -15,8 +17,8 @@ from agentctl.show import print_json, print_line, print_table
 def status(session: Session, job: str | None = None) -> None:
     """Shows all jobs, or one JOB in detail.
 
-    What runs and how far it is, what is due next, how the last run went, and whether a reboot is pending. A star
-    marks what was changed by you.
+    The table tells which jobs run and how far each is, when it is due next, how its last run went, and whether a
+    reboot is pending. A star marks a setting that you changed.
 
     \b
     Examples:
@@ -27,21 +29,21 @@ def status(session: Session, job: str | None = None) -> None:
     if job is not None:
         _status_of(session, job)
         return
-    daemon = session.client.daemon()
-    (jobs,) = session.client.call("ListJobs", {})
+    daemon = session.client.properties(manager.MANAGER)
+    (jobs,) = session.client.call(calls.LIST_JOBS, {})
     reboot, blockers = _reboot(session)
     if session.json:
         print_json(
             {
-                "daemon": records.daemon_json(daemon),
+                "daemon": manager.daemon_json(daemon),
                 "reboot": reboot_records.status_json(reboot) if reboot else None,
                 "jobs": [records.job_json(job) for job in jobs],
             }
         )
         return
     at = now()
-    print_line(records.headline(daemon, jobs, at), bold=True)
-    for line, colour in records.troubles(daemon, at):
+    print_line(manager.headline(daemon, jobs, at), bold=True)
+    for line, colour in manager.troubles(daemon, at):
         print_line(line, colour, bold=True)
     if line := reboot_records.pending_line(reboot, blockers, at):
         print_line(line, "yellow", bold=True)
@@ -56,28 +58,28 @@ def status(session: Session, job: str | None = None) -> None:
 
 
 def _reboot(session: Session) -> tuple[Record, list[Record]]:
-    """What GetStatus gives when it is needed, else nothing, and what is in the way of a pending reboot."""
+    """Returns the status of reboots, empty where nothing of it is shown, and what is in the way of a pending one."""
     try:
-        properties = session.client.reboots()
+        properties = session.client.properties(reboot_calls.REBOOT)
     except Failure as failed:
         if failed.error == "UnknownInterface":  # an older agentd
             return {}, []
         raise
-    # The properties cost the daemon nothing; when nothing is pending they are all that a person is told of.
+    # The properties cost the daemon nothing. When no reboot is pending, a person is told no more than they tell.
     if not session.json and properties.get("State") in reboot_records.CALM:
         return {}, []
-    (status,) = session.client.call("GetStatus")
+    (status,) = session.client.call(reboot_calls.GET_STATUS)
     return status, properties.get("Blockers", [])
 
 
 def _status_of(session: Session, name: str) -> None:
-    (job,) = session.client.call("GetJob", name)
-    (due,) = session.client.call("NextTimes", name, 0, 3)
-    runs = session.client.runs(job=name, limit=5)
+    (job,) = session.client.call(calls.GET_JOB, name)
+    (due,) = session.client.call(calls.NEXT_TIMES, name, 0, 3)
+    (runs,) = session.client.call(calls.LIST_RUNS, {"job": name, "limit": 5})
     if session.json:
         print_json(
             {
-                "daemon": records.daemon_json(session.client.daemon()),
+                "daemon": manager.daemon_json(session.client.properties(manager.MANAGER)),
                 "jobs": [records.job_json(job)],
                 "next": [{"job": name, "due": times.iso(at)} for name, at in due],
                 "runs": [records.run_json(run) for run in runs],
@@ -92,9 +94,9 @@ def _status_of(session: Session, name: str) -> None:
         print_table(records.RUN_HEADER, [records.run_row(run, now()) for run in runs])
 
 
-def _change(session: Session, member: str, *args: object) -> None:
-    """Calls a method that changes a job's schedule and prints what came of it."""
-    (change,) = session.client.call(member, *args)
+def _change(session: Session, call: Call, *args: object) -> None:
+    """Calls a method that changes a job's schedule and prints the outcome."""
+    (change,) = session.client.call(call, *args)
     if session.json:
         print_json(records.change_json(change))
     else:
@@ -106,13 +108,13 @@ def _change(session: Session, member: str, *args: object) -> None:
 def increase(session: Session, job: str) -> None:
     """Runs JOB more often from now on.
 
-    One bounded step to a shorter interval, remembered as your preference.
+    The interval gets shorter by one bounded step, remembered as your preference.
 
     \b
     Example:
       agentctl increase feed
     """
-    _change(session, "Increase", job)
+    _change(session, calls.INCREASE, job)
 
 
 @command("decrease")
@@ -120,13 +122,13 @@ def increase(session: Session, job: str) -> None:
 def decrease(session: Session, job: str) -> None:
     """Runs JOB less often from now on.
 
-    One bounded step to a longer interval, remembered as your preference.
+    The interval gets longer by one bounded step, remembered as your preference.
 
     \b
     Example:
       agentctl decrease feed
     """
-    _change(session, "Decrease", job)
+    _change(session, calls.DECREASE, job)
 
 
 @command("enable")
@@ -134,13 +136,13 @@ def decrease(session: Session, job: str) -> None:
 def enable(session: Session, job: str) -> None:
     """Lets JOB run by its schedule.
 
-    Whatever the configuration says; agentctl reset undoes it.
+    The configuration may say otherwise; agentctl reset undoes the change.
 
     \b
     Example:
       agentctl enable feed
     """
-    _change(session, "SetEnabled", job, True)
+    _change(session, calls.SET_ENABLED, job, True)
 
 
 @command("disable")
@@ -148,13 +150,13 @@ def enable(session: Session, job: str) -> None:
 def disable(session: Session, job: str) -> None:
     """Keeps JOB from running by its schedule.
 
-    Also after a restart of agentd; agentctl reset undoes it.
+    The change outlives a restart of agentd; agentctl reset undoes it.
 
     \b
     Example:
       agentctl disable feed
     """
-    _change(session, "SetEnabled", job, False)
+    _change(session, calls.SET_ENABLED, job, False)
 
 
 def _presets(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -167,21 +169,21 @@ def _presets(_context: click.Context, _parameter: click.Parameter, incomplete: s
     "--every",
     required=True,
     metavar="DURATION",
-    callback=parsed(times.parse_duration),
+    callback=parsed(times.parse_positive),
     shell_complete=_presets,
     help=f"The interval: 15s, 5min, 2h, 1d, 1w, '1h 30min', or {', '.join(times.PRESETS)}.",
 )
 def set_interval(session: Session, job: str, every: int) -> None:
     """Runs JOB at a fixed interval.
 
-    Instead of its schedule, also after a restart of agentd; agentctl reset undoes it.
+    The interval takes the place of the schedule and outlives a restart of agentd; agentctl reset undoes it.
 
     \b
     Examples:
       agentctl set feed --every 2h
       agentctl set feed --every "1h 30min"
     """
-    _change(session, "SetInterval", job, every)
+    _change(session, calls.SET_INTERVAL, job, every)
 
 
 @command("reset")
@@ -189,18 +191,18 @@ def set_interval(session: Session, job: str, every: int) -> None:
 def reset(session: Session, job: str) -> None:
     """Makes JOB what the configuration says again.
 
-    Undoes increase, decrease, set, enable and disable.
+    Reset undoes increase, decrease, set, enable and disable.
 
     \b
     Example:
       agentctl reset feed
     """
-    _change(session, "Reset", job)
+    _change(session, calls.RESET, job)
 
 
 @command("next")
 @job_argument(required=False)
-@click.option("-n", "count", type=click.IntRange(1, 1000), default=10, show_default=True, help="How many.")
+@count_option(10, most=1000)
 @click.option(
     "--at",
     "start",
@@ -211,20 +213,20 @@ def reset(session: Session, job: str) -> None:
 def next_times(session: Session, job: str | None, count: int, start: int | None) -> None:
     """Shows when jobs, or one JOB, will be due.
 
-    With the UTC offset, so that a change of daylight saving time shows; one JOB's in its own time zone, those of
-    all jobs in local time.
+    The times have their UTC offset, so that a change of daylight saving time shows. Those of one JOB are in its own
+    time zone, those of all jobs in local time.
 
     \b
     Examples:
       agentctl next
       agentctl next backup -n 3 --at 2026-10-25
     """
-    (due,) = session.client.call("NextTimes", job or "", start or 0, count)
+    (due,) = session.client.call(calls.NEXT_TIMES, job or "", start or 0, count)
     at = now()
     if session.json:
         print_json([{"job": name, "due": times.iso(at)} for name, at in due])
     elif due:
-        zone = session.client.call("GetJob", job)[0].get("timezone", "") if job else ""
+        zone = session.client.call(calls.GET_JOB, job)[0].get("timezone", "") if job else ""
         print_table(("DUE", "IN", "JOB"), [(times.stamp(t, zone), times.relative(t, at), name) for name, t in due])
     else:
         print_line(f"{job} is never due by itself" if job else "no job is ever due by itself")

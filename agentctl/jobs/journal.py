@@ -1,4 +1,4 @@
-"""The output of a run in system mode: what the journal has of it, for those who may read it there."""
+"""The output of a run in system mode, from the journal, for those who may read that."""
 
 import shutil
 import subprocess
@@ -7,19 +7,20 @@ import time
 from collections.abc import Iterator
 
 from agentctl.client import Client, Failure
+from agentctl.jobs.calls import LIST_RUNS
 
 POLL_SECONDS = 0.5
 
 
 def output(client: Client, run_id: str, to_end: bool) -> Iterator[bytes]:
-    """The output of a run, piece by piece: up to now, or to the run's end."""
+    """Yields the output of a run, piece by piece: up to now, or to the run's end. Raises Failure."""
     journalctl = shutil.which("journalctl")
     if journalctl is None:
         raise Failure("the output is in the journal, and journalctl is not installed")
     with tempfile.NamedTemporaryFile(prefix="agentctl-") as cursor:
         over = False
         while True:
-            (run,) = client.runs(run_id=run_id)
+            ((run,),) = client.call(LIST_RUNS, {"run_id": run_id})
             if invocation := run.get("invocation"):
                 command = [journalctl, "-o", "cat", "--no-pager", f"--cursor-file={cursor.name}"]
                 found = subprocess.run(

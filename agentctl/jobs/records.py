@@ -1,74 +1,50 @@
-"""The daemon's records: as JSON, as rows of a table and as text. `now` is always an argument, in microseconds."""
+"""The records of jobs and runs: as JSON, as rows of a table, as text. `now` is always an argument, in microseconds."""
 
 import shlex
 
 from agentctl.client import Record
-from agentctl.times import SECOND, clock, exact, iso, relative, span, stamp
+from agentctl.show import picked, size
+from agentctl.times import clock, relative, span, stamp
+from agentd.core.quantities import SECOND, format_duration
 
 JOB_KEYS = (
     *("name", "description", "command", "trigger", "kind", "timezone", "enabled", "adaptive", "state", "next"),
     *("interval", "overridden", "preference", "running", "queued", "progress", "last_run_id", "last_due"),
     *("last_started", "last_ended", "last_result", "last_exit_code", "last_signal", "last_skip", "last_skip_at"),
 )
-_INSTANTS = {
-    *("next", "last_due", "last_started", "last_ended", "last_skip_at", "due", "started", "ended", "at"),
-    *("requested", "begin", "until", "issued", "up", "since", "booted", "next_begin", "next_end", "next_at"),
-}
-_DAEMON_KEYS = {
-    "version": "Version",
-    "mode": "Mode",
-    "state": "State",
-    "started": "StartedUSec",
-    "configuration_files": "ConfigurationFiles",
-    "configuration_loaded": "ConfigurationLoadedUSec",
-    "configuration_error": "ConfigurationError",
-    "warnings": "Warnings",
-    "state_directory": "StateDirectory",
-}
+JOB_INSTANTS = ("next", "last_due", "last_started", "last_ended", "last_skip_at")
+RUN_INSTANTS = ("due", "started", "ended")
 JOB_HEADER = ("JOB", "STATE", "SCHEDULE", "NEXT", "LAST")
 RUN_HEADER = ("RUN", "DUE", "STARTED", "TOOK", "RESULT", "CPU", "PEAK")
-DECISION_HEADER = ("AT", "JOB", "WHAT", "WHY")
-
-
-def picked(record: Record, *keys: str) -> Record:
-    """These keys of a record for JSON: instants as ISO 8601, null for what is missing."""
-    return {key: iso(record.get(key)) if key in _INSTANTS else record.get(key) for key in keys}
-
-
-def daemon_json(daemon: Record) -> Record:
-    """The daemon's properties under lower-case names."""
-    return {
-        key: iso(daemon.get(name)) if name.endswith("USec") else daemon.get(name) for key, name in _DAEMON_KEYS.items()
-    }
 
 
 def job_json(job: Record) -> Record:
-    """A job with the keys of the contract; durations in microseconds, null for none; "last" is its last run."""
+    """Returns a job with the keys of the contract; durations in microseconds, null for none; "last" is its last run."""
     last = {key: job.get(f"last_{key}") for key in ("run_id", "result", "exit_code", "started", "ended")}
     return {
-        **picked(job, *JOB_KEYS),
+        **picked(job, *JOB_KEYS, instants=JOB_INSTANTS),
         "interval": job.get("interval") or None,
-        "last": picked(last, *last) if last["run_id"] else None,
+        "last": picked(last, *last, instants=RUN_INSTANTS) if last["run_id"] else None,
     }
 
 
 def run_json(run: Record) -> Record:
-    """A run; CPU time in seconds, peak memory in bytes."""
+    """Returns a run; CPU time in seconds, peak memory in bytes."""
     usage = run.get("cpu_usec")
     return {
-        **picked(run, "job", "run_id", "due", "started", "ended", "result", "exit_code"),
+        **picked(run, "job", "run_id", "due", "started", "ended", "result", "exit_code", instants=RUN_INSTANTS),
         "cpu_s": None if usage is None else usage / SECOND,
         **picked(run, "peak_memory", "cause", "attempt", "state", "signal", "progress", "reason"),
     }
 
 
 def change_json(change: Record) -> Record:
-    """What a change of a job's schedule brought."""
-    return {key: iso(value) if key in _INSTANTS else value for key, value in change.items()}
+    """Returns the outcome of a change of a job's schedule, with all keys that agentd gave it."""
+    return picked(change, *change, instants=("next",))
 
 
 def job_row(job: Record, now: int) -> tuple[str, ...]:
-    """A row under JOB_HEADER. A star marks what was changed at run time."""
+    """Returns a row under JOB_HEADER. A star marks what was changed at run time."""
     overridden = job.get("overridden", [])
     due = job.get("next", 0)
     return (
@@ -81,7 +57,7 @@ def job_row(job: Record, now: int) -> tuple[str, ...]:
 
 
 def run_row(run: Record, now: int) -> tuple[str, ...]:
-    """A row under RUN_HEADER."""
+    """Returns a row under RUN_HEADER."""
     due, started, ended = run.get("due", 0), run.get("started", 0), run.get("ended", 0)
     known_end = ended or (now if run.get("state") == "running" else started)
     return (
@@ -96,7 +72,7 @@ def run_row(run: Record, now: int) -> tuple[str, ...]:
 
 
 def state(job: Record) -> str:
-    """What a job is doing: "running: 40% (+2 queued)"."""
+    """Returns the state of a job with its progress and other runs: "running: 40% (+2 queued)"."""
     text = str(job.get("state", ""))
     if job.get("progress") and job.get("running"):
         text += f": {job['progress']}"
@@ -108,19 +84,19 @@ def state(job: Record) -> str:
 
 
 def schedule(job: Record) -> str:
-    """When a job runs, as it is now: an interval set at run time replaces the configured trigger."""
+    """Returns the schedule in force: an interval set at run time replaces the configured trigger."""
     trigger, interval = str(job.get("trigger", "")), job.get("interval", 0)
     if not interval:
         return trigger
     if "interval" in job.get("overridden", []):
-        return f"every {exact(interval)}"
+        return f"every {format_duration(interval)}"
     # An adaptive trigger's phrase tells where it began: worth a word only once it has moved.
-    moved = job.get("adaptive") and f"from {exact(interval)} " not in trigger
-    return f"{trigger}, now every {exact(interval)}" if moved else trigger
+    moved = job.get("adaptive") and f"from {format_duration(interval)} " not in trigger
+    return f"{trigger}, now every {format_duration(interval)}" if moved else trigger
 
 
 def last(job: Record, now: int) -> str:
-    """How the last run ended, and when."""
+    """Returns the result of the last run, and when that run ended."""
     if not job.get("last_result"):
         return "-"
     text = outcome({key: job.get(f"last_{key}") for key in ("result", "exit_code", "signal")})
@@ -129,7 +105,7 @@ def last(job: Record, now: int) -> str:
 
 
 def outcome(run: Record) -> str:
-    """A run's result with what tells it from others: "exit-code 3", "signal SIGSEGV"; its state until it ends."""
+    """Returns a run's result with its number or name: "exit-code 3", "signal SIGSEGV"; its state until it ends."""
     result = run.get("result") or run.get("state", "")
     if result == "exit-code" and run.get("exit_code") is not None:
         return f"exit-code {run['exit_code']}"
@@ -141,7 +117,7 @@ def outcome(run: Record) -> str:
 
 
 def changes(jobs: list[Record]) -> str:
-    """The footnote to the stars of job_row; empty when there are none."""
+    """Returns the footnote to the stars of job_row; empty when there are none."""
     names = [job["name"] for job in jobs if job.get("overridden")]
     if not names:
         return ""
@@ -149,7 +125,7 @@ def changes(jobs: list[Record]) -> str:
 
 
 def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
-    """The labelled lines about one job."""
+    """Returns the labelled lines about one job."""
     overridden, zone = job.get("overridden", []), str(job.get("timezone", ""))
     undo = f" (set by you; agentctl reset {shlex.quote(job['name'])} undoes it)"
     changed = "interval" in overridden and schedule(job) != job.get("trigger")
@@ -172,60 +148,16 @@ def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
 
 
 def preference(balance: int) -> str:
-    """The balance of increase and decrease requests in words; empty for none."""
+    """Returns the balance of increase and decrease requests in words; empty for none."""
     if not balance:
         return ""
     times = "once" if abs(balance) == 1 else f"{abs(balance)} times"
     return f"{'more' if balance > 0 else 'less'} often, asked {times}"
 
 
-def size(count: int) -> str:
-    """Bytes for a person, in powers of 1024: "512 B", "1.4 MiB"."""
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" or amount >= 100 else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"
-
-
-def headline(daemon: Record, jobs: list[Record], now: int) -> str:
-    """ "agentd 0.1.0 (standalone), running since Sat 08:00 (2h 3min), 12 jobs, 1 running"."""
-    running = sum(len(job.get("running", [])) for job in jobs)
-    started = daemon.get("StartedUSec", 0)
-    since = f"running since {clock(started, now)} ({span(max(0, now - started) // SECOND * SECOND)})"
-    counted = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
-    return f"agentd {daemon.get('Version')} ({daemon.get('Mode')}), {since}, {counted}, {running} running"
-
-
-def troubles(daemon: Record, now: int) -> list[tuple[str, str]]:
-    """What a person should know before anything else: lines, each with its colour."""
-    lines = []
-    if daemon.get("State") == "draining":
-        lines.append(("agentd is draining: it starts nothing new and ends when the running jobs have", "yellow"))
-    if daemon.get("ConfigurationError"):
-        loaded = daemon.get("ConfigurationLoadedUSec", 0)
-        in_force = f"that of {clock(loaded, now)}" if loaded else "the one before"
-        lines.append((f"configuration error: the last reload was refused, {in_force} stays in force:", "red"))
-        lines += [(f"  {line}", "red") for line in daemon["ConfigurationError"].splitlines()]
-    return lines + [(f"warning: {warning}", "yellow") for warning in daemon.get("Warnings", [])]
-
-
 def ending(run: Record) -> str:
-    """One line about an ended run: "backup.12: exit-code 3 after 1.2s: the disk is full"."""
+    """Returns one line about an ended run: "backup.12: exit-code 3 after 1.2s: the disk is full"."""
     took = max(0, run.get("ended", 0) - run.get("started", 0)) if run.get("started") else 0
     after = f" after {span(took)}" if run.get("started") else ""
     reason = f": {run['reason']}" if run.get("reason") else ""
     return f"{run.get('run_id')}: {outcome(run)}{after}{reason}"
-
-
-def decision_json(decision: Record) -> Record:
-    """A decision."""
-    return picked(decision, "at", "kind", "job", "run_id", "reason")
-
-
-def decision_row(decision: Record, now: int) -> tuple[str, ...]:
-    """A row under DECISION_HEADER."""
-    at = decision.get("at", 0)
-    about = decision.get("run_id") or decision.get("job") or "-"
-    return (clock(at, now, seconds=True), about, decision.get("kind", ""), decision.get("reason", ""))

@@ -3,18 +3,20 @@
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import click
 
-from agentctl import times
-from agentctl.cli import Session, command, job_argument, now, parsed
-from agentctl.client import Client, ExitCode, Failure
-from agentctl.jobs import records
+from agentctl import manager, times
+from agentctl.cli import MOST_RECORDS, Session, command, count_option, now, parsed
+from agentctl.client import Client, ExitCode, Failure, Record
+from agentctl.jobs import calls, records
+from agentctl.jobs.arguments import job_argument
 from agentctl.show import print_json, print_line, print_table
 
 POLL_SECONDS = 0.2
-MOST_RUNS = 10_000  # the contract's limit for ListRuns
 
 
 @command("run")
@@ -24,7 +26,7 @@ MOST_RUNS = 10_000  # the contract's limit for ListRuns
 def run(session: Session, job: str, wait: bool, follow: bool) -> None:
     """Starts JOB now and prints the id of the run.
 
-    Also when the job is disabled; the id names a queued run as well.
+    A disabled JOB runs as well, and a run that has to wait in the queue has its id already.
     With --follow stdout carries the job's output alone (with --json: the result alone), the rest goes to stderr.
 
     \b
@@ -35,8 +37,8 @@ def run(session: Session, job: str, wait: bool, follow: bool) -> None:
     """
     client = session.client
     # Listen before the start: a short run is over before its start is answered.
-    signals = client.subscribe("JobFinished")
-    (run_id,) = client.call("RunJob", job, {})
+    signals = client.subscribe(calls.JOBS, "JobFinished")
+    (run_id,) = client.call(calls.RUN_JOB, job, {})
     if not session.json:
         click.echo(run_id, err=follow)
     if not (wait or follow):
@@ -46,7 +48,7 @@ def run(session: Session, job: str, wait: bool, follow: bool) -> None:
     try:
         if follow:
             _copy(_output(client, run_id, to_end=True), to_stderr=session.json)
-        record = client.wait_finished(signals, run_id)
+        record = wait_finished(client, signals, run_id)
     except KeyboardInterrupt:
         click.echo(f"\n{run_id} goes on without you; to end it: agentctl stop {run_id}", err=True)
         raise
@@ -58,19 +60,38 @@ def run(session: Session, job: str, wait: bool, follow: bool) -> None:
         click.get_current_context().exit(ExitCode.RUN_FAILED)
 
 
+def wait_finished(client: Client, signals: deque[Any], run_id: str, patience: float = 5.0) -> Record:
+    """Returns the record of a run once the run has ended; `signals` collects JobFinished since before its start.
+
+    After each `patience` seconds of silence agentctl asks for the run itself: a daemon that was restarted in the
+    meantime may have told nobody of the end. Raises Failure.
+    """
+    while True:
+        signal = client.receive(signals, patience)
+        if signal is None:
+            (runs,) = client.call(calls.LIST_RUNS, {"run_id": run_id})
+            ended = [run for run in runs if run.get("state") == "ended"]
+            if ended:
+                return dict(ended[0])
+            continue
+        _, finished, _, run = signal
+        if finished == run_id:
+            return dict(run)
+
+
 @command("stop")
 @job_argument("job_or_run")
 def stop(session: Session, job_or_run: str) -> None:
     """Stops the runs of a JOB, or one RUN.
 
-    What is queued and what was to be tried again is taken back.
+    Queued runs and retries that are due later are taken back.
 
     \b
     Examples:
       agentctl stop backup
       agentctl stop backup.17
     """
-    (run_ids,) = session.client.call("StopJob", job_or_run)
+    (run_ids,) = session.client.call(calls.STOP_JOB, job_or_run)
     if session.json:
         print_json({"run_ids": run_ids})
     elif run_ids:
@@ -85,7 +106,8 @@ def stop(session: Session, job_or_run: str) -> None:
 def log(session: Session, job_or_run: str, follow: bool) -> None:
     """Prints the output of a RUN, or of the newest run of a JOB.
 
-    Byte for byte as the job wrote it; installed, as the journal has it, for those who may read that.
+    The output comes byte for byte as the job wrote it; with an installed agentd it comes from the journal, for those
+    who may read that.
 
     \b
     Examples:
@@ -102,25 +124,30 @@ def log(session: Session, job_or_run: str, follow: bool) -> None:
 
 
 def _find_run(client: Client, name: str) -> str:
-    """The newest run of the job of this name that has begun, or else the run of this id."""
-    runs = [run for run in client.runs(job=name, limit=50) if run.get("started")]
-    runs = runs or client.runs(run_id=name)
-    if runs:
-        return str(runs[0]["run_id"])
-    client.call("GetJob", name)  # its error suggests the nearest name
+    """Returns the id of the newest run that has begun of the job of this name, or else this id where a run has it.
+
+    Raises Failure where there is neither.
+    """
+    (runs,) = client.call(calls.LIST_RUNS, {"job": name, "limit": 50})
+    found = [run for run in runs if run.get("started")]
+    if not found:
+        (found,) = client.call(calls.LIST_RUNS, {"run_id": name})
+    if found:
+        return str(found[0]["run_id"])
+    client.call(calls.GET_JOB, name)  # its error suggests the nearest name
     raise Failure(f"{name} has not run yet: start it with: agentctl run {name}", ExitCode.NO_SUCH)
 
 
 def _output(client: Client, run_id: str, to_end: bool) -> Iterator[bytes]:
-    """The output of a run, piece by piece: up to now, or to the run's end."""
-    if client.daemon().get("Mode") == "system":
+    """Yields the output of a run, piece by piece: up to now, or to the run's end. Raises Failure."""
+    if client.properties(manager.MANAGER).get("Mode") == "system":
         from agentctl.jobs import journal
 
         yield from journal.output(client, run_id, to_end)
         return
     offset, finished = 0, False
     while not finished:
-        data, offset, finished = client.call("ReadOutput", run_id, offset)
+        data, offset, finished = client.call(calls.READ_OUTPUT, run_id, offset)
         yield data
         if not data and not finished:
             if not to_end:
@@ -141,7 +168,7 @@ def _copy(pieces: Iterator[bytes], to_stderr: bool = False) -> int:
 
 @command("history")
 @job_argument(required=False)
-@click.option("-n", "count", type=click.IntRange(1, MOST_RUNS), default=20, show_default=True, help="How many.")
+@count_option(20, most=MOST_RECORDS)
 @click.option(
     "--since",
     metavar="DATE|DURATION",
@@ -163,21 +190,35 @@ def history(session: Session, job: str | None, count: int, since: int | None, fa
         raise click.UsageError("--failed selects runs and does not go with --decisions")
     client = session.client
     if decisions:
-        (decided,) = client.call("ListDecisions", {"job": job, "limit": count})
-        found = [decision for decision in decided if decision.get("at", 0) >= (since or 0)]
+        found = [decision for decision in _decisions(client, job, count) if decision.get("at", 0) >= (since or 0)]
     else:
-        found = client.runs(job=job, failed=failed or None, since=since, limit=count)
+        (found,) = client.call(calls.LIST_RUNS, {"job": job, "failed": failed or None, "since": since, "limit": count})
     if job and not found:
-        client.call("GetJob", job)  # the past of an unknown job is an error, not empty
+        client.call(calls.GET_JOB, job)  # the past of an unknown job is an error, not empty
     if session.json:
-        as_json = records.decision_json if decisions else records.run_json
+        as_json = manager.decision_json if decisions else records.run_json
         print_json([as_json(record) for record in found])
     elif not found:
         click.echo("nothing found")
     elif decisions:
-        print_table(records.DECISION_HEADER, [records.decision_row(decision, now()) for decision in found])
+        print_table(manager.DECISION_HEADER, [manager.decision_row(decision, now()) for decision in found])
     else:
         print_table(records.RUN_HEADER, [records.run_row(run, now()) for run in found])
+
+
+def _decisions(client: Client, job: str | None, limit: int) -> list[Record]:
+    """Returns the newest decisions of all parts, or those about one job, newest first. Raises Failure."""
+    about = {"part": "jobs", "about": job} if job else {}
+    try:
+        (found,) = client.call(manager.LIST_DECISIONS, {**about, "limit": limit})
+    except Failure as failed:
+        if failed.error != "UnknownMethod":
+            raise
+        # An older agentd: its decisions name no part, and only those about reboots are of the kind "reboot".
+        (older,) = client.call(calls.LIST_DECISIONS, {"job": job, "limit": limit})
+        part = {"reboot": "reboots"}
+        found = [{**one, "part": part.get(one.get("kind"), "jobs"), "about": one.get("job", "")} for one in older]
+    return list(found)
 
 
 @command("progress")
@@ -195,6 +236,6 @@ def progress(session: Session, text: tuple[str, ...]) -> None:
     if not run_id:
         sentence = "progress works only inside a job that agentd started: AGENTD_RUN_ID is not set"
         raise Failure(sentence, ExitCode.USAGE)
-    session.client.call("ReportProgress", run_id, " ".join(text))
+    session.client.call(calls.REPORT_PROGRESS, run_id, " ".join(text))
     if session.json:
         print_json({"run_id": run_id, "progress": " ".join(text)})

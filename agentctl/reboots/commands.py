@@ -1,30 +1,39 @@
-"""The commands about reboots: now, later, taken back, what is in the way, and what was."""
+"""The commands about reboots: asking for one, taking it back, its blockers, and the past."""
 
 from collections.abc import Callable
 
 import click
 
 from agentctl import times
-from agentctl.cli import Commands, Session, address_option, cli, command, json_option, now, parsed
+from agentctl.cli import (
+    MOST_RECORDS,
+    Commands,
+    Session,
+    address_option,
+    command,
+    count_option,
+    json_option,
+    now,
+    parsed,
+)
 from agentctl.client import ExitCode, Failure, Record
-from agentctl.reboots import records
+from agentctl.reboots import calls, records
 from agentctl.show import print_json, print_line, print_table
 
 KINDS = ("reboot", "soft-reboot", "kexec")
-MOST_REBOOTS = 10_000
 _COLOURS = {"in the way": "yellow", "breaker": "red", "ledger": "red", "logind": "red"}
 
 Function = Callable[..., None]
 
 
 def _request(function: Function) -> Function:
-    """The options of whoever asks for a reboot."""
+    """Adds the options of a request for a reboot."""
     for option in (
         click.option(
             "--kind", type=click.Choice(KINDS), help="How: soft-reboot keeps the kernel, kexec skips firmware."
         ),
-        click.option("--force-users", is_flag=True, help="In spite of other users' sessions."),
-        click.option("--reason", metavar="TEXT", help="Why, one line for people: they are shown it."),
+        click.option("--force-users", is_flag=True, help="Reboot in spite of other users' sessions."),
+        click.option("--reason", metavar="TEXT", help="The reason, one line that is shown to people."),
     ):
         function = option(function)
     return function
@@ -36,8 +45,8 @@ def _request(function: Function) -> Function:
 def reboot_now(session: Session, reason: str | None, force_users: bool, kind: str | None, dry_run: bool) -> None:
     """Reboots this machine now, without asking back.
 
-    Running jobs get their time. What is in the way (a block inhibitor, the package manager, other users' sessions,
-    a critical job) is named, nothing happens, and the exit status is 7.
+    Running jobs get their time. When something is in the way (a block inhibitor, the package manager, other users'
+    sessions, a critical job), agentctl names it, nothing happens, and the exit status is 7.
 
     \b
     Examples:
@@ -50,7 +59,7 @@ def reboot_now(session: Session, reason: str | None, force_users: bool, kind: st
         _examine(session, options)
         return
     try:
-        (reboot,) = session.client.call("RebootNow", options)
+        (reboot,) = session.client.call(calls.REBOOT_NOW, options)
     except Failure as failed:
         if failed.code == ExitCode.BLOCKED and not force_users:
             raise Failure(f"{failed}{_way_out(session, options)}", failed.code, failed.error) from None
@@ -68,7 +77,7 @@ def reboot_now(session: Session, reason: str | None, force_users: bool, kind: st
 
 
 def _examine(session: Session, options: Record) -> None:
-    (blockers,) = session.client.call("Examine", options)
+    (blockers,) = session.client.call(calls.EXAMINE, options)
     if session.json:
         print_json({"blockers": [records.blocker_json(blocker) for blocker in blockers]})
     elif blockers:
@@ -81,9 +90,9 @@ def _examine(session: Session, options: Record) -> None:
 
 
 def _way_out(session: Session, options: Record) -> str:
-    """What helps where sessions are in the way, as a line of its own."""
+    """Returns the option that helps where sessions are in the way, as a line of its own; empty where none are."""
     try:
-        (blockers,) = session.client.call("Examine", options)
+        (blockers,) = session.client.call(calls.EXAMINE, options)
     except Failure:  # the refusal itself is what counts
         return ""
     kinds = {blocker.get("kind") for blocker in blockers}
@@ -94,23 +103,23 @@ def _way_out(session: Session, options: Record) -> str:
 
 
 def _why(reboot: Record, reason: str | None) -> str:
-    """What follows "Rebooting now": the way, where it is a special one, and the reason."""
+    """Returns the end of "Rebooting now": the kind of reboot, where it is a special one, and the reason."""
     kind, text = reboot.get("kind", "reboot"), str(reboot.get("reason") or reason or "").rstrip(".")
     return ("" if kind == "reboot" else f" ({kind})") + (f": {text}" if text else "")
 
 
-@cli.group("reboot", cls=Commands, invoke_without_command=True)
+@click.group("reboot", cls=Commands, invoke_without_command=True)
 @address_option
 @json_option
 @click.pass_context
 def reboots(context: click.Context) -> None:
-    """Shows and steers when this machine reboots. Without a command: the status.
+    """Shows and steers when this machine reboots. Without a command it shows the status.
 
-    To reboot it at once: agentctl reboot-now
+    To reboot this machine at once: agentctl reboot-now
 
     \b
     Examples:
-      agentctl reboot status         what is pending and what is in the way
+      agentctl reboot status         the pending reboot and what is in its way
       agentctl reboot at 03:00       reboot at the next 03:00
       agentctl reboot cancel         take the pending reboot back
     """
@@ -120,18 +129,18 @@ def reboots(context: click.Context) -> None:
 
 @command("status", reboots)
 def status(session: Session) -> None:
-    """Shows what is pending and what is in the way.
+    """Shows the pending reboot and what is in its way.
 
-    Also the next window, how many automatic reboots there were of those allowed, what keeps them from happening, and
-    the fleet's slot.
+    The status also tells the next window, how many automatic reboots there were of those allowed, what keeps them from
+    happening, and the fleet's slot.
 
     \b
     Examples:
       agentctl reboot status
       agentctl reboot status --json | jq '.blockers[].why'
     """
-    (found,) = session.client.call("GetStatus")
-    blockers = session.client.reboots().get("Blockers", [])
+    (found,) = session.client.call(calls.GET_STATUS)
+    blockers = session.client.properties(calls.REBOOT).get("Blockers", [])
     if session.json:
         as_json = [records.blocker_json(blocker) for blocker in blockers]
         print_json({**records.status_json(found), "blockers": as_json})
@@ -148,7 +157,7 @@ def status(session: Session) -> None:
 @click.option(
     "--within",
     metavar="DURATION",
-    callback=parsed(times.parse_duration),
+    callback=parsed(times.parse_positive),
     help="Give up when something is in the way for so long after WHEN: 30min, 2h (agentd's default is 1h).",
 )
 def reboot_at(
@@ -156,8 +165,8 @@ def reboot_at(
 ) -> None:
     """Reboots this machine at WHEN.
 
-    WHEN is a time (the next such local time) or a date with a time. When something is in the way then, agentd waits
-    for it.
+    WHEN is a time (the next such local time) or a date with a time. When something is in the way at that time, agentd
+    waits until it is gone.
 
     \b
     Examples:
@@ -165,7 +174,7 @@ def reboot_at(
       agentctl reboot at "2026-12-24 03:00" --reason "new disks" --within 2h
     """
     options = {"reason": reason, "at": when, "force_users": force_users or None, "kind": kind, "within": within}
-    (reboot,) = session.client.call("RebootNow", options)
+    (reboot,) = session.client.call(calls.REBOOT_NOW, options)
     if session.json:
         print_json(records.reboot_json(reboot))
         return
@@ -177,13 +186,13 @@ def reboot_at(
 def cancel(session: Session) -> None:
     """Takes the pending reboot back.
 
-    Work goes on. When none is pending the exit status is 5.
+    Work goes on. The exit status is 5 when no reboot is pending.
 
     \b
     Example:
       agentctl reboot cancel
     """
-    (reboot,) = session.client.call("CancelReboot")
+    (reboot,) = session.client.call(calls.CANCEL_REBOOT)
     if session.json:
         print_json(records.reboot_json(reboot))
     else:
@@ -191,17 +200,17 @@ def cancel(session: Session) -> None:
 
 
 @command("history", reboots)
-@click.option("-n", "count", type=click.IntRange(1, MOST_REBOOTS), default=20, show_default=True, help="How many.")
+@count_option(20, most=MOST_RECORDS)
 def history(session: Session, count: int) -> None:
     """Shows past reboots and the pending one, newest first.
 
-    With how long the machine was down, what held or cancelled a reboot, and what was found after it.
+    Each has the time that the machine was down, what held or cancelled the reboot, and what agentd found after it.
 
     \b
     Example:
       agentctl reboot history -n 5
     """
-    (found,) = session.client.call("ListReboots", {"limit": count})
+    (found,) = session.client.call(calls.LIST_REBOOTS, {"limit": count})
     if session.json:
         print_json([records.reboot_json(reboot) for reboot in found])
     elif found:
@@ -214,13 +223,13 @@ def history(session: Session, count: int) -> None:
 def clear(session: Session) -> None:
     """Lets automatic reboots happen again.
 
-    After a breaker opened, because a reboot did not help, or after the ledger was lost.
+    Automatic reboots stop when a breaker opens, because a reboot did not help, or when the ledger is lost.
 
     \b
     Example:
       agentctl reboot clear
     """
-    (cleared,) = session.client.call("Clear")
+    (cleared,) = session.client.call(calls.CLEAR)
     if session.json:
         print_json({"cleared": cleared})
     else:
@@ -232,13 +241,13 @@ def clear(session: Session) -> None:
 def fleet(session: Session) -> None:
     """Shows which machines of the fleet hold a slot to reboot.
 
-    A machine that did not come back in time is overdue. It keeps its slot: nobody is evicted by itself.
+    A machine that did not come back in time is overdue. agentd never evicts a machine: the slot stays taken.
 
     \b
     Example:
       agentctl fleet
     """
-    (holders,) = session.client.call("ListHolders")
+    (holders,) = session.client.call(calls.LIST_HOLDERS)
     if session.json:
         print_json([records.holder_json(holder) for holder in holders])
         return
@@ -250,4 +259,4 @@ def fleet(session: Session) -> None:
     if late:
         click.echo()
         print_line(f"did not come back in time: {', '.join(late)}", "red", bold=True)
-        print_line("Nobody is evicted by itself: a slot stays taken until its machine is back or somebody frees it.")
+        print_line("agentd never evicts a machine: its slot stays taken until it comes back or you free it.")

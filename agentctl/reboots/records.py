@@ -1,8 +1,9 @@
-"""The daemon's records about reboots: as JSON, as rows of a table and as text. `now` is always an argument."""
+"""The records of reboots: as JSON, as rows of a table and as text. `now` is always an argument."""
 
 from agentctl.client import Record
-from agentctl.jobs.records import picked
-from agentctl.times import SECOND, clock, exact, relative, span, stamp
+from agentctl.show import picked
+from agentctl.times import clock, relative, span, stamp
+from agentd.core.quantities import SECOND, format_duration
 
 HISTORY_HEADER = ("WHEN", "CAUSE", "REASON", "STATE", "DOWN", "NOTE")
 HOLDER_HEADER = ("HOST", "SINCE", "STATE", "")
@@ -24,35 +25,44 @@ Facts = list[tuple[str, str]]
 
 
 def reboot_json(reboot: Record) -> Record:
-    """A reboot; how long the machine was down in seconds."""
-    return {
-        **picked(reboot, "id", "cause", "reason", "kind", "automatic", "occurrence", "requested", "begin", "until"),
-        **picked(reboot, "at", "state", "issued", "up"),
-        "downtime_s": _seconds(reboot.get("downtime") or None),
-        **picked(reboot, "attempts", "note", "health"),
-    }
+    """Returns a reboot; the time that the machine was down in seconds."""
+    keys = (
+        *("id", "cause", "reason", "kind", "automatic", "occurrence", "requested", "begin", "until", "at", "state"),
+        *("issued", "up", "downtime_s", "attempts", "note", "health"),
+    )
+    return picked(
+        {**reboot, "downtime_s": _seconds(reboot.get("downtime") or None)},
+        *keys,
+        instants=("requested", "begin", "until", "at", "issued", "up"),
+    )
 
 
 def status_json(status: Record) -> Record:
-    """What GetStatus gives; the pending reboot as an object of its own."""
+    """Returns the keys of GetStatus; the pending reboot as an object of its own."""
     reboot = pending(status)
-    return {
-        **picked(status, "state", "required", "booted"),
-        "pending": reboot_json(reboot) if reboot else None,
-        **picked(status, "next_begin", "next_end", "next_at", "last_day", "last_week", "per_day", "per_week"),
-        "min_uptime_s": _seconds(status.get("min_uptime")),
-        **picked(status, "breakers", "ledger", "can", "kinds", "fleet", "slot"),
-    }
+    keys = (
+        *("state", "required", "booted", "pending", "next_begin", "next_end", "next_at", "last_day", "last_week"),
+        *("per_day", "per_week", "min_uptime_s", "breakers", "ledger", "can", "kinds", "fleet", "slot"),
+    )
+    return picked(
+        {
+            **status,
+            "pending": reboot_json(reboot) if reboot else None,
+            "min_uptime_s": _seconds(status.get("min_uptime")),
+        },
+        *keys,
+        instants=("booted", "next_begin", "next_end", "next_at"),
+    )
 
 
 def blocker_json(blocker: Record) -> Record:
-    """Something that is in the way of a reboot."""
-    return picked(blocker, "kind", "who", "why", "since")
+    """Returns something that is in the way of a reboot."""
+    return picked(blocker, "kind", "who", "why", "since", instants=("since",))
 
 
 def holder_json(holder: Record) -> Record:
-    """Who holds a slot of the fleet."""
-    return picked(holder, "id", "host", "since", "state", "mine")
+    """Returns a machine that holds a slot of the fleet."""
+    return picked(holder, "id", "host", "since", "state", "mine", instants=("since",))
 
 
 def _seconds(usec: int | None) -> float | None:
@@ -60,12 +70,12 @@ def _seconds(usec: int | None) -> float | None:
 
 
 def pending(status: Record) -> Record:
-    """The pending reboot's record; empty when there is none."""
+    """Returns the pending reboot's record; empty when there is none."""
     return {key.removeprefix("pending_"): value for key, value in status.items() if key.startswith("pending_")}
 
 
 def history_row(reboot: Record) -> tuple[str, ...]:
-    """A row under HISTORY_HEADER. A reboot that did not happen is placed where it would have."""
+    """Returns a row under HISTORY_HEADER. A reboot that did not happen stands where it would have."""
     when = next((reboot[key] for key in ("issued", "at", "begin", "requested") if reboot.get(key)), 0)
     health = f"after boot: {reboot['health']}" if reboot.get("health") else ""
     return (
@@ -79,7 +89,7 @@ def history_row(reboot: Record) -> tuple[str, ...]:
 
 
 def holder_row(holder: Record, now: int) -> tuple[str, ...]:
-    """A row under HOLDER_HEADER."""
+    """Returns a row under HOLDER_HEADER."""
     since = holder.get("since", 0)
     return (
         holder_name(holder),
@@ -90,19 +100,19 @@ def holder_row(holder: Record, now: int) -> tuple[str, ...]:
 
 
 def holder_name(holder: Record) -> str:
-    """A host, or the id of one that has no name."""
+    """Returns a host's name, or the id of one that has no name."""
     return str(holder.get("host") or holder.get("id") or "-")
 
 
 def blocker_line(blocker: Record, now: int) -> str:
-    """ "session alice: alice is logged in on tty1 (since 22:10)"."""
+    """Returns "session alice: alice is logged in on tty1 (since 22:10)"."""
     name = " ".join(filter(None, (blocker.get("kind"), blocker.get("who")))) or "something"
     why, since = blocker.get("why"), blocker.get("since")
     return name + (f": {why}" if why else "") + (f" (since {clock(since, now)})" if since else "")
 
 
 def pending_line(status: Record, blockers: list[Record], now: int) -> str:
-    """One line about a pending reboot: "reboot: announced for 03:00 (nightly)"; empty when there is none."""
+    """Returns one line about a pending reboot: "reboot: announced for 03:00 (nightly)"; empty when there is none."""
     state, reboot = status.get("state"), pending(status)
     if state in CALM:
         return ""
@@ -125,7 +135,7 @@ def _holding(blocker: Record) -> str:
 
 
 def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
-    """The labelled lines about reboots; a line without a label belongs to the one above it."""
+    """Returns the labelled lines about reboots; a line without a label belongs to the one above it."""
     state, booted = status.get("state", ""), status.get("booted", 0)
     facts = [
         ("state", f"{state}: {_MEANINGS[state]}" if state in _MEANINGS else str(state)),
@@ -196,7 +206,7 @@ def _min_uptime(status: Record, now: int) -> str:
     if not wanted:
         return ""
     left = booted + wanted - now if booted else 0
-    return f"{exact(wanted)}, for another {span(left)}" if left > 0 else exact(wanted)
+    return f"{format_duration(wanted)}, for another {span(left)}" if left > 0 else format_duration(wanted)
 
 
 def _slot(status: Record) -> str:

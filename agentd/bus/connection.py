@@ -1,27 +1,29 @@
-"""D-Bus: a connection for calls and signals, and a server that dispatches by the contract's XML.
-
-The only module that imports dbus_next. Not its ServiceInterface: that sends tracebacks to callers, logs every refusal
-and hides the sender, without which nobody can be asked for permission.
-"""
+"""A connection to D-Bus, for calls and signals. Only this package imports dbus_next."""
 
 import asyncio
-import contextlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
 from dbus_next.aio.message_bus import MessageBus
-from dbus_next.constants import BusType, MessageType
+from dbus_next.constants import BusType, MessageFlag, MessageType
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 
 NAME = "org.agentd1"
 PATH = "/org/agentd1"
-_PROPERTIES = "org.freedesktop.DBus.Properties"
-
-_DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
+PROPERTIES = "org.freedesktop.DBus.Properties"
 TIMEOUT = 25.0  # seconds for an answer, as libdbus has it
+_DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _CALLS = 96  # at once; the system bus allows 128 answers to be awaited
+_AWAY = {"NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "NoServer", "LimitsExceeded"}
+
+Remote = tuple[str, str, str]
+"""An interface of a peer: the peer's name on the bus, the object's path, the interface."""
+Listener = Callable[[list[Any]], None]
+"""Takes the arguments of a signal."""
+Undo = Callable[[], None]
+"""Ends what it was returned for; to call it again does nothing."""
 
 
 class BusError(Exception):
@@ -38,34 +40,43 @@ class CallFailed(Exception):
 
     @property
     def away(self) -> bool:
-        """The peer was not there, or left before it answered: what was asked for may or may not have happened."""
+        """Whether the peer was not there, or left before it answered: the call may or may not have had its effect."""
         return self.name.rpartition(".")[2] in _AWAY
 
 
-_AWAY = {"NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "NoServer", "LimitsExceeded"}
-
-
 def variant(signature: str, value: Any) -> Variant:
-    """A value with its type, for arguments of peers' methods."""
+    """Returns a value with its D-Bus type, as the arguments of peers' methods and the values of records need it."""
     return Variant(signature, value)
 
 
+def plain(value: Any) -> Any:
+    """Returns an argument without variants: options become a dictionary of plain values."""
+    if isinstance(value, Variant):
+        return plain(value.value)
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list) else value
+
+
 class Bus:
-    """A connection to a bus. Once it is lost, it stays lost: `lost` tells."""
+    """A connection to a bus. A connection that is lost stays lost: `lost` tells."""
 
     def __init__(self) -> None:
         self._bus: MessageBus | None = None
         self._outbox: deque[Message] = deque()
         self._pending: dict[int, asyncio.Future[Message]] = {}
         self._room = asyncio.Semaphore(_CALLS)
-        self._listeners: dict[tuple[str, str], list[tuple[str, Callable[[list[Any]], None]]]] = {}
-        self._owners = {_DBUS[0]: _DBUS[0]}
+        self._matching = asyncio.Lock()
+        self._rules: Counter[str] = Counter()  # how many listeners each match rule has
+        self._listeners: dict[tuple[str, str, str], dict[object, tuple[str, Listener]]] = {}
+        self._owners: dict[str, str] = {}  # of the names that are followed
         self._on_call: Callable[[Message], bool] = lambda _: False
 
     async def connect(self, address: str | None, patience: float = 10.0, *, files: bool = False) -> None:
         """Connects to the bus at the address, or to the system bus; `files`: answers may hold files. Raises BusError.
 
-        Files of messages that nobody expects are never closed (dbus_next): not for a connection that listens.
+        `patience` is in seconds. dbus_next never closes the files of messages that nobody expects: a connection with
+        `files` is not one to listen with.
         """
         deadline = asyncio.get_running_loop().time() + patience
         while True:
@@ -87,40 +98,58 @@ class Bus:
         if self._bus is None:
             return
         try:
-            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call]
+            await self._bus.wait_for_disconnect()  # type: ignore[no-untyped-call] # the library's
         except (OSError, EOFError):
             return
 
     def close(self) -> None:
         """Leaves the bus."""
         if self._bus is not None and self._bus.connected:
-            self._bus.disconnect()  # type: ignore[no-untyped-call]
+            self._bus.disconnect()  # type: ignore[no-untyped-call] # the library's
 
     def serve(self, on_call: Callable[[Message], bool]) -> None:
-        """Method calls go to `on_call` from now on; it tells whether it answers them."""
+        """Hands method calls to `on_call` from now on, which returns whether it answers them."""
         self._on_call = on_call
 
-    async def call(
-        self, peer: tuple[str, str, str], member: str, signature: str = "", *body: Any, patience: float = TIMEOUT
-    ) -> list[Any]:
-        """Calls a method of a peer, (name, path, interface); returns what it answers. Raises CallFailed."""
-        reply = await self._request(peer, member, signature, body, patience)
-        return [_plain(value) for value in reply.body]
+    # Calls
 
-    async def call_for_file(self, peer: tuple[str, str, str], member: str, signature: str, *body: Any) -> int:
-        """The same for a method that answers with a file: its descriptor, for the caller to close."""
-        reply = await self._request(peer, member, signature, body, TIMEOUT)
+    async def call(
+        self, remote: Remote, member: str, signature: str = "", *body: Any, patience: float = TIMEOUT
+    ) -> list[Any]:
+        """Calls a method of a peer; returns the values of the answer.
+
+        Raises CallFailed, also when there is no answer after `patience` seconds.
+        """
+        reply = await self._request(remote, member, signature, body, patience)
+        return [plain(value) for value in reply.body]
+
+    async def call_for_file(self, remote: Remote, member: str, signature: str, *body: Any) -> int:
+        """Calls a method that answers with a file; returns the descriptor, for the caller to close.
+
+        Raises CallFailed.
+        """
+        reply = await self._request(remote, member, signature, body, TIMEOUT)
         if not reply.unix_fds:
             raise CallFailed("org.freedesktop.DBus.Error.InconsistentMessage", f"{member} gave no file")
         return int(reply.unix_fds[0])
 
+    async def call_bus(self, member: str, signature: str, *body: Any) -> Any:
+        """Asks the bus itself; returns its one answer. Raises CallFailed."""
+        (answer,) = await self.call(_DBUS, member, signature, *body) or [None]
+        return answer
+
+    async def get(self, remote: Remote, name: str) -> Any:
+        """Returns a property of a peer. Raises CallFailed."""
+        (value,) = await self.call((remote[0], remote[1], PROPERTIES), "Get", "ss", remote[2], name)
+        return value
+
     async def _request(
-        self, peer: tuple[str, str, str], member: str, signature: str, body: tuple[Any, ...], patience: float
+        self, remote: Remote, member: str, signature: str, body: tuple[Any, ...], patience: float
     ) -> Message:
         async with self._room:
             if self._bus is None or not self._bus.connected:
                 raise CallFailed("org.freedesktop.DBus.Error.Disconnected", "the connection to the bus is lost")
-            name, path, interface = peer
+            name, path, interface = remote
             serial = self._bus.next_serial()
             message = Message(name, path, interface, member, signature=signature, body=list(body), serial=serial)
             answer = self._pending[serial] = asyncio.get_running_loop().create_future()
@@ -137,43 +166,115 @@ class Bus:
             raise CallFailed(reply.error_name or "", text, name)
         return reply
 
-    async def call_bus(self, member: str, signature: str, *body: Any) -> Any:
-        """Asks the bus itself; returns its one answer. Raises CallFailed."""
-        (answer,) = await self.call(_DBUS, member, signature, *body) or [None]
-        return answer
+    # Signals
 
-    async def get(self, peer: tuple[str, str, str], name: str) -> Any:
-        """A property of a peer. Raises CallFailed."""
-        (value,) = await self.call((peer[0], peer[1], _PROPERTIES), "Get", "ss", peer[2], name)
-        return value
+    async def watch(self, remote: Remote, member: str, listener: Listener) -> Undo:
+        """Has the arguments of a peer's signal handed to the listener, until the function returned is called.
 
-    async def watch(self, peer: tuple[str, str, str], member: str, listener: Callable[[list[Any]], None]) -> None:
-        """Has the arguments of a peer's signal handed to the listener. Raises CallFailed."""
-        name, path, interface = peer
-        self._listeners.setdefault((interface, member), []).append((name, listener))
-        rule = f"type='signal',sender='{name}',path='{path}',interface='{interface}',member='{member}'"
-        await self.call_bus("AddMatch", "s", rule)
+        From then on the listener hears nothing more, not even of a signal under way. Raises CallFailed.
+        """
+        name, path, interface = remote
         # Only what the owner of the name sends counts: who that is must be known.
-        if name not in self._owners:
-            await self.follow(name, lambda _: None)
+        unfollow = await self.follow(name, lambda _: None)
+        try:
+            async with self._matching:
+                rule = f"type='signal',sender='{name}',path='{path}',interface='{interface}',member='{member}'"
+                unlisten = await self._listen(remote, member, rule, listener)
+        except BaseException:
+            unfollow()
+            raise
 
-    async def follow(self, name: str, on_owner: Callable[[str], None]) -> None:
-        """Keeps up with who owns a name, and tells: the unique name, or "" when it is gone. Raises CallFailed."""
+        def unwatch() -> None:
+            unlisten()
+            unfollow()
+
+        return unwatch
+
+    async def follow(self, name: str, on_owner: Callable[[str], None]) -> Undo:
+        """Keeps up with who owns a name, until the function returned is called. Raises CallFailed.
+
+        `on_owner` is told of each change: the new owner's unique name, or "" where nobody owns the name any more. Ask
+        owner() for who has it at first: a client whose unique name is followed may have left before.
+        """
 
         def changed(arguments: list[Any]) -> None:
             if arguments[0] == name:
                 self._owners[name] = arguments[2]
                 on_owner(arguments[2])
 
-        self._listeners.setdefault((_DBUS[2], "NameOwnerChanged"), []).append((_DBUS[0], changed))
         rule = f"type='signal',sender='{_DBUS[0]}',member='NameOwnerChanged',arg0='{name}'"
-        await self.call_bus("AddMatch", "s", rule)
-        with contextlib.suppress(CallFailed):  # nobody owns it yet
-            self._owners[name] = await self.call_bus("GetNameOwner", "s", name)
+        async with self._matching:
+            unlisten = await self._listen(_DBUS, "NameOwnerChanged", rule, changed)
+
+            def unfollow() -> None:
+                unlisten()
+                if rule not in self._rules:
+                    self._owners.pop(name, None)
+
+            try:
+                if name not in self._owners:
+                    owner = await self._ask_owner(name)
+                    self._owners.setdefault(name, owner)  # a change that was told meanwhile is newer
+            except BaseException:
+                unfollow()
+                raise
+        return unfollow
 
     def owner(self, name: str) -> str:
-        """The unique name of who owns a name that is followed or watched, or ""."""
+        """Returns the unique name of the owner of a name that is followed or watched, or ""."""
         return self._owners.get(name, "")
+
+    async def _ask_owner(self, name: str) -> str:
+        try:
+            return str(await self.call_bus("GetNameOwner", "s", name))
+        except CallFailed as error:
+            if not error.name.endswith(".NameHasNoOwner"):
+                raise
+            return ""
+
+    async def _listen(self, remote: Remote, member: str, rule: str, listener: Listener) -> Undo:
+        """Adds a listener, and the match rule where it is the first one of it. Is called with `_matching` held: a
+        second listener of a rule waits until the bus has answered the first. Raises CallFailed."""
+        name, path, interface = remote
+        key, token = (path, interface, member), object()
+        listeners = self._listeners.setdefault(key, {})
+        listeners[token] = name, listener
+        self._rules[rule] += 1
+
+        def unlisten() -> None:
+            if listeners.pop(token, None) is None:
+                return
+            if not listeners:
+                del self._listeners[key]
+            self._rules[rule] -= 1
+            if not self._rules[rule]:
+                del self._rules[rule]
+                # Nobody waits for the answer: a bus that is lost has forgotten the rule anyway.
+                no_reply = MessageFlag.NO_REPLY_EXPECTED
+                self.send(Message(*_DBUS, "RemoveMatch", flags=no_reply, signature="s", body=[rule]))
+
+        try:
+            if self._rules[rule] == 1:
+                await self.call_bus("AddMatch", "s", rule)
+        except BaseException:
+            unlisten()
+            raise
+        return unlisten
+
+    def _tell(self, message: Message) -> None:
+        """Hands a signal to its listeners."""
+        listeners = self._listeners.get((message.path, message.interface, message.member), {})
+        for token, (name, listener) in list(listeners.items()):
+            # Anybody may send us a signal of any interface: only the one that we listen to counts. A listener that was
+            # told before may have ended this one.
+            if token in listeners and message.sender in {name, self.owner(name)}:
+                try:
+                    listener([plain(value) for value in message.body])
+                except Exception as error:  # noqa: BLE001 - a defect in one listener must not keep the others from hearing
+                    context = {"message": f"a defect in a listener to {message.member}", "exception": error}
+                    asyncio.get_running_loop().call_exception_handler(context)
+
+    # Messages
 
     def send(self, message: Message) -> None:
         """Sends a message after those before it."""
@@ -186,7 +287,24 @@ class Bus:
         if self._bus is None or not self._bus.connected:
             self._outbox.clear()  # lost with the bus, as `lost` tells
             return
-        self._bus.send(self._outbox[0]).add_done_callback(self._sent)
+        while self._outbox:
+            message = self._outbox[0]
+            try:
+                sending = self._bus.send(message)
+            except Exception as error:  # noqa: BLE001 - a message that cannot be written must not keep back those behind
+                self._outbox.popleft()
+                self._unsendable(message, error)
+            else:
+                sending.add_done_callback(self._sent)
+                return
+
+    def _unsendable(self, message: Message, error: Exception) -> None:
+        answer = self._pending.get(message.serial) if message.message_type is MessageType.METHOD_CALL else None
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+        else:
+            context = {"message": f"a defect in sending {message.member or 'an answer'}", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
 
     def _sent(self, sent: asyncio.Future[None]) -> None:
         if sent.cancelled() or sent.exception() is not None:
@@ -197,26 +315,15 @@ class Bus:
             self._send_next()
 
     def _on_message(self, message: Message) -> bool:
+        """Returns whether the message is dealt with; what is not is the library's own."""
         if message.message_type is MessageType.METHOD_CALL:
             return message.interface != "org.freedesktop.DBus.Peer" and self._on_call(message)
         if message.message_type is MessageType.SIGNAL:
-            # Anybody may send us a signal of any interface: only the one that we listen to counts.
-            for name, listener in self._listeners.get((message.interface, message.member), ()):
-                if self._owners.get(name) == message.sender:
-                    listener([_plain(value) for value in message.body])
+            self._tell(message)
             return False
         answer = self._pending.get(message.reply_serial)
         if answer is None:
-            return False  # the library's own
+            return False
         if not answer.done():
             answer.set_result(message)
         return True
-
-
-def _plain(value: Any) -> Any:
-    """An argument without variants: options become a dictionary of plain values."""
-    if isinstance(value, Variant):
-        return _plain(value.value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list) else value

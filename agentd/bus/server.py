@@ -1,30 +1,44 @@
-"""What answers on the bus: calls are checked against the contract, permitted, and dispatched by its XML."""
+"""The daemon's own object on the bus: calls are checked against the contract, permitted, and dispatched.
+
+Not dbus_next's ServiceInterface: that sends tracebacks to callers, logs every refusal and hides the sender, without
+which nobody can be asked for permission.
+"""
 
 import asyncio
+import inspect
 import xml.etree.ElementTree as ET
-from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dbus_next.constants import MessageFlag, NameFlag, RequestNameReply
-from dbus_next.introspection import Interface, Method, Node, Property
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 from msgspec import Struct
 
-from agentd.bus.connection import _PROPERTIES, NAME, PATH, Bus, BusError, CallFailed, _plain
+from agentd.bus.arguments import clean
+from agentd.bus.connection import NAME, PATH, PROPERTIES, Bus, BusError, CallFailed, plain
 from agentd.core.part import Refused
+from agentd.tasks import Tasks
 
-CONTRACT = Path(__file__).parents[1] / "org.agentd1.xml"
+FREE = "none"
+"""The polkit action of what everybody may call."""
 _INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
 _ACTION = f"{NAME}.PolkitAction"  # the annotation that names what a caller needs
-FREE = "none"
+_EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
+_NODE = f'<node name="{PATH}">\n'
+_MOMENT = 0.05  # seconds within which changes of properties are told together
+
 Handler = Callable[..., Any]
+"""Takes a method's arguments, and the Caller where it has a parameter `caller`; returns what the contract says, several
+values as a tuple, or is a coroutine function that does."""
+Getter = Callable[[], Any]
+"""Returns a property's value; raises Refused where there is none to be had."""
 
 
 class Caller(Struct, frozen=True):
-    """Who calls what: `action` is the polkit action that the contract names for the member."""
+    """Who calls what. `sender` is the unique name on the bus, `action` the polkit action that the contract names for
+    the member, `interactive` whether a person may be asked for a password."""
 
     sender: str
     member: str
@@ -33,60 +47,79 @@ class Caller(Struct, frozen=True):
     interactive: bool
 
 
-SENDER: ContextVar[str] = ContextVar("sender", default="")
-"""The unique name of whose call is being answered."""
 Authorize = Callable[[Caller], Awaitable[None]]
 """Raises Refused AccessDenied when the caller may not do that."""
 
 
-def record(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Variant]:
-    """An a{sv} of the values that are not None, with the D-Bus type that `types` names for each key."""
-    return {key: Variant(types[key], clean(value)) for key, value in values.items() if value is not None}
+class Offer(Struct, frozen=True):
+    """An interface and what answers for its members, by their names. `contract` is the XML file of the interface."""
+
+    contract: Path
+    methods: Mapping[str, Handler]
+    properties: Mapping[str, Getter]
 
 
-def clean(value: Any) -> Any:
-    """Text as D-Bus can carry it: without NUL and lone surrogates."""
-    if isinstance(value, str):
-        return value.replace("\0", "\ufffd").encode(errors="replace").decode()
-    return [clean(item) for item in value] if isinstance(value, list | tuple) else value
+class _Method(Struct, frozen=True):
+    name: str
+    takes: str
+    returns: tuple[str, ...]
+    action: str
+    handler: Handler
+    wants_caller: bool
+
+
+class _Property(Struct, frozen=True):
+    type: str
+    only_announced: bool
+    """Whether a change is signalled without the value."""
+    get: Getter
 
 
 class Server:
-    """Owns the name and answers calls with the handlers given for the members of the contract.
+    """Owns the name and answers calls with the handlers of the offers.
 
-    Handlers are named "Interface.Member" without the common prefix; methods get the arguments (coroutines are
-    awaited) and return what the contract says, several values as a tuple. Raises BusError when the contract
-    has a member without a handler or the other way round.
+    `on_defect` is told of errors that are no refusals, with the name of the member. Raises BusError when a contract has
+    a member without a handler or the other way round, or does not say who may call a method.
     """
 
     def __init__(
         self,
         bus: Bus,
-        methods: Mapping[str, Handler],
-        properties: Mapping[str, Callable[[], Any]],
+        offers: Sequence[Offer],
         on_defect: Callable[[str, BaseException], None],
         authorize: Authorize | None = None,
     ) -> None:
         self._bus = bus
-        self._methods = methods
-        self._properties = properties
         self._on_defect = on_defect
         self._authorize = authorize
-        self._xml = CONTRACT.read_text()
-        self._interfaces: dict[str, Interface] = {i.name: i for i in Node.parse(self._xml).interfaces}
-        self._actions = _actions(self._xml)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._xml = joined([offer.contract for offer in offers])
+        self._methods: dict[tuple[str, str], _Method] = {}  # by interface and member
+        self._properties: dict[str, dict[str, _Property]] = {}  # by interface, by member
+        self._signals: dict[tuple[str, str], str] = {}  # by interface and member: the types of the arguments
         self._changed: dict[str, set[str]] = {}
-        wanted = {
-            f"{interface.name.removeprefix(NAME + '.')}.{member}"
-            for interface in self._interfaces.values()
-            for member in (*(m.name for m in interface.methods), *(p.name for p in interface.properties))
-        }
-        different = wanted ^ {*methods, *properties}
+        self._refused: dict[str, str] = {}  # by interface: why nothing of it can be had
+        self._tasks = Tasks(lambda error: on_defect("answering a call", error))
+        for offer in offers:
+            self._add(offer)
+
+    def _add(self, offer: Offer) -> None:
+        (interface,) = ET.parse(offer.contract).getroot().iter("interface")  # noqa: S314 - our own file
+        name = interface.attrib["name"]
+        methods, properties, signals = (_members(interface, kind) for kind in ("method", "property", "signal"))
+        different = (methods.keys() ^ offer.methods.keys()) | (properties.keys() ^ offer.properties.keys())
         if different:
-            raise BusError(f"the D-Bus contract and the daemon differ in {', '.join(sorted(different))}")
-        if unguarded := [m.name for i in self._interfaces.values() for m in i.methods if m.name not in self._actions]:
+            where = name.removeprefix(f"{NAME}.")
+            members = ", ".join(f"{where}.{member}" for member in sorted(different))
+            raise BusError(f"the D-Bus contract and the daemon differ in {members}")
+        if unguarded := [member for member, element in methods.items() if not _annotation(element, _ACTION)]:
             raise BusError(f"the D-Bus contract does not say who may call {', '.join(unguarded)}")
+        for member, element in methods.items():
+            self._methods[name, member] = _method(element, offer.methods[member])
+        for member, element in signals.items():
+            self._signals[name, member] = "".join(_types(element))
+        self._properties[name] = {
+            member: _property(element, offer.properties[member]) for member, element in properties.items()
+        }
 
     async def start(self) -> None:
         """Takes the name and answers from now on. Raises BusError."""
@@ -98,15 +131,19 @@ class Server:
         if reply not in (RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value):
             raise BusError(f"another agentd owns {NAME} on this bus")
 
+    def refuse(self, contract: Path, why: str) -> None:
+        """Answers every call and every question for a property of an interface with PartFailed and a sentence."""
+        self._refused[contract.stem] = why
+
     def emit(self, interface: str, member: str, *body: Any) -> None:
-        """Sends a signal of the contract."""
-        signal = next(s for s in self._interfaces[f"{NAME}.{interface}"].signals if s.name == member)
-        self._bus.send(Message.new_signal(PATH, f"{NAME}.{interface}", member, signal.signature, [*map(clean, body)]))
+        """Sends a signal of the contract; `interface` is without the common prefix, as in "Jobs"."""
+        name = f"{NAME}.{interface}"
+        self._bus.send(Message.new_signal(PATH, name, member, self._signals[name, member], [*map(clean, body)]))
 
     def changed(self, *names: str) -> None:
         """Tells that properties ("Interface.Name") have new values: once for all that change within a moment."""
         if not self._changed:
-            asyncio.get_running_loop().call_later(0.05, self._tell_changes)
+            asyncio.get_running_loop().call_later(_MOMENT, self._tell_changes)
         for name in names:
             interface, _, member = name.rpartition(".")
             self._changed.setdefault(f"{NAME}.{interface}", set()).add(member)
@@ -114,23 +151,31 @@ class Server:
     def _tell_changes(self) -> None:
         changes, self._changed = self._changed, {}
         for interface, names in changes.items():
-            values, invalidated = {}, []
-            for prop in self._interfaces[interface].properties:
-                if prop.name in names:
-                    # The library's parser drops annotations: a property of a container of records is only announced.
-                    if prop.signature.startswith("aa"):
-                        invalidated.append(prop.name)
-                    else:
-                        values[prop.name] = self._property(interface, prop)
-            body = [interface, values, invalidated]
-            self._bus.send(Message.new_signal(PATH, _PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
+            told = {
+                member: self._told(f"{interface}.{member}", found)
+                for member, found in self._properties[interface].items()
+                if member in names
+            }
+            values = {member: value for member, value in told.items() if value is not None}
+            body = [interface, values, [member for member in told if member not in values]]
+            self._bus.send(Message.new_signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
+
+    def _told(self, name: str, found: _Property) -> Variant | None:
+        """Returns the value that a change is told with, or None: whoever wants it asks, and gets the error if any."""
+        if found.only_announced:
+            return None
+        try:
+            return _value(found)
+        except Refused:
+            return None
+        except Exception as error:  # noqa: BLE001 - a defect in one property must not keep the others back
+            self._on_defect(name, error)
+            return None
 
     # Calls
 
     def _on_call(self, message: Message) -> bool:
-        task = asyncio.get_running_loop().create_task(self._answer(message))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.do(self._answer(message))
         return True
 
     async def _answer(self, message: Message) -> None:
@@ -153,55 +198,52 @@ class Server:
             return "s", [self._introspect(message.path)]
         if message.path != PATH:
             raise Refused("UnknownObject", f"there is no object {message.path}; agentd's is {PATH}")
-        if message.interface == _PROPERTIES:
+        if message.interface == PROPERTIES:
             return self._properties_call(message)
         interface, method = self._find(message)
-        SENDER.set(message.sender)
-        if message.signature != method.in_signature:
+        self._check(interface)
+        if message.signature != method.takes:
             raise Refused(
-                "InvalidArgument",
-                f"{method.name} takes ({method.in_signature}), it was called with ({message.signature})",
+                "InvalidArgument", f"{method.name} takes ({method.takes}), it was called with ({message.signature})"
             )
-        arguments = tuple(map(_plain, message.body))
-        action = self._actions[method.name]
-        if self._authorize is not None and action != FREE:
-            interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
-            await self._authorize(Caller(message.sender, method.name, action, arguments, interactive))
-        result = self._methods[f"{interface.removeprefix(NAME + '.')}.{method.name}"](*arguments)
+        arguments = tuple(map(plain, message.body))
+        interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
+        caller = Caller(message.sender, method.name, method.action, arguments, interactive)
+        if self._authorize is not None and method.action != FREE:
+            await self._authorize(caller)
+        result = method.handler(*arguments, caller=caller) if method.wants_caller else method.handler(*arguments)
         if asyncio.iscoroutine(result):
             result = await result
-        if not method.out_args:
+        if not method.returns:
             return "", []
-        return method.out_signature, list(result) if len(method.out_args) > 1 else [result]
+        return "".join(method.returns), list(result) if len(method.returns) > 1 else [result]
 
-    def _find(self, message: Message) -> tuple[str, Method]:
-        for name, interface in self._interfaces.items():
-            if message.interface in (None, name):
-                for method in interface.methods:
-                    if method.name == message.member:
-                        return name, method
+    def _check(self, interface: str) -> None:
+        """Raises Refused PartFailed where the interface was shut off."""
+        if interface in self._refused:
+            raise Refused("PartFailed", self._refused[interface])
+
+    def _find(self, message: Message) -> tuple[str, _Method]:
+        for (interface, member), method in self._methods.items():
+            if member == message.member and message.interface in (None, interface):
+                return interface, method
         raise Refused("UnknownMethod", f"{message.interface} has no method {message.member}")
 
     def _properties_call(self, message: Message) -> tuple[str, list[Any]]:
-        interface = self._interfaces.get(message.body[0]) if message.body else None
-        if interface is None:
-            raise Refused("UnknownInterface", f"there is no interface {message.body[0] if message.body else ''}")
+        interface = message.body[0] if message.signature.startswith("s") else ""
+        properties = self._properties.get(interface)
+        if properties is None:
+            raise Refused("UnknownInterface", f"there is no interface {interface}")
+        self._check(interface)
         if message.member == "GetAll" and message.signature == "s":
-            return "a{sv}", [{p.name: self._property(interface.name, p) for p in interface.properties}]
+            return "a{sv}", [{member: _value(found) for member, found in properties.items()}]
         if message.member == "Get" and message.signature == "ss":
-            for prop in interface.properties:
-                if prop.name == message.body[1]:
-                    return "v", [self._property(interface.name, prop)]
-            raise Refused("UnknownProperty", f"{interface.name} has no property {message.body[1]}")
+            if (found := properties.get(message.body[1])) is None:
+                raise Refused("UnknownProperty", f"{interface} has no property {message.body[1]}")
+            return "v", [_value(found)]
         if message.member == "Set":
-            raise Refused(
-                "AccessDenied", f"the properties of {interface.name} are read only; its methods change things"
-            )
-        raise Refused("UnknownMethod", f"{_PROPERTIES} has no method {message.member} ({message.signature})")
-
-    def _property(self, interface: str, prop: Property) -> Variant:
-        value = self._properties[f"{interface.removeprefix(NAME + '.')}.{prop.name}"]()
-        return Variant(prop.signature, clean(value))
+            raise Refused("AccessDenied", f"the properties of {interface} are read only; its methods change things")
+        raise Refused("UnknownMethod", f"{PROPERTIES} has no method {message.member} ({message.signature})")
 
     def _introspect(self, path: str) -> str:
         if path == PATH:
@@ -214,11 +256,43 @@ class Server:
         return ET.tostring(top, encoding="unicode")
 
 
-def _actions(xml: str) -> dict[str, str]:
-    """The polkit action of every method, as the contract's annotations say; the library's parser drops those."""
-    return {
-        method.attrib["name"]: annotation.attrib["value"]
-        for method in ET.fromstring(xml).iter("method")  # noqa: S314 - our own file
-        for annotation in method.iter("annotation")
-        if annotation.attrib["name"] == _ACTION
-    }
+# The contract
+
+
+def joined(contracts: Sequence[Path]) -> str:
+    """Returns one document with what all contracts have within their node; what stands before that is the first's."""
+    parts = [contract.read_text().partition(_NODE) for contract in contracts]
+    bodies = [rest.rpartition("</node>")[0] for _, _, rest in parts]
+    return f"{parts[0][0] if parts else ''}{_NODE}{chr(10).join(bodies)}</node>\n"
+
+
+def _members(interface: ET.Element, kind: str) -> dict[str, ET.Element]:
+    return {member.attrib["name"]: member for member in interface.iter(kind)}
+
+
+def _types(member: ET.Element, direction: str = "") -> list[str]:
+    return [arg.attrib["type"] for arg in member.iter("arg") if arg.get("direction", "") == direction]
+
+
+def _annotation(member: ET.Element, name: str) -> str:
+    found = (note.attrib["value"] for note in member.iter("annotation") if note.attrib["name"] == name)
+    return next(found, "")
+
+
+def _method(member: ET.Element, handler: Handler) -> _Method:
+    return _Method(
+        name=member.attrib["name"],
+        takes="".join(_types(member, "in")),
+        returns=tuple(_types(member, "out")),
+        action=_annotation(member, _ACTION),
+        handler=handler,
+        wants_caller="caller" in inspect.signature(handler).parameters,
+    )
+
+
+def _property(member: ET.Element, get: Getter) -> _Property:
+    return _Property(member.attrib["type"], _annotation(member, _EMITS) == "invalidates", get)
+
+
+def _value(found: _Property) -> Variant:
+    return Variant(found.type, clean(found.get()))

@@ -2,24 +2,24 @@
 
 The text is composed to nodes, never constructed: a scalar keeps the text that was written, so `13:30` stays a
 time, `no` stays a word where a word is wanted, and each problem is told with its line and column, all of them
-at once. Types are msgspec structs; a field whose metadata names a "kind" is read by that parser.
+at once. Types are msgspec structs; a field whose metadata names a "kind" is read by that parser, and one that is a
+mapping by name (core.fields.by_name) may be written as a list.
 """
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import yaml
 from msgspec import UNSET, Struct, ValidationError, convert, inspect
-from msgspec.structs import FieldInfo, fields
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from agentd.config.types import fields_of, info_of, item_of, metadata, without_none
+from agentd.core.fields import Invalid, Keys, Parser
 from agentd.core.quantities import nearest, unknown_key
 
-Parser = Callable[[Any], object]
 _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 _MAX_BYTES = 16 << 20
@@ -27,6 +27,8 @@ _MAX_DEPTH = 50  # libyaml's composer recurses, and would take the process down
 _MAX_VALUES = 1_000_000  # aliases may repeat a node without end
 _MAX_MESSAGE = 500
 _MAX_PROBLEMS = 1000
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}"
+_NAME_RULE = "1 to 100 letters, digits, _ . : - and none of . : - first"
 
 
 class Problem(Struct, frozen=True, order=True):
@@ -51,7 +53,7 @@ class Problems(Exception):
 
 
 class _Loader(_FastLoader):  # type: ignore[misc]
-    """The loader, with an end to nesting: these two are called around every node."""
+    """The loader, with an end to nesting: the composer calls these two methods around every node."""
 
     _depth = 0
 
@@ -65,15 +67,15 @@ class _Loader(_FastLoader):  # type: ignore[misc]
 
 
 class _Source(io.BytesIO):
-    """What a YAML file says; its nodes carry `name` as the place they come from."""
+    """The text of a YAML file; its nodes carry `name` as the file they come from."""
 
     def __init__(self, text: bytes, name: str) -> None:
         super().__init__(text)
         self.name = name
 
 
-def compose(file: Path, name: str) -> MappingNode | None:
-    """The top mapping of a YAML file (None: it is empty); `name` is how errors call the file. Raises Problems."""
+def compose(file: Path, name: str) -> MappingNode:
+    """The top mapping of a YAML file; `name` is how errors call the file. Raises Problems."""
 
     def refuse(message: str, line: int = 0, column: int = 0) -> Problems:
         return Problems([Problem(name, line, column, _legible(message))])
@@ -104,42 +106,42 @@ def compose(file: Path, name: str) -> MappingNode | None:
     except yaml.reader.ReaderError as error:
         raise refuse(f"is not YAML: {error.reason}", *place(text[: error.position])) from None
     if node is None or (isinstance(node, ScalarNode) and node.tag.endswith(":null")):
-        return None
+        start = yaml.Mark(name, 0, 0, 0, None, 0)
+        return MappingNode("tag:yaml.org,2002:map", [], start, start)
     if not isinstance(node, MappingNode):
         raise refuse(f"expected a mapping of settings, got {_called(node)}", *_place(node))
     return node
 
 
 class Decoder:
-    """Turns nodes into values of a type; what is wrong is collected in `problems`."""
+    """Turns nodes into values of a type; errors are collected in `problems`. `kinds` are the parsers by name."""
 
     def __init__(self, kinds: Mapping[str, Parser]) -> None:
         self.problems: list[Problem] = []
         self._kinds = kinds
         self._values = 0
 
-    def problem(self, node: Node, path: str, message: str) -> None:
+    def problem(self, node: Node, path: Keys, message: str) -> None:
         """Notes an error at the node. Raises Problems when there are enough of them."""
-        where = f"{path}: " if path else ""
+        where = f"{_dotted(path)}: " if path else ""
         if len(self.problems) >= _MAX_PROBLEMS:
             where, message = "", f"has more than {_MAX_PROBLEMS} errors; what comes after is not told"
         self.problems.append(Problem(str(node.start_mark.name), *_place(node), _legible(f"{where}{message}")))
         if len(self.problems) > _MAX_PROBLEMS:
             raise Problems(self.problems)
 
-    def struct(self, node: Node, type_: type[Struct], path: str = "", **given: object) -> Any:
-        """A struct from a mapping; `given` are the fields that do not come from it. UNSET where it has errors."""
+    def struct(self, node: Node, type_: type[Struct], path: Keys = (), **given: object) -> Any:
+        """A struct from a mapping; `given` are the fields that do not come from it. UNSET where the node has errors."""
         if not isinstance(node, MappingNode):
             self.problem(node, path, f"expected a mapping of settings, got {_called(node)}")
             return UNSET
-        known = {field.encode_name: field for field in _fields(type_) if field.name not in given}
-        names = sorted({*known, *given} - {"name"})
+        known = {field.encode_name: field for field in fields_of(type_) if field.name not in given}
         values = dict(given)
         for key, key_node, value in self.items(node, path):
             if key not in known:
-                self.problem(key_node, path, unknown_key(key, names))
+                self.problem(key_node, path, unknown_key(key, sorted(known)))
                 continue
-            values[known[key].name] = self.value(value, known[key].type, f"{path}.{key}" if path else key)
+            values[known[key].name] = self.value(value, known[key].type, (*path, key))
         required = [field.encode_name for field in known.values() if field.required and field.name not in values]
         for name in required:
             self.problem(node, path, f"needs {name}")
@@ -147,7 +149,7 @@ class Decoder:
             return UNSET
         return type_(**values)
 
-    def items(self, node: MappingNode, path: str) -> Iterator[tuple[str, Node, Node]]:
+    def items(self, node: MappingNode, path: Keys) -> Iterator[tuple[str, Node, Node]]:
         """The keys and values of a mapping; a key that comes twice is an error."""
         self._count(node, path)
         seen: dict[str, Node] = {}
@@ -163,44 +165,70 @@ class Decoder:
                 seen[key_node.value] = key_node
                 yield key_node.value, key_node, value
 
-    def value(self, node: Node, type_: Any, path: str) -> Any:
+    def value(self, node: Node, type_: Any, path: Keys) -> Any:
         """A value of any type that a field may have; UNSET, and a problem noted, where the node is not one."""
+        extra = metadata(type_)
+        if "by_name" in extra:
+            return self._things(node, type_, path)
         if isinstance(node, ScalarNode) and node.tag.endswith(":null") and not node.style:
             self.problem(node, path, "has no value: give one, or leave the key out")
             return UNSET
-        info = _info(type_)
-        constrained = type_
+        if "kind" in extra:
+            return self._kind(node, extra["kind"], type_, path)
+        info = info_of(type_)
         if isinstance(info, inspect.Metadata):
-            kind = (info.extra or {}).get("kind")
-            if kind is not None:
-                return self._kind(node, kind, constrained, path)
             info = info.type
         if isinstance(info, inspect.UnionType):  # X | None: null is said by leaving the key out
-            return self.value(node, next(arg for arg in get_args(type_) if arg is not type(None)), path)
+            return self.value(node, without_none(type_), path)
         if isinstance(info, inspect.StructType):
             return self.struct(node, info.cls, path)
         if isinstance(info, inspect.DictType):
             return self._dict(node, get_args(type_)[1], path)
         if isinstance(info, inspect.VarTupleType):
             return self._tuple(node, get_args(type_)[0], path)
-        return self._scalar(node, info, constrained, path)
+        return self._scalar(node, info, type_, path)
 
-    def _dict(self, node: Node, item: Any, path: str) -> Any:
+    def _things(self, node: Node, type_: Any, path: Keys) -> Any:
+        """The things of a mapping by name, or of a list where the field may be one."""
+        thing, or_list = metadata(type_)["by_name"], metadata(type_)["or_list"]
+        things: dict[str, Any] = {}
+        unnamed = without_names(node, type_)
+        if unnamed is not None:
+            self._count(node, path)
+            for position, (name, one) in enumerate(unnamed.items()):
+                things[name] = self._thing(one, type_, name, path if one is node else (*path, position))
+        elif isinstance(node, MappingNode):
+            for name, key_node, one in self.items(node, path):
+                if not re.fullmatch(_NAME, name):
+                    self.problem(key_node, path, f'"{name}" is not a {thing} name ({_NAME_RULE})')
+                things[name] = self._thing(one, type_, name, (*path, name))
+        else:
+            a_list = f", or a list of {thing}s" if or_list else ""
+            self.problem(node, path, f"expected a mapping of {thing} names to {thing}s{a_list} (with no {thing}: {{}})")
+            return UNSET
+        return UNSET if UNSET in things.values() else things
+
+    def _thing(self, node: Node, type_: Any, name: str, path: Keys) -> Any:
+        item = item_of(type_)
+        given = {"name": name} if any(field.name == "name" for field in fields_of(item)) else {}
+        return self.struct(node, item, path, **given)
+
+    def _dict(self, node: Node, item: Any, path: Keys) -> Any:
         if not isinstance(node, MappingNode):
             self.problem(node, path, f"expected a mapping of names to values, got {_called(node)}")
             return UNSET
-        values = {key: self.value(value, item, f"{path}.{key}") for key, _, value in self.items(node, path)}
+        values = {key: self.value(value, item, (*path, key)) for key, _, value in self.items(node, path)}
         return UNSET if UNSET in values.values() else values
 
-    def _tuple(self, node: Node, item: Any, path: str) -> Any:
+    def _tuple(self, node: Node, item: Any, path: Keys) -> Any:
         if not isinstance(node, SequenceNode):
             one = self.value(node, item, path)
             return UNSET if one is UNSET else (one,)
         self._count(node, path)
-        values = tuple(self.value(one, item, f"{path}[{index}]") for index, one in enumerate(node.value))
+        values = tuple(self.value(one, item, (*path, index)) for index, one in enumerate(node.value))
         return UNSET if UNSET in values else values
 
-    def _scalar(self, node: Node, info: inspect.Type, type_: Any, path: str) -> Any:
+    def _scalar(self, node: Node, info: inspect.Type, type_: Any, path: Keys) -> Any:
         if not isinstance(node, ScalarNode):
             self.problem(node, path, f"expected one value, got {_called(node)}")
             return UNSET
@@ -224,21 +252,21 @@ class Decoder:
             return self._constrained(node, int(text), type_, path)
         return self._constrained(node, text, type_, path)
 
-    def _kind(self, node: Node, kind: str, type_: Any, path: str) -> Any:
+    def _kind(self, node: Node, kind: str, type_: Any, path: Keys) -> Any:
         before = len(self.problems)
         raw = self._plain(node, path)
         if len(self.problems) > before:
             return UNSET
         try:
             return self._constrained(node, self._kinds[kind](raw), type_, path)
+        except Invalid as error:
+            inside, keys = locate(node, error.keys, is_key=error.is_key)
+            self.problem(inside, (*path, *keys), str(error))
         except ValueError as error:
-            keys: tuple[str, ...] = getattr(error, "keys", ())
-            is_key: bool = getattr(error, "is_key", False)
-            where = ".".join((path, *(keys[:-1] if is_key else keys)))
-            self.problem(_inside(node, keys, is_key=is_key), where, str(error))
-            return UNSET
+            self.problem(node, path, str(error))
+        return UNSET
 
-    def _plain(self, node: Node, path: str, depth: int = 0) -> Any:
+    def _plain(self, node: Node, path: Keys, depth: int = 0) -> Any:
         """The node as text, lists and dictionaries of text, as it was written."""
         if isinstance(node, ScalarNode):
             return node.value
@@ -250,15 +278,15 @@ class Decoder:
         self._count(node, path)
         return [self._plain(item, path, depth + 1) for item in node.value]
 
-    def _count(self, node: Node, path: str) -> None:
+    def _count(self, node: Node, path: Keys) -> None:
         self._values += len(node.value)
         if self._values > _MAX_VALUES:
             self.problem(node, path, "the file holds more than a million values (those of an alias count each time)")
             raise Problems(self.problems)
 
-    def _constrained(self, node: Node, value: object, type_: Any, path: str) -> Any:
+    def _constrained(self, node: Node, value: object, type_: Any, path: Keys) -> Any:
         """The value, when it keeps to the bounds and patterns of its type."""
-        info = _info(type_)
+        info = info_of(type_)
         base = info.type if isinstance(info, inspect.Metadata) else info
         if not isinstance(base, inspect.IntType | inspect.StrType):
             return value
@@ -269,27 +297,52 @@ class Decoder:
             return UNSET
 
 
-_INFO: dict[int, tuple[Any, inspect.Type]] = {}
+def without_names(node: Node, type_: Any) -> dict[str, Node] | None:
+    """The things of a list, or one that stands alone, where a mapping by name may be either; None: it is neither.
+
+    Their names are "1", "2" and so on, by their position.
+    """
+    if not metadata(type_).get("or_list"):
+        return None
+    if isinstance(node, SequenceNode):
+        return {str(position + 1): one for position, one in enumerate(node.value)}
+    if not isinstance(node, MappingNode) or any(isinstance(value, MappingNode) for _, value in node.value):
+        return None
+    settings = {field.encode_name for field in fields_of(item_of(type_))}
+    return {"1": node} if any(isinstance(key, ScalarNode) and key.value in settings for key, _ in node.value) else None
 
 
-def _info(type_: Any) -> inspect.Type:
-    # By identity: annotated types cannot be hashed. The type is kept, so that its identity stays taken.
-    if id(type_) not in _INFO:
-        _INFO[id(type_)] = (type_, inspect.type_info(type_))
-    return _INFO[id(type_)][1]
+def locate(node: Node, path: Keys, *, is_key: bool = False) -> tuple[Node, Keys]:
+    """The node at the end of a path, and the path as the file has it: with positions where a list is without names.
+
+    The node is the last one on the way where the file has less than the whole path. `is_key` means the last key itself:
+    the path is then that of the mapping with this key.
+    """
+    for index, key in enumerate(path):
+        below = _below(node, key)
+        if below is None:
+            break
+        step, key_node, value = below
+        path = (*path[:index], step, *path[index + 1 :])
+        node = key_node if is_key and index == len(path) - 1 else value
+    return node, path[:-1] if is_key else path
 
 
-@cache
-def _fields(type_: type[Struct]) -> tuple[FieldInfo, ...]:
-    return fields(type_)
+def _below(node: Node, key: str | int) -> tuple[str | int, Node, Node] | None:
+    """The key or position of what lies under a key or name, the key's node, and the node."""
+    if isinstance(node, MappingNode):
+        for key_node, value in node.value:
+            if isinstance(key_node, ScalarNode) and key_node.value == key:
+                return key, key_node, value
+    elif isinstance(node, SequenceNode):
+        for position, value in enumerate(node.value):
+            if key in (position, str(position + 1)):
+                return position, value, value
+    return None
 
 
-def _inside(node: Node, keys: tuple[str, ...], *, is_key: bool) -> Node:
-    """The node below these keys, or the last key itself; the nearest one above it that exists."""
-    for key, value in node.value if keys and isinstance(node, MappingNode) else ():
-        if key.value == keys[0]:
-            return key if is_key and len(keys) == 1 else _inside(value, keys[1:], is_key=is_key)
-    return node
+def _dotted(path: Keys) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
 def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from agentd.core.fields import Duration, PositiveDuration, Size, ZoneName
+from agentd.core.fields import Duration, PositiveDuration, Size, ZoneName, by_name
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.policy import RebootPolicy
@@ -22,10 +22,12 @@ class History(Struct, frozen=True, kw_only=True):
 class Config(Struct, frozen=True, kw_only=True):
     """A whole configuration. `concurrency` bounds the runs under way at once."""
 
-    jobs: dict[str, Job] = {}
+    # What belongs to no part.
     timezone: ZoneName = ""  # the machine's
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 100
     watch: bool = True
     stop_timeout: Duration = 30 * SECOND
     history: History = History()
+    # The parts.
+    jobs: Annotated[dict[str, Job], by_name("job")] = {}
     reboot: RebootPolicy = RebootPolicy()

@@ -23,6 +23,11 @@ class Stored(Effect, frozen=True):
     """An effect that is on the disk before any other effect of its batch is carried out."""
 
 
+class Sampled(Effect, frozen=True):
+    """A measured value that is kept for people: stored within a minute, together with others, and not awaited. A power
+    cut may lose a minute of them, and while the disk is full they are dropped."""
+
+
 class Urgent(Effect, frozen=True):
     """An effect that is carried out even while nothing can be stored: something stops, is withdrawn or is put back.
 

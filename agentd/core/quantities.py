@@ -1,4 +1,8 @@
-"""Durations, sizes, times of day and weekdays: from a person's text to numbers, and back."""
+"""Durations, sizes, times of day and weekdays: from a person's text to numbers, and back.
+
+The one grammar of the daemon's configuration and of agentctl, which imports no other module of agentd: this one needs
+nothing but the standard library. Numbers are written in ASCII digits, and the whole text must be what a parser reads.
+"""
 
 import re
 from collections.abc import Iterable
@@ -23,35 +27,40 @@ _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 _LONGEST = 100 * 366 * DAY
 _LARGEST = 1 << 60
 _MAX_TEXT = 100  # no longer text is meant as a number
+_PARTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(rf"\s*(?:{_PARTS.pattern}\s*)+", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"\s*(\d+(?:\.\d+)?)\s*", re.ASCII)
+_SIZE = re.compile(r"\s*(\d+)\s*(?:([kmgt])(?:i?b)?|b)?\s*", re.ASCII | re.IGNORECASE)
+_TIME_OF_DAY = re.compile(r"\s*(\d{1,2}):(\d{2})(?::(\d{2}))?\s*", re.ASCII)
 
 
 def parse_duration(text: str) -> int:
-    """Microseconds from text such as "5min", "1h 30min", "24hours", "2d" or "0".
+    """Returns the microseconds of a text such as "5min", "1h 30min", "24hours", "2d" or "0".
 
+    "0" needs no unit, and is a duration: where a setting or an option has a least value, that is checked by its owner.
     Raises ValueError with a sentence when the text is not a duration or longer than a hundred years.
     """
     sentence = f'"{text}" is not a duration (try 5min, 2h, 1d)'
     if len(text) > _MAX_TEXT:
         raise ValueError(sentence)
-    if text.strip() == "0":
-        return 0
-    parts = re.findall(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.strip().lower())
-    if not parts or "".join(f"{n}{u}" for n, u in parts) != re.sub(r"\s", "", text.lower()):
-        if re.fullmatch(r"\s*\d+(\.\d+)?\s*", text):
-            sentence = f'"{text.strip()}" has no unit (try {text.strip()}s, {text.strip()}min, {text.strip()}h)'
+    if number := _NUMBER.fullmatch(text):
+        if number[1] == "0":
+            return 0
+        raise ValueError(f'"{number[1]}" has no unit (try {number[1]}s, {number[1]}min, {number[1]}h)')
+    if not _DURATION.fullmatch(text):
         raise ValueError(sentence)
     total = 0
-    for number, unit in parts:
+    for amount, unit in _PARTS.findall(text.lower()):
         if unit not in _DURATION_UNITS:
             raise ValueError(sentence)
-        total += round(float(number) * _DURATION_UNITS[unit])
+        total += round(float(amount) * _DURATION_UNITS[unit])
     if total > _LONGEST:
         raise ValueError(f'"{text}" is longer than a hundred years')
     return total
 
 
 def format_duration(usec: int) -> str:
-    """The shortest exact text for a duration: "15min", "1h 30min", "2d", "0s"."""
+    """Returns the shortest text that is exact to the millisecond: "15min", "1h 30min", "2d", "0s"."""
     parts = []
     rest = usec
     for name, size in (("w", WEEK), ("d", DAY), ("h", HOUR), ("min", MINUTE), ("s", SECOND)):
@@ -64,19 +73,22 @@ def format_duration(usec: int) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes from text such as "512M" or "1G" (powers of 1024, as in systemd). Raises ValueError."""
-    match = re.fullmatch(r"(\d+)\s*(?:([kmgt])(?:i?b)?|b)?", text.strip().lower()) if len(text) <= _MAX_TEXT else None
+    """Returns the bytes of a text such as "512M" or "1G" (powers of 1024, as in systemd).
+
+    Raises ValueError with a sentence when the text is not a size or larger than 2^60 bytes.
+    """
+    match = _SIZE.fullmatch(text) if len(text) <= _MAX_TEXT else None
     if not match:
         raise ValueError(f'"{text}" is not a size (try 512M, 1G)')
-    size = int(match[1]) * _SIZE_UNITS[match[2] or ""]
+    size = int(match[1]) * _SIZE_UNITS[(match[2] or "").lower()]
     if size > _LARGEST:
         raise ValueError(f'"{text}" is larger than any machine')
     return size
 
 
 def parse_time_of_day(text: str) -> int:
-    """Seconds since local midnight from "HH:MM" or "HH:MM:SS". Raises ValueError."""
-    match = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", text.strip())
+    """Returns the seconds since local midnight of "HH:MM" or "HH:MM:SS". Raises ValueError with a sentence."""
+    match = _TIME_OF_DAY.fullmatch(text)
     hour, minute, second = (int(part or 0) for part in match.groups()) if match else (24, 0, 0)
     if hour > 23 or minute > 59 or second > 59:
         raise ValueError(f'"{text}" is not a time of day (try "02:30" or "23:15:00")')
@@ -84,13 +96,16 @@ def parse_time_of_day(text: str) -> int:
 
 
 def format_time_of_day(seconds: int) -> str:
-    """ "HH:MM", or "HH:MM:SS" where the seconds count."""
+    """Returns "HH:MM", or "HH:MM:SS" where the seconds are not 0."""
     hour, minute, second = seconds // 3600, seconds // 60 % 60, seconds % 60
     return f"{hour:02}:{minute:02}" + (f":{second:02}" if second else "")
 
 
 def parse_weekdays(text: str) -> tuple[int, ...]:
-    """Weekdays (Monday is 0) from "mon-fri", "sat,sun", "daily", "weekdays" or "weekends". Raises ValueError."""
+    """Returns the weekdays (Monday is 0) of "mon-fri", "sat,sun", "daily", "weekdays" or "weekends".
+
+    Raises ValueError with a sentence.
+    """
     words = {"daily": "mon-sun", "weekdays": "mon-fri", "weekends": "sat-sun"}
     days: set[int] = set()
     for part in text.lower().split(","):
@@ -104,31 +119,36 @@ def parse_weekdays(text: str) -> tuple[int, ...]:
 
 
 def _weekday(name: str) -> int:
-    """0 for "mon", "monday" and what lies between. Raises ValueError."""
+    """Returns 0 for "mon", "mond" and so on to "monday". Raises ValueError."""
     return [len(name) >= 3 and day.startswith(name) for day in _WEEKDAYS].index(True)
 
 
 def format_weekdays(days: tuple[int, ...]) -> str:
-    """ "mon-fri" for a run of three or more days, else names with commas."""
+    """Returns "mon-fri" for three or more days in a row, else their names with commas."""
     if len(days) > 2 and days[-1] - days[0] == len(days) - 1:
         return f"{_WEEKDAYS[days[0]][:3]}-{_WEEKDAYS[days[-1]][:3]}"
     return ",".join(_WEEKDAYS[day][:3] for day in days)
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """ " (did you mean NAME?)" with the name that looks most alike, or nothing where none does."""
+def closest(name: str, names: Iterable[str]) -> str:
+    """Returns the name that looks most like this one; empty where none does."""
     import difflib  # noqa: PLC0415 - only when something is wrong
 
-    near = difflib.get_close_matches(name, list(names), 1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return next(iter(difflib.get_close_matches(name, list(names), 1)), "")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Returns " (did you mean NAME?)" with the closest name; empty where none is close."""
+    near = closest(name, names)
+    return f" (did you mean {near}?)" if near else ""
 
 
 def unknown_key(key: str, names: Iterable[str]) -> str:
-    """The sentence about a key that does not exist, with the one that was probably meant."""
+    """Returns the sentence about a key that does not exist, with the one that was probably meant."""
     names = list(names)
     return f'unknown key "{key}"{nearest(key, names) or "; expected one of " + ", ".join(names)}'
 
 
 def iso(usec: int) -> str:
-    """An instant as ISO 8601 in UTC, to the microsecond."""
+    """Returns an instant as ISO 8601 in UTC, to the microsecond."""
     return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=usec)).isoformat(timespec="microseconds")

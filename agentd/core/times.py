@@ -1,60 +1,74 @@
-"""Time zones, instants on the wall clock, and jitter."""
+"""Time zones, instants on the wall clock, and jitter. An instant is in microseconds since 1970."""
 
 import hashlib
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from agentd.core.quantities import DAY
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_USEC = timedelta(microseconds=1)
+
+
+def moment(instant: int, zone: tzinfo = UTC) -> datetime:
+    """The instant as the clocks of the zone show it."""
+    return (EPOCH + instant * _USEC).astimezone(zone)
+
+
+def instant_of(moment: datetime) -> int:
+    """The instant of a moment that knows its zone."""
+    return (moment.astimezone(UTC) - EPOCH) // _USEC
+
+
+def midnight(day: date) -> datetime:
+    """The first moment of a date on a wall clock: without a zone, as local_instant and CronSim take it."""
+    return datetime.combine(day, time())
 
 
 def local_instant(wall: datetime, zone: ZoneInfo) -> int:
     """The instant of a local wall clock time: the first of two, and the jump itself where a gap swallows it."""
     first = wall.replace(tzinfo=zone, fold=0)
-    instant = _usec(first)
+    instant = instant_of(first)
     if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall:
         return instant
     # In a gap fold=0 uses the offset before the jump and fold=1 the one after: the jump lies between.
-    jump = _first_change(_usec(wall.replace(tzinfo=zone, fold=1)), instant, zone)
+    jump = first_change(instant_of(wall.replace(tzinfo=zone, fold=1)), instant, zone)
     return instant if jump is None else jump
 
 
-def _first_change(begin: int, end: int, zone: ZoneInfo) -> int | None:
+def first_change(begin: int, end: int, zone: ZoneInfo) -> int | None:
     """The first instant in (begin, end] with another offset than begin; no two changes lie within a day."""
-    offset = _offset(begin, zone)
+    offset = offset_at(begin, zone)
     while begin < end:
         high = min(begin + DAY, end)
-        if _offset(high, zone) != offset:
+        if offset_at(high, zone) != offset:
             while high - begin > 1:
                 middle = (begin + high) // 2
-                begin, high = (middle, high) if _offset(middle, zone) == offset else (begin, middle)
+                begin, high = (middle, high) if offset_at(middle, zone) == offset else (begin, middle)
             return high
         begin = high
     return None
 
 
+def offset_at(instant: int, zone: ZoneInfo) -> timedelta:
+    """By how much the clocks of the zone are ahead of UTC at an instant."""
+    return moment(instant, zone).utcoffset() or timedelta()
+
+
 @lru_cache(maxsize=512)
 def timezone(name: str) -> ZoneInfo:
-    """The time zone of that name. Raises ValueError."""
+    """The time zone of that name. Raises ValueError with a sentence."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise ValueError(f'"{name}" is not a time zone (try Europe/Berlin or UTC)') from None
 
 
-def _offset(instant: int, zone: ZoneInfo) -> timedelta:
-    return (_EPOCH + timedelta(microseconds=instant)).astimezone(zone).utcoffset() or timedelta()
-
-
-def _usec(moment: datetime) -> int:
-    return (moment.astimezone(UTC) - _EPOCH) // timedelta(microseconds=1)
-
-
-def jitter_offset(host: str, job: str, jitter: int) -> int:
-    """A delay in [0, jitter) that stays the same for a host and job and differs between hosts."""
+def jitter_offset(host: str, name: str, jitter: int) -> int:
+    """A delay in [0, jitter), in the unit of `jitter`, that stays the same for a host and a job (or "reboot") and
+    differs between hosts."""
     if not jitter:
         return 0
-    digest = hashlib.blake2b(f"{host}/{job}".encode(), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{host}/{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") % jitter

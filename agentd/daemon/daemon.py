@@ -1,237 +1,253 @@
-"""The shell around the engine: feeds it what happened, and has what it decided stored and carried out."""
+"""The loop around the parts: what happened reaches their cores, what they decided is stored and then carried out."""
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from agentd import __version__
 from agentd import log as logging
 from agentd.bus.connection import Bus
-from agentd.bus.server import Authorize, Server
+from agentd.bus.server import Authorize, Offer, Server
 from agentd.config.files import Loaded
 from agentd.config.nodes import Problems
-from agentd.core.config import Config, History
-from agentd.core.jobs.jobs import Jobs
-from agentd.core.jobs.model import FAILURES, Notified, Outcome, Run, RunChanged, RunStarts, RunStops, Saved
-from agentd.core.jobs.settings import Job
-from agentd.core.part import Decided, Effect, Refused
-from agentd.core.quantities import SECOND, format_duration
-from agentd.core.reboots.model import Boot
-from agentd.core.reboots.reboots import Reboots
-from agentd.daemon.store import Store
+from agentd.core.config import History
+from agentd.core.part import Decided, Effect, Refused, Stored
+from agentd.core.parts import Parts
+from agentd.core.quantities import SECOND
+from agentd.daemon import manager
+from agentd.daemon.store import Store, decisions
 from agentd.daemon.storing import Storing
-from agentd.jobs.api import Api, run_record
 from agentd.linux import WallTimer, Watch, now
-from agentd.reboots.api import RebootApi
-from agentd.reboots.part import Rebooter
+from agentd.part import Part, Tables
+from agentd.tasks import Tasks
 
 log = logging.get()
 
-LEAD = 300_000
-"""Microseconds before a due time at which its run is decided and stored: more than a slow disk takes, and than a
-thousand runs that are due together take."""
+
+def _nothing() -> None:
+    """Does nothing."""
 
 
-class Executor(Protocol):
-    """Who runs the jobs: standalone.Standalone or systemd.Systemd."""
+@dataclass(frozen=True, kw_only=True)
+class Supervision:
+    """The signs that the service manager gets: `alive` at least every `watchdog` microseconds while due times are dealt
+    with, `configured` after every try to reload, `stopping` when agentd begins to stop."""
 
-    mode: str
-    outlives: bool
-    """Whether runs go on when agentd ends."""
-
-    @property
-    def under_way(self) -> int:
-        """How many runs need agentd's process to go on."""
-
-    def warnings(self, config: Config) -> list[str]: ...
-    async def prepare(self, config: Config) -> None: ...
-    async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved: ...
-    def taken_up(self) -> None: ...
-    def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None: ...
-    def stop(self, run_id: str, result: str) -> None: ...
-    def stored(self, run_id: str) -> None: ...
-    def close(self) -> None: ...
+    watchdog: int | None = None
+    alive: Callable[[], None] = _nothing
+    configured: Callable[[], None] = _nothing
+    stopping: Callable[[], None] = _nothing
 
 
 class Daemon:
-    """One running agentd. `load` reads the configuration; `folder` is where jobs work by default; `alive` is called
-    at least every `watchdog` microseconds while due times are dealt with, `on_configured` after every try to reload,
-    `on_stopping` when it begins to stop."""
+    """A running agentd, and the Host of its parts. `mode` is standalone or system, `load` reads the configuration
+    again, `watched` names the folders in which a change may alter it."""
 
     def __init__(
         self,
+        mode: str,
         loaded: Loaded,
         load: Callable[[], Loaded],
         watched: Callable[[], list[Path]],
-        folder: str,
-        *,
-        watchdog: int | None = None,
-        alive: Callable[[], None] = lambda: None,
-        on_configured: Callable[[], None] = lambda: None,
-        on_stopping: Callable[[], None] = lambda: None,
+        supervision: Supervision = Supervision(),
     ) -> None:
+        self.mode = mode
+        self.loaded = loaded
+        self.loaded_at = self.started_at = now()
+        self.error = ""
+        self.failure = ""
+        self.draining = False
+        self.ending = asyncio.Event()
+        self.server: Server
         self._load = load
         self._watched = watched
-        self._folder = folder
-        self._loaded = loaded
-        self._loaded_at = self._started_at = now()
-        self._watchdog = watchdog
-        self._alive = alive
+        self._supervision = supervision
         self._alive_due = 0.0  # on the monotonic clock
-        self._on_configured = on_configured
-        self._on_stopping = on_stopping
-        self.error = ""
         self._reading = asyncio.Lock()
         self._pumping = False
         self._watch: Watch | None = None
-        self._idle = asyncio.Event()
-        self.failure = ""
-        self.ending = asyncio.Event()
-        self.engine: Jobs
-        self.store: Store
-        self.storing: Storing
-        self.server: Server
-        self.executor: Executor
-        self.reboots: Reboots | None = None
-        self.rebooter: Rebooter | None = None
-        self.timer: WallTimer
+        self._tasks = Tasks(lambda error: self.defect("reading the configuration", error))
+        self._plugged: dict[str, Part] = {}
+        self._does: dict[type[Effect], tuple[str, Callable[[Any], object]]] = {}
+        self._off: dict[str, str] = {}
+        self._parts = Parts({}, self._failed)
+        self._store: Store
+        self._storing: Storing
+        self._timer: WallTimer
 
     # Life
 
-    async def start(
-        self,
-        state: Path,
-        host: str,
-        boot: Boot,
-        executor: Executor,
-        bus: Bus,
-        authorize: Authorize | None = None,
-        rebooter: Rebooter | None = None,
-    ) -> None:
-        """Opens the store, takes up the schedule and answers on the bus. Without a rebooter it never reboots.
+    async def open(self, folder: Path, boot_id: str, booted: int) -> tuple[int, bool]:
+        """Opens the store. Returns the instant of the boot as it was first seen, so that it stays the same for every
+        restart, and whether the boot is new. Raises OSError, sqlite3.Error."""
+        self._store = Store(folder)
+        self._storing = Storing(self._store, self)
+        await self._storing.call(self._store.open, now())
+        if self._store.warning:
+            log.error(self._store.warning, id="state-trouble")
+        known, _, instant = (await self._storing.call(self._store.fact, "boot") or "").partition(" ")
+        if known != boot_id:
+            instant = str(booted)
+            await self._storing.call(self._store.remember, "boot", f"{boot_id} {instant}")
+        return int(instant), known != boot_id
+
+    async def take_up(self, tables: Tables) -> Any:
+        """Brings a part's tables up to date and returns what they load. Raises sqlite3.Error."""
+        return await self._storing.call(self._store.take_up, tables)
+
+    async def start(self, parts: Sequence[Part], bus: Bus, authorize: Authorize | None = None) -> None:
+        """Plugs the parts in, answers on the bus and lets time pass.
 
         Raises BusError, CallFailed, OSError, Problems, Refused, sqlite3.Error.
         """
-        self.executor = executor
-        self.store = Store(state)
-        self.storing = Storing(self.store, self)
-        await self.storing.call(self.store.open, now())
-        if self.store.warning:
-            log.error(self.store.warning, id="state-trouble")
-        booted_at, rebooted = await self.storing.call(self._boot, boot)
-        saved = await executor.take_up(await self.storing.call(self.store.load), rebooted=rebooted)
-        self._loaded = await self._prepared(self._loaded)
-        self.engine = Jobs(self._loaded.config, saved, now(), host=host, boot=booted_at, lead=LEAD)
-        api, own = Api(self), RebootApi(self, rebooter)
-        self.server = Server(
-            bus, {**api.methods(), **own.methods()}, {**api.properties(), **own.properties()}, self.defect, authorize
-        )
-        self.timer = WallTimer(self._tick, self._clock_stepped)
-        if rebooter is not None:
-            self.rebooter = rebooter
-            ledger = await self.storing.call(self.store.ledger)
-            self.reboots = Reboots(self.engine, ledger, boot, now(), host=host)
-            self._host = host
-            rebooter.configure(self._loaded.config.reboot.fleet, host)
-            await rebooter.start(self.reboots, self.server)
+        plugged = [manager.part(self), *parts]
+        self._plug(plugged)
+        asyncio.get_running_loop().set_exception_handler(self._unhandled)
+        await self._make_ready()
+        offers = [Offer(part.contract, part.methods, part.properties) for part in plugged if part.contract is not None]
+        self.server = Server(bus, offers, self.defect, authorize)
+        self._timer = WallTimer(self._tick, self._clock_stepped)
+        for part in plugged:
+            await part.start()
         await self.server.start()
         self._watch_files()
         await self.settle()
-        executor.taken_up()
-        jobs = len(self.engine.entries)
-        log.info(f"agentd {__version__} started with {jobs} jobs from {', '.join(self._loaded.files)}", id="started")
+        for part in plugged:
+            part.started()
+        what = ", ".join(filter(None, (part.status() for part in plugged)))
+        log.info(f"agentd {__version__} started with {what} from {', '.join(self.loaded.files)}", id="started")
 
-    def _boot(self, boot: Boot) -> tuple[int, bool]:
-        """The instant of the boot, and whether it is new to us: kept as it was first seen, so that it stays the same
-        instant for every restart."""
-        known, _, instant = (self.store.fact("boot") or "").partition(" ")
-        if known != boot.id:
-            instant = str(boot.at)
-            self.store.remember("boot", f"{boot.id} {instant}")
-        return int(instant), known != boot.id
+    def _plug(self, parts: Sequence[Part]) -> None:
+        for part in parts:
+            self._plugged[part.name] = part
+            for effect, do in part.does.items():
+                if effect in self._does:
+                    raise TypeError(f"{effect.__name__} is carried out by {self._does[effect][0]} and by {part.name}")
+                self._does[effect] = (part.name, do)
+        self._parts = Parts({part.name: part.core for part in parts if part.core is not None}, self._failed)
+
+    async def _make_ready(self) -> None:
+        """Makes the configuration possible. The parts were made of it as it was read; a newer one is theirs then."""
+        loaded = await self._prepared(self.loaded)
+        if loaded != self.loaded:
+            self.loaded = loaded
+            for part in self._plugged.values():
+                part.configure(loaded.config, now())
 
     async def drain(self) -> None:
-        """Starts nothing new, waits for what runs up to the configured limit, stops the rest, saves."""
-        self._on_stopping()
-        self.engine.drain()
+        """Begins nothing new, waits for what must not be cut off, up to the configured limit, and saves."""
+        self._supervision.stopping()
+        self.draining = True
+        self._parts.drain()
         self.server.changed("Manager.State")
-        await self.storing.finish()
-        limit, busy = self._loaded.config.stop_timeout, self.executor.under_way
-        if busy and not (self.failure and self.executor.outlives):
-            verb = "be started" if self.executor.outlives else "end"
-            text = f"waiting up to {format_duration(limit)} for {busy} runs to {verb}"
-            log.info(f"stopping: {text} (again: stop them now)", id="stopped")
-            self.ending.clear()
-            self._idle.clear()
-            hurry = asyncio.create_task(self.ending.wait())
-            nobody = asyncio.create_task(self._idle.wait())
-            await asyncio.wait((hurry, nobody), timeout=limit / SECOND, return_when=asyncio.FIRST_COMPLETED)
-            hurry.cancel()
-            if self.executor.under_way and not self.executor.outlives:
-                self.engine.stop_all("interrupted", "agentd was stopped", now())
-                self.pump()
-                longest = max((job.stop_timeout for job in self._loaded.config.jobs.values()), default=0)
-                await asyncio.wait((nobody,), timeout=longest / SECOND + 5)
-            nobody.cancel()
-        await self.storing.finish()
+        await self._storing.finish()
+        for part in self._working():
+            await part.finish()
+        await self._storing.finish()
 
     async def close(self) -> None:
         """Ends everything in the order that loses nothing."""
         if self._watch is not None:
             self._watch.close()
-        self.timer.close()
-        if self.rebooter is not None:
-            self.rebooter.close()
-        self.executor.close()
-        await self.storing.close()
+        self._timer.close()
+        self._tasks.close()
+        for part in reversed(self._working()):
+            part.close()
+        await self._storing.close()
         log.info("agentd stopped", id="stopped")
 
-    # What the handlers of the bus need
+    def _working(self) -> list[Part]:
+        """The parts that were not shut off."""
+        return [part for name, part in self._plugged.items() if name not in self._off]
+
+    # What parts may ask
 
     @property
-    def output(self) -> Path:
-        return self.store.output
+    def folder(self) -> Path:
+        """The state directory."""
+        return self._store.folder
+
+    @property
+    def history(self) -> History:
+        """The bounds of the past that is kept."""
+        return self.loaded.config.history
 
     def now(self) -> int:
+        """Returns the instant, in microseconds since 1970."""
         return now()
 
-    def facts(self) -> dict[str, Any]:
-        """The values of the Manager's properties."""
-        return {
-            "Version": __version__,
-            "Mode": self.executor.mode,
-            "State": "draining" if self.engine.draining or self.engine.held else "running",
-            "StartedUSec": self._started_at,
-            "ConfigurationFiles": list(self._loaded.files),
-            "ConfigurationLoadedUSec": self._loaded_at,
-            "ConfigurationError": self.error,
-            "Warnings": self._warnings(),
-            "StateDirectory": str(self.store.folder),
-        }
-
-    def _warnings(self) -> list[str]:
-        own = [text for text in (self.storing.trouble, self.store.warning) if text]
-        return own + self.executor.warnings(self._loaded.config)
-
     async def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Any:
-        """Asks the store something, after what was decided before is stored (or while nothing can be stored)."""
+        """Calls question(db, **wanted) on the storing thread, after what was decided before is stored, or while nothing
+        can be stored. Raises Refused StoreUnavailable."""
         await self.settle()
-        return await self.storing.call(lambda: question(**wanted))
+        return await self._storing.call(lambda: question(self._store.db, **wanted))
+
+    async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
+        """Returns decisions, newest first; those of one part, about one subject or one run where that is said."""
+        found: list[Decided] = await self.ask(decisions, part=part, about=about, run_id=run_id, limit=limit)
+        return found
 
     def ready(self) -> None:
         """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
-        if self.storing.trouble:
-            raise Refused("StoreUnavailable", self.storing.trouble)
+        if self._storing.trouble:
+            raise Refused("StoreUnavailable", self._storing.trouble)
 
     async def settle(self) -> None:
-        """Carries out what the engine decided; returns once it is stored, or known not to be storable for now.
+        """Pumps; returns once what was decided is stored, or known not to be storable for now.
 
         Raises Refused StoreUnavailable when that turns out while it waits.
         """
         self.pump()
-        await self.storing.settle()
+        await self._storing.settle()
+
+    async def saved(self) -> None:
+        """Returns once what was decided is stored and carried out; while nothing can be stored, after two seconds."""
+        await self._storing.finish()
+
+    def trouble(self, text: str) -> None:
+        """Tells the log that a peer did something unexpected; what runs goes on."""
+        log.error(text, id="peer-trouble")
+
+    def lost(self, why: str) -> None:
+        """Ends agentd: something without which it cannot go on is gone."""
+        self.failure = self.failure or why
+        self.ending.set()
+
+    def hear(self, part: str, deed: Callable[[], object]) -> None:
+        """Lets a report reach the core of a part, then pumps. A defect there is the part's."""
+        if part in self._off:
+            return
+        try:
+            deed()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
+            self._failed(part, error)
+        self.pump_soon()
+
+    # What people see
+
+    @property
+    def state(self) -> str:
+        """Whether anything new begins: running or draining."""
+        return "draining" if self.draining or any(part.held() for part in self._working()) else "running"
+
+    @property
+    def status(self) -> str:
+        """A line for `systemctl status`."""
+        first, _, rest = self.error.partition("\n")
+        more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
+        trouble = f"; the configuration has errors, the one before stays in force: {first}{more}" if first else ""
+        return ", ".join(filter(None, (part.status() for part in self._working()))) + trouble
+
+    @property
+    def warnings(self) -> list[str]:
+        """The things that somebody should see to, as sentences."""
+        own = [text for text in (self._storing.trouble, self._store.warning, *self._off.values()) if text]
+        return own + [text for part in self._working() for text in part.warnings()]
+
+    # The configuration
 
     async def reload(self) -> list[str]:
         """Reads the configuration again, all or nothing. Raises Refused InvalidConfig, PeerFailed."""
@@ -239,7 +255,7 @@ class Daemon:
             try:
                 return await self._reload()
             finally:
-                self._on_configured()
+                self._supervision.configured()
 
     async def _reload(self) -> list[str]:
         try:
@@ -249,11 +265,8 @@ class Daemon:
             log.error(f"the configuration was not changed:\n{error}", id="configuration-refused")
             self.server.changed("Manager.ConfigurationError")
             raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
-        self._loaded, self.error, self._loaded_at = loaded, "", now()
-        changes = self.engine.reconfigure(loaded.config, now())
-        if self.reboots is not None and self.rebooter is not None:
-            self.rebooter.configure(loaded.config.reboot.fleet, self._host)
-            self.reboots.reconfigured(now())
+        self.loaded, self.error, self.loaded_at = loaded, "", now()
+        changes = [text for part in self._working() for text in part.configure(loaded.config, now()) or ()]
         self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))
         self.server.changed("Manager.Warnings")
         self._watch_files()
@@ -264,19 +277,20 @@ class Daemon:
             log.debug("configuration read: nothing changed", id="configuration")
         return changes
 
-    async def _read(self) -> Loaded:
-        return await asyncio.get_running_loop().run_in_executor(None, self._load)
+    def _read(self) -> Awaitable[Loaded]:
+        return asyncio.get_running_loop().run_in_executor(None, self._load)
 
     async def _prepared(self, loaded: Loaded) -> Loaded:
-        """The configuration, or a newer one that came meanwhile, once its jobs can be started.
+        """Returns the configuration, or a newer one that came meanwhile, once the parts can work with it.
 
         Raises Problems, Refused.
         """
         while True:
             try:
-                await self.executor.prepare(loaded.config)
+                for part in self._working():
+                    await part.prepare(loaded.config)
             except Refused:
-                # Its units are made of the files as they are at that moment: have they changed since they were read?
+                # Units are made of the files as they are at that moment: have they changed since they were read?
                 newer = await self._read()
                 if newer == loaded:
                     raise
@@ -284,40 +298,7 @@ class Daemon:
             else:
                 return loaded
 
-    # Events
-
-    def _tick(self) -> None:
-        self.engine.tick(now())
-        if self._watchdog and time.monotonic() >= self._alive_due:
-            self._alive()
-            self._alive_due = time.monotonic() + self._watchdog / SECOND / 2
-        self.pump()
-
-    def _clock_stepped(self, delta: int) -> None:
-        log.warning(f"the clock was set by {delta / SECOND:+.3f} s; due times were worked out anew", id="decision")
-        self.engine.clock_stepped(delta, now())
-        if self.reboots is not None:
-            self.reboots.clock_stepped(delta, now())
-        self.pump()
-
-    def run_started(self, run_id: str, at: int, invocation: str = "") -> None:
-        self.engine.started(run_id, at, invocation)
-        self._pump_soon()
-
-    def run_ended(self, run_id: str, outcome: Outcome) -> None:
-        self.engine.ended(run_id, outcome, now())
-        self._pump_soon()
-
-    def trouble(self, text: str) -> None:
-        """A peer did something unexpected; what runs goes on."""
-        log.error(text, id="peer-trouble")
-
-    def executor_lost(self, why: str) -> None:
-        """Without the one that runs the jobs nothing can go on: says so and ends."""
-        self.failure = why
-        self.ending.set()
-
-    def reload_soon(self, done: Callable[[], None] = lambda: None) -> None:
+    def reload_soon(self, done: Callable[[], None] = _nothing) -> None:
         """Reads the configuration again, because somebody sent SIGHUP or changed a file; then calls `done`."""
 
         async def reload() -> None:
@@ -328,107 +309,99 @@ class Daemon:
             finally:
                 done()
 
-        self._reloading = asyncio.get_running_loop().create_task(reload())
+        self._tasks.do(reload())
 
     def _watch_files(self) -> None:
         if self._watch is not None:
             self._watch.close()
-        self._watch = Watch(self._watched(), self.reload_soon) if self._loaded.config.watch else None
+        self._watch = Watch(self._watched(), self.reload_soon) if self.loaded.config.watch else None
+
+    # Time
+
+    def _tick(self) -> None:
+        self._parts.tick(now())
+        if self._supervision.watchdog and time.monotonic() >= self._alive_due:
+            self._supervision.alive()
+            self._alive_due = time.monotonic() + self._supervision.watchdog / SECOND / 2
+        self.pump()
+
+    def _clock_stepped(self, delta: int) -> None:
+        log.warning(f"the clock was set by {delta / SECOND:+.3f} s; due times were worked out anew", id="decision")
+        self._parts.clock_stepped(delta, now())
+        self.pump()
 
     # Effects
 
-    def _pump_soon(self) -> None:
+    def pump_soon(self) -> None:
         """Pumps once for all reports that are read together."""
         if not self._pumping:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self.pump)
 
     def pump(self) -> None:
-        """Queues what the engine decided, has it carried out, and sets the timer for what comes next."""
+        """Has what was decided stored and carried out, and sets the timer for what comes next."""
         self._pumping = False
-        wanted = [self.engine.wakeup()]
-        effects = self.engine.effects()
-        if self.reboots is not None:
-            self.reboots.tick(now())
-            effects += [*self.engine.effects(), *self.reboots.effects()]
-            wanted = [self.engine.wakeup(), self.reboots.wakeup()]
-            if self.rebooter is not None:
-                self.rebooter.jobs_changed()
-        self.storing.add(effects)
-        if self._watchdog:  # by elapsed time: what happens meanwhile, to the clock too, must not put it off
+        self._storing.add(self._parts.effects(now()))
+        wanted = [self._parts.wakeup()]
+        if self._supervision.watchdog:  # by elapsed time: a clock that is set must not put the sign of life off
             wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
-        self.timer.set(min((when for when in wanted if when is not None), default=None))
-        if not self.executor.under_way:
-            self._idle.set()
-
-    @property
-    def history(self) -> History:
-        """How much of the past the configuration wants kept."""
-        return self._loaded.config.history
+        self._timer.set(min((when for when in wanted if when is not None), default=None))
 
     def everything(self) -> list[Effect]:
-        """All that should be stored, for a new database in the place of a damaged one."""
-        self.engine.save_all()
-        if self.reboots is not None:
-            self.reboots.save_all()
-        return [*self.engine.effects(), *(self.reboots.effects() if self.reboots is not None else ())]
+        """Returns all that should be stored, for a new database in the place of a damaged one."""
+        self._parts.save_all()
+        return self._parts.effects(now())
 
     def trouble_changed(self) -> None:
-        """Whether things can be stored has changed."""
+        """Tells that things can, or cannot, be stored."""
         self.server.changed("Manager.Warnings")
 
     def carry_out(self, effect: Effect) -> None:
-        if isinstance(effect, RunStarts):
-            output = self.output / f"{effect.run.run_id}.log"
-            self.executor.start(effect.run, effect.job, output, self.history.output, self._folder)
-        elif isinstance(effect, RunStops):
-            self.executor.stop(effect.run_id, effect.result)
-        elif isinstance(effect, RunChanged):
-            self._tell(effect.event, effect.run)
-        elif isinstance(effect, Notified):
-            log.info(effect.text, id="notice", job=effect.run.job, run_id=effect.run.run_id)
-            self.server.emit("Jobs", "Notified", effect.run.job, effect.run.run_id, effect.event, effect.text)
-        elif isinstance(effect, Decided):
-            about = f"{effect.about}: " if effect.about else ""
-            log.info(f"{about}{effect.kind}: {effect.reason}", id="decision", job=effect.about, run_id=effect.run_id)
-        elif self.rebooter is not None:
-            self.rebooter.carry_out(effect)
+        """Does what an effect leads to; an effect that is only stored leads to nothing else."""
+        part, do = self._does.get(type(effect), ("", None))
+        if part in self._off or (do is None and isinstance(effect, Stored)):
+            return
+        if do is None:
+            raise TypeError(f"no part carries out {type(effect).__name__}")
+        try:
+            do(effect)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
+            self._failed(part, error)
 
-    def _tell(self, event: str, run: Run) -> None:
-        """Tells listeners and the log; what is told of here is stored."""
-        if event == "started":
-            log.debug(f"{run.run_id} started", id="run-started", job=run.job, run_id=run.run_id)
-            self.server.emit("Jobs", "JobStarted", run.job, run.run_id)
-        elif event == "finished":
-            self.executor.stored(run.run_id)
-            failed = run.result in FAILURES
-            (log.warning if failed else log.info)(
-                _sentence(run), id="run-failed" if failed else "run-finished", job=run.job, run_id=run.run_id
-            )
-            self.server.emit("Jobs", "JobFinished", run.job, run.run_id, run.result, run_record(run))
+    # Defects
+
+    def _failed(self, name: str, error: Exception) -> None:
+        """Shuts a part off because of a defect; without a vital part agentd ends, and systemd starts it anew."""
+        part = self._plugged[name]
+        self._parts.shut(name)
+        self.defect(f"the part {name}", error)
+        if part.vital:
+            self.lost(f"of a defect in the part {name}, which is in the log")
+            return
+        self._off[name] = (
+            f"the part {name} is shut off because of a defect in it ({type(error).__name__}: {error}); the others "
+            "go on. Please report the defect; a restart of agentd starts the part again"
+        )
+        if part.contract is not None:
+            self.server.refuse(part.contract, self._off[name])
+        try:
+            part.close()
+        except Exception as worse:  # noqa: BLE001 - the part is off either way
+            self.defect(f"closing the part {name}", worse)
+        self.server.changed("Manager.Warnings")
+
+    def defect(self, where: str, error: BaseException) -> None:
+        """Tells the log of a defect in agentd itself, as a sentence with its place."""
+        frame = error.__traceback__
+        while frame is not None and frame.tb_next is not None:
+            frame = frame.tb_next
+        place = f"{Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}" if frame is not None else "?"
+        log.error(f"a defect in {where}: {type(error).__name__}: {error} ({place}); please report it", id="defect")
+
+    def _unhandled(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tells of an error in a callback of the loop, where nobody else can."""
+        error = context.get("exception")
+        if error is not None:
+            self.defect("the loop", error)
         else:
-            self.server.emit("Jobs", "JobProgress", run.job, run.run_id, run.progress)
-        self.server.changed("Jobs.Running")
-
-    async def saved(self) -> None:
-        """Returns when what was decided is stored and carried out."""
-        await self.storing.finish()
-
-    @staticmethod
-    def defect(member: str, error: BaseException) -> None:
-        where = error.__traceback__
-        while where is not None and where.tb_next is not None:
-            where = where.tb_next
-        place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else "?"
-        log.error(f"a defect in {member}: {type(error).__name__}: {error} ({place}); please report it", id="defect")
-
-
-def _sentence(run: Run) -> str:
-    took = format_duration(max(0, run.ended - run.started) // 1000 * 1000)
-    how = {
-        "exit-code": f"failed with exit code {run.exit_code}",
-        "signal": f"was ended by {run.signal}",
-        "success": "succeeded",
-    }.get(run.result, run.result)
-    reason = f" ({run.reason})" if run.reason and run.result in {"start-failed", "interrupted", "cancelled"} else ""
-    return f"{run.run_id} {how}{f' after {took}' if run.started else ''}{reason}"
+            log.error(f"a defect in the loop: {context['message']}; please report it", id="defect")

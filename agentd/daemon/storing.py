@@ -1,4 +1,4 @@
-"""What was decided is stored before it is carried out; while the disk is full, nothing starts and what runs goes on."""
+"""Storing before carrying out: while the disk is full, nothing starts and what runs goes on."""
 
 import asyncio
 import sqlite3
@@ -8,26 +8,31 @@ from typing import Any, Protocol
 
 from agentd import log as logging
 from agentd.core.config import History
-from agentd.core.jobs.model import RunStarts, RunStops
-from agentd.core.part import Effect, Refused, Stored
+from agentd.core.part import Beginning, Effect, Refused, Sampled, Stored, Urgent
 from agentd.daemon.store import Damaged, Store
 from agentd.linux import now
 
 log = logging.get()
 
 
+FLUSH = 60.0
+"""Seconds that samples are collected before they are stored together."""
+MOST_SAMPLES = 10_000
+"""The most samples that are kept while they cannot be stored; the oldest go first."""
+
+
 class Host(Protocol):
-    """What storing needs of the daemon."""
+    """The daemon, as storing needs it."""
 
     @property
     def history(self) -> History: ...
     def carry_out(self, effect: Effect) -> None: ...
     def everything(self) -> list[Effect]:
-        """All that should be stored, for a new database in the place of a damaged one."""
+        """Returns all that should be stored, for a new database in the place of a damaged one."""
 
     def trouble_changed(self) -> None: ...
-    def defect(self, member: str, error: BaseException) -> None: ...
-    def executor_lost(self, why: str) -> None: ...
+    def defect(self, where: str, error: BaseException) -> None: ...
+    def lost(self, why: str) -> None: ...
 
 
 class Storing:
@@ -44,6 +49,8 @@ class Storing:
         self._settled: list[asyncio.Future[None]] = []  # of callers that wait for the next batch
         self._waiting: list[asyncio.Future[None]] = []  # of those whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
+        self._samples: list[Sampled] = []
+        self._flush: asyncio.TimerHandle | None = None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
         """Runs something on the storing thread, after what is there before it."""
@@ -52,7 +59,9 @@ class Storing:
     def add(self, effects: Iterable[Effect]) -> None:
         """Has effects stored and carried out."""
         for effect in effects:
-            if self.trouble and isinstance(effect, RunStops) and not self._starts(effect.run_id):
+            if isinstance(effect, Sampled):
+                self._collect(effect)
+            elif self.trouble and isinstance(effect, Urgent) and not self._begins(effect.subject):
                 self._host.carry_out(effect)  # a job that fills the disk must not wait for room on it
             else:
                 self._queue.append(effect)
@@ -73,22 +82,51 @@ class Storing:
     async def finish(self) -> None:
         """Waits until all is carried out; not for ever for a disk that is full.
 
-        What cannot be stored then is left by those who run the jobs as a note for the next daemon.
+        The executor of the jobs leaves a note for the next daemon of each end that cannot be stored.
         """
         if self._performing is not None:
             await asyncio.wait((self._performing,), timeout=2 if self.trouble else None)
 
     async def close(self) -> None:
-        """Closes the store."""
+        """Stores the samples collected so far and closes the store."""
         if self._performing is not None:
             self._performing.cancel()
+        if self._flush is not None:
+            self._flush.cancel()
+            await self.call(self._write_samples, self._samples)
         await self.call(self._store.close)
         self._thread.shutdown()
 
-    def _starts(self, run_id: str) -> bool:
-        """Whether the run's start itself waits for room on the disk."""
+    def _begins(self, subject: str) -> bool:
+        """Whether what an urgent effect would end itself waits for room on the disk."""
         waiting = (*self._batch, *self._queue)
-        return any(isinstance(effect, RunStarts) and effect.run.run_id == run_id for effect in waiting)
+        return any(isinstance(effect, Beginning) and effect.subject == subject for effect in waiting)
+
+    # Samples
+
+    def _collect(self, sample: Sampled) -> None:
+        """Keeps a sample until the minute is over; the timer runs only while there is one."""
+        self._samples.append(sample)
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().call_later(FLUSH, self._store_samples)
+        elif len(self._samples) > MOST_SAMPLES:
+            del self._samples[0]
+
+    def _store_samples(self) -> None:
+        self._flush, samples, self._samples = None, self._samples, []
+        if not self.trouble:  # what is kept for people never costs the schedule: without room it goes first
+            self.call(self._write_samples, samples)
+
+    def _write_samples(self, samples: Sequence[Sampled]) -> None:
+        """On the storing thread."""
+        try:
+            self._store.sample(samples)
+        except sqlite3.Error as error:
+            log.warning(
+                f"{len(samples)} samples could not be stored in {self._store.folder}: {error}", id="state-trouble"
+            )
+
+    # Effects
 
     async def _perform(self) -> None:
         while self._queue or self._settled:
@@ -110,7 +148,7 @@ class Storing:
         if not task.cancelled() and (error := task.exception()) is not None:
             # Effects that nobody carries out would be a daemon that only seems to live.
             self._host.defect("carrying out effects", error)
-            self._host.executor_lost("of a defect, which is in the log")
+            self._host.lost("of a defect, which is in the log")
 
     async def _store_until_done(self, effects: Sequence[Effect]) -> None:
         """Stores effects; while that fails, what they lead to waits and what runs goes on."""
@@ -126,7 +164,7 @@ class Storing:
             self.trouble = f"nothing starts: the state cannot be stored: {error}"
             for future in (*self._waiting, *self._settled):  # also who came while it was tried
                 if not future.done():
-                    text = f"{self.trouble}; what was asked for is done as soon as it can be"
+                    text = f"{self.trouble}; your request is kept and carried out once it can be stored"
                     future.set_exception(Refused("StoreUnavailable", text))
             self._host.trouble_changed()
             await asyncio.sleep(pause)

@@ -1,23 +1,22 @@
-"""What D-Bus callers see: the handlers of the contract and the records that they return.
-
-Thin: arguments are checked, the engine is asked, what it said is put into records.
-"""
+"""org.agentd1.Jobs: its members and their records. Arguments are checked, the core is asked, its answer is recorded."""
 
 import fnmatch
 import heapq
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import limit_of, only
-from agentd.bus.server import Handler, record
+from agentd.bus.arguments import limit_of, only, record
+from agentd.bus.server import Handler
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Run
 from agentd.core.jobs.roster import Entry
 from agentd.core.part import Decided, Refused
 from agentd.core.quantities import format_duration
+from agentd.jobs.tables import list_runs
+from agentd.part import Host
 
 _CHUNK = 64 << 10
 _PROGRESS = 200  # characters
@@ -40,40 +39,6 @@ _JOB = {
 }
 _CHANGE = {"old": "t", "new": "t", "next": "t", "adaptive": "b", "note": "s"}
 _DECISION = {"at": "t", "kind": "s", "job": "s", "run_id": "s", "reason": "s"}
-
-
-class Reader(Protocol):
-    """The questions that callers ask of the store; they are answered on its own thread."""
-
-    def runs(
-        self, *, job: str = "", seq: int = 0, result: str = "", failed: bool = False, since: int = 0, limit: int = 50
-    ) -> list[Run]: ...
-    def decisions(self, *, job: str = "", run_id: str = "", limit: int = 50) -> list[Decided]: ...
-
-
-class Host(Protocol):
-    """What the handlers need of the daemon."""
-
-    engine: Jobs
-
-    @property
-    def store(self) -> Reader: ...
-    @property
-    def output(self) -> Path: ...
-
-    def now(self) -> int: ...
-    def ready(self) -> None:
-        """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
-
-    def settle(self) -> Awaitable[None]:
-        """Carries out what the engine decided; returns once it is stored, or known not to be storable for now.
-
-        Raises Refused StoreUnavailable when that turns out while it waits.
-        """
-
-    def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Awaitable[Any]: ...
-    def reload(self) -> Awaitable[list[str]]: ...
-    def facts(self) -> dict[str, Any]: ...
 
 
 def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
@@ -131,77 +96,71 @@ def _state(entry: Entry) -> str:
     return "idle" if entry.enabled else "disabled"
 
 
-class Api:
-    """The members of org.agentd1.Manager and org.agentd1.Jobs."""
+class JobsApi:
+    """The members of org.agentd1.Jobs. `output` is the folder of the runs' output; None: the journal has it."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, jobs: Jobs, output: Path | None) -> None:
         self._host = host
+        self._jobs = jobs
+        self._output = output
 
     def methods(self) -> dict[str, Handler]:
-        """The handlers by the names that bus.Server wants."""
-        jobs = (
+        """Returns the handlers by the names of the contract."""
+        handlers = (
             self.ListJobs, self.GetJob, self.RunJob, self.StopJob, self.Increase, self.Decrease, self.SetInterval,
             self.SetEnabled, self.Reset, self.NextTimes, self.ListRuns, self.ListDecisions, self.ReadOutput,
             self.ReportProgress,
         )  # fmt: skip
-        return {"Manager.Reload": self._host.reload, **{f"Jobs.{handler.__name__}": handler for handler in jobs}}
+        return {handler.__name__: handler for handler in handlers}
 
     def properties(self) -> dict[str, Callable[[], Any]]:
-        """The getters by the names that bus.Server wants."""
-        names = (
-            "Version", "Mode", "State", "StartedUSec", "ConfigurationFiles", "ConfigurationLoadedUSec",
-            "ConfigurationError", "Warnings", "StateDirectory",
-        )  # fmt: skip
-
-        def getter(name: str) -> Callable[[], Any]:
-            return lambda: self._host.facts()[name]
-
-        return {"Jobs.Running": self._running, **{f"Manager.{name}": getter(name) for name in names}}
+        """Returns the getters by the names of the contract."""
+        return {"Running": self._running}
 
     def _running(self) -> list[dict[str, Any]]:
-        return [run_record(run) for run in self._host.engine.running()]
+        return [run_record(run) for run in self._jobs.running()]
 
-    def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002 - the contract's names
+    def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, name=str)
         pattern = filter.get("name", "*")
-        entries = self._host.engine.entries
+        entries = self._jobs.entries
         return [job_record(entries[name]) for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
 
-    def GetJob(self, job: str) -> dict[str, Any]:  # noqa: N802
-        return job_record(self._host.engine.entry(job))
+    def GetJob(self, job: str) -> dict[str, Any]:
+        return job_record(self._jobs.entry(job))
 
-    async def RunJob(self, job: str, options: dict[str, Any]) -> str:  # noqa: N802
+    async def RunJob(self, job: str, options: dict[str, Any]) -> str:
         only(options)
         self._host.ready()
-        run = self._host.engine.run(job, self._host.now())
+        run = self._jobs.run(job, self._host.now())
         await self._host.settle()
         return run.run_id
 
-    async def StopJob(self, job_or_run: str) -> list[str]:  # noqa: N802
-        run_ids = self._host.engine.stop(job_or_run, self._host.now())
+    async def StopJob(self, job_or_run: str) -> list[str]:
+        run_ids = self._jobs.stop(job_or_run, self._host.now())
         await self._host.settle()
         return run_ids
 
-    async def Increase(self, job: str) -> dict[str, Any]:  # noqa: N802
+    async def Increase(self, job: str) -> dict[str, Any]:
         return await self._step(job, 1)
 
-    async def Decrease(self, job: str) -> dict[str, Any]:  # noqa: N802
+    async def Decrease(self, job: str) -> dict[str, Any]:
         return await self._step(job, -1)
 
     async def _step(self, job: str, direction: int) -> dict[str, Any]:
         self._host.ready()
-        old, new = self._host.engine.step_interval(job, direction, self._host.now())
+        old, new = self._jobs.step_interval(job, direction, self._host.now())
         await self._host.settle()
         return self._interval_change(job, old, new, "more" if direction > 0 else "less")
 
-    async def SetInterval(self, job: str, interval: int) -> dict[str, Any]:  # noqa: N802
+    async def SetInterval(self, job: str, interval: int) -> dict[str, Any]:
         self._host.ready()
-        old = self._host.engine.set_interval(job, interval, self._host.now())
+        old = self._jobs.set_interval(job, interval, self._host.now())
         await self._host.settle()
         return self._interval_change(job, old, interval)
 
     def _interval_change(self, job: str, old: int, new: int, word: str = "") -> dict[str, Any]:
-        entry = self._host.engine.entry(job)
+        entry = self._jobs.entry(job)
         adaptive = entry.schedule.trigger.key == "adaptive"
         before = f"every {format_duration(old)}" if old else entry.job.trigger.phrase()
         note = f"{job} now runs {word + ' often, ' if word else ''}every {format_duration(new)} (was {before})"
@@ -213,31 +172,29 @@ class Api:
         values = {"old": old, "new": new, "adaptive": adaptive, "next": entry.due or 0, "note": note}
         return record(values, _CHANGE)
 
-    async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:  # noqa: N802
+    async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:
         self._host.ready()
-        engine = self._host.engine
-        already = engine.entry(job).enabled == enabled
-        engine.set_enabled(job, enabled, self._host.now())
+        already = self._jobs.entry(job).enabled == enabled
+        self._jobs.set_enabled(job, enabled, self._host.now())
         await self._host.settle()
-        entry = engine.entry(job)
+        entry = self._jobs.entry(job)
         word = "enabled" if enabled else "disabled"
         note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
-    async def Reset(self, job: str) -> dict[str, Any]:  # noqa: N802
+    async def Reset(self, job: str) -> dict[str, Any]:
         self._host.ready()
-        self._host.engine.reset(job, self._host.now())
+        self._jobs.reset(job, self._host.now())
         await self._host.settle()
-        entry = self._host.engine.entry(job)
+        entry = self._jobs.entry(job)
         word = "" if entry.enabled else " (disabled)"
         note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
-    def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:  # noqa: N802
+    def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:
         if not 1 <= count <= 1000:
             raise Refused("InvalidArgument", f"count must lie between 1 and 1000, not {count}")
-        engine = self._host.engine
-        entries = [engine.entry(job)] if job else list(engine.entries.values())
+        entries = [self._jobs.entry(job)] if job else list(self._jobs.entries.values())
         start = from_ or self._host.now()
         # One pending time for each job; the soonest is taken and replaced by its successor.
         pending = [(due, e.job.name) for e in entries if e.enabled and (due := _due_after(e, start)) is not None]
@@ -246,53 +203,54 @@ class Api:
         while pending and len(times) < count:
             due, name = pending[0]
             times.append([name, due])
-            later = _due_after(engine.entries[name], due)
+            later = _due_after(self._jobs.entries[name], due)
             if later is None:
                 heapq.heappop(pending)
             else:
                 heapq.heapreplace(pending, (later, name))
         return times
 
-    async def ListRuns(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
+    async def ListRuns(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, job=str, run_id=str, result=str, failed=bool, since=int, limit=int, tail=bool)
         wanted = {key: value for key, value in filter.items() if key not in {"tail", "run_id", "limit"}}
         job, seq = _split(filter["run_id"]) if "run_id" in filter else (filter.get("job", ""), 0)
         wanted |= {"job": job, "seq": seq, "limit": limit_of(filter)}
-        runs = await self._host.ask(self._host.store.runs, **wanted)
-        live = {run.seq: run for run in self._host.engine.running()}
+        runs = await self._host.ask(list_runs, **wanted)
+        live = {run.seq: run for run in self._jobs.running()}
         return [run_record(live.get(run.seq, run), tail=filter.get("tail", False)) for run in runs]
 
-    async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
+    async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, job=str, run_id=str, limit=int)
-        found = await self._host.ask(self._host.store.decisions, **{**filter, "limit": limit_of(filter)})
+        found = await self._host.decisions(
+            about=filter.get("job", ""), run_id=filter.get("run_id", ""), limit=limit_of(filter)
+        )
         return [_decision_record(decision) for decision in found]
 
-    async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:  # noqa: N802
+    async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:
         run = await self._run(run_id)
-        if self._host.facts()["Mode"] == "system":
-            raise Refused(
-                "Unsupported", f"the journal has the output: journalctl _SYSTEMD_INVOCATION_ID={run.invocation}"
-            )
+        if self._output is None:
+            text = f"the journal has the output: journalctl _SYSTEMD_INVOCATION_ID={run.invocation}"
+            raise Refused("Unsupported", text)
         data = b""
         # The path is made of the run that the store knows, not of what the caller said.
-        file = self._host.output / f"{run.run_id}.log"
+        file = self._output / f"{run.run_id}.log"
         if file.exists():
             with file.open("rb") as stream:
                 stream.seek(offset)
                 data = stream.read(_CHUNK)
         return data, offset + len(data), run.state == "ended" and len(data) < _CHUNK
 
-    async def ReportProgress(self, run_id: str, text: str) -> None:  # noqa: N802
+    async def ReportProgress(self, run_id: str, text: str) -> None:
         line = " ".join(text.split())[:_PROGRESS]
-        self._host.engine.progress(run_id, line)
+        self._jobs.progress(run_id, line)
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:
-        for run in self._host.engine.running():
+        for run in self._jobs.running():
             if run.run_id == run_id:
                 return run
         job, seq = _split(run_id)
-        runs: list[Run] = await self._host.ask(self._host.store.runs, job=job, seq=seq)
+        runs: list[Run] = await self._host.ask(list_runs, job=job, seq=seq)
         if not runs:
             raise Refused("NoSuchRun", f'there is no run "{run_id}" (agentctl history lists them)')
         return runs[0]

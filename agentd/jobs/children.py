@@ -1,41 +1,37 @@
-"""Standalone: no root, no systemd. Jobs are child processes below a supervisor, the bus is our own.
+"""Runs as child processes: no root, no systemd. A supervisor process starts all of them: nothing outlives agentd.
 
-The supervisor process (supervisor.py) starts everything, so that nothing outlives the daemon.
+The supervisor is supervisor.py, started by its path.
 """
 
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
-from agentd.core.config import Config
+from agentd.core.config import Config, History
 from agentd.core.jobs.model import Outcome, Run, Saved
 from agentd.core.jobs.settings import Job, Limits
 from agentd.core.quantities import SECOND, iso
-from agentd.core.reboots.policy import RebootPolicy
 from agentd.jobs import supervisor
 from agentd.linux import now
-from agentd.private import _BUS_CONFIG, Unusable, runtime
 
-_BUS = "bus"  # the id of the bus among the supervisor's children; job runs have a dot in theirs
 _SPOOL = "ended"
 _BURST = 32  # runs at once from which on a second supervisor is worth starting
 _PAUSE = 0.03  # seconds between two looks whether a burst is over
 
 
-class Supervisor:
-    """One supervisor process and the socket to it; `spool` is where it leaves the ends that nobody stored.
+class Link:
+    """The link to one supervisor process; `spool` is where it leaves the ends that nobody stored.
 
     Its reports are left to wait while `in_burst` says so: dealing with them takes time from the processes that start.
     """
@@ -128,44 +124,48 @@ class Supervisor:
             self._on_report(msgspec.json.decode(data))
 
 
-class Standalone:
-    """Runs jobs as child processes below a supervisor, and the bus too. Reports reach the callbacks on the event loop.
+class Children:
+    """Runs jobs as child processes below a supervisor. Reports reach the callbacks on the event loop.
 
-    A burst gets a second supervisor: each start keeps the one that starts it waiting until the program is loaded.
+    `state` is the state directory, `folder` where a job works unless it says otherwise. A burst gets a second
+    supervisor: each start keeps the supervisor that starts it waiting until the program is loaded.
     """
 
-    mode = "standalone"
     outlives = False
 
     def __init__(
         self,
         state: Path,
+        folder: str,
         lock_file: int,
         on_started: Callable[[str, int], None],
         on_ended: Callable[[str, Outcome], None],
         on_lost: Callable[[str], None],
     ) -> None:
+        self.output: Path | None = state / "output"
         self._state = state
+        self._folder = folder
+        self._cap = History().output
         self._lock_file = lock_file
         self._on_started = on_started
         self._on_ended = on_ended
         self._on_lost = on_lost
         self._closing = False
-        self._supervisors: list[Supervisor] = []
-        self._places: dict[str, Supervisor] = {}  # of the runs whose end is not stored yet
+        self._supervisors: list[Link] = []
+        self._places: dict[str, Link] = {}  # of the runs whose end is not stored yet
         self._unstarted: dict[str, int] = {}  # when the runs are due of which no report came yet
+        self._helpers: dict[str, str] = {}  # what each is for people, by its id; those of runs have a dot in theirs
         self.address = ""
-        self._folder = runtime()
         supervisor.adopt_orphans()
         self._add_supervisor()
 
-    def _add_supervisor(self) -> Supervisor:
+    def _add_supervisor(self) -> Link:
         spool = self._state / f"{_SPOOL}-{len(self._supervisors)}.jsonl"
-        added = Supervisor(spool, self._lock_file, self._report, self._lost, self._in_burst)
+        added = Link(spool, self._lock_file, self._report, self._lost, self._in_burst)
         self._supervisors.append(added)
         return added
 
-    def _place(self) -> Supervisor:
+    def _place(self) -> Link:
         """The supervisor for one more run."""
         place = min(self._supervisors, key=lambda one: len(one.under_way))
         if len(place.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
@@ -180,44 +180,33 @@ class Standalone:
 
     @property
     def under_way(self) -> int:
-        """How many runs were started and have not ended."""
+        """The number of runs that were started and have not ended."""
         return sum(len(one.under_way) for one in self._supervisors)
 
-    async def start_bus(self) -> str:
-        """Starts the private bus and publishes its address. Raises Unusable where there is no dbus-daemon."""
-        program = shutil.which("dbus-daemon")
-        if program is None:
-            raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path = self._folder / f"bus-{os.getpid()}"
-        path.unlink(missing_ok=True)
-        config = self._state / "bus.conf"
-        config.write_text(_BUS_CONFIG.format(socket=path))
+    def keep(self, name: str, what: str, argv: Sequence[str], output: Path) -> None:
+        """Starts a program that agentd cannot do without; where it ends, agentd does. `what` names it to people."""
+        self._helpers[name] = what
         self._supervisors[0].order(
             op="start",
-            id=_BUS,
-            argv=[program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"],
+            id=name,
+            argv=argv,
             env={},
             cwd="/",
             user=None,
             group=None,
-            output=str(self._state / "bus.log"),
+            output=str(output),
             cap=1 << 16,
             timeout=None,
             kill_after=2.0,
             at=None,
         )
-        self.address = f"unix:path={path}"
-        return self.address
 
-    def publish(self) -> None:
-        """Tells agentctl where the bus is, once agentd answers there."""
-        new = self._folder / f"address.{os.getpid()}"
-        new.write_text(f"{self.address}\n{os.getpid()}\n")
-        new.rename(self._folder / "address")
+    def configure(self, config: Config) -> None:
+        """Takes from a configuration how much of a run's output is kept."""
+        self._cap = config.history.output
 
-    def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None:
-        """Starts a run's process when it is due. `folder` is where it works unless the job says otherwise."""
+    def start(self, run: Run, job: Job) -> None:
+        """Starts a run's process when it is due."""
         facts = {
             "AGENTD_JOB": run.job,
             "AGENTD_RUN_ID": run.run_id,
@@ -234,11 +223,11 @@ class Standalone:
             id=run.run_id,
             argv=job.run,
             env={**job.environment, **facts},
-            cwd=job.working_directory or folder,
+            cwd=job.working_directory or self._folder,
             user=job.user,
             group=job.group,
-            output=str(output),
-            cap=cap,
+            output=f"{self.output}/{run.run_id}.log",
+            cap=self._cap,
             timeout=None if job.timeout is None else job.timeout / SECOND,
             kill_after=job.stop_timeout / SECOND,
             at=time.monotonic() + (run.due - now()) / SECOND,
@@ -261,20 +250,17 @@ class Standalone:
             asyncio.get_running_loop().run_in_executor(None, place.close())
 
     def warnings(self, config: Config) -> list[str]:
-        """What of the configuration has no effect in this mode."""
+        """Returns a sentence for what has no effect here."""
         without = [job.name for job in config.jobs.values() if job.systemd or job.limits != Limits()]
         text = f"limits and systemd settings of {', '.join(without)} have no effect: standalone mode runs jobs itself"
-        found = [text] if without else []
-        if config.reboot != RebootPolicy():
-            found.append("reboot has no effect: standalone mode does not reboot the machine")
-        return found
+        return [text] if without else []
 
     async def prepare(self, config: Config) -> None:
-        """Nothing to do before jobs of a configuration can start."""
+        """Does nothing: the jobs of any configuration can start here."""
 
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
-        """What the store has, with what the supervisors of a daemon before left: ends that it did not live to store,
-        and runs that had not begun, which wait again."""
+        """Returns what the store has with what the supervisors of the last daemon left: ends that were not stored any
+        more, and runs that had not begun, which wait again."""
         del rebooted
         reports = {}
         for line in b"\n".join(spool.read_bytes() for spool in self._spools()).splitlines():
@@ -289,7 +275,7 @@ class Standalone:
         return replace(saved, open_runs=runs, outcomes=reports)
 
     def taken_up(self) -> None:
-        """What was left behind is stored now."""
+        """Removes what was left behind, now that it is stored."""
         for spool in self._spools():
             spool.unlink()
 
@@ -301,10 +287,6 @@ class Standalone:
         self._closing = True
         for wait in [one.close() for one in self._supervisors]:
             wait()
-        published = self._folder / "address"
-        if self.address and published.exists() and published.read_text().startswith(f"{self.address}\n"):
-            published.unlink(missing_ok=True)
-        Path(self.address.removeprefix("unix:path=")).unlink(missing_ok=True)
 
     def _lost(self) -> None:
         """A supervisor was killed: ends what it left behind, which this process has adopted, and all else."""
@@ -320,9 +302,10 @@ class Standalone:
     def _report(self, report: dict[str, object]) -> None:
         run_id, event = str(report.pop("id")), report.pop("ev")
         self._unstarted.pop(run_id, None)
-        if run_id == _BUS:
+        if run_id in self._helpers:
             if event == "ended" and not self._closing:
-                self._on_lost(f"the private bus ended: {report.get('reason') or report.get('tail') or ''}".strip())
+                why = report.get("reason") or report.get("tail") or ""
+                self._on_lost(f"{self._helpers[run_id]} ended: {why}".strip())
         elif event == "started":
             self._on_started(run_id, msgspec.convert(report["at"], int))
         else:

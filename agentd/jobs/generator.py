@@ -1,7 +1,7 @@
 """The systemd generator: the units that the jobs of the configuration ask for.
 
-Run as root, early, and never to be relied on by the boot. Its script (units/agentd-generator) writes what this says,
-and does without where this cannot be had or the configuration has errors.
+systemd runs its script (units/agentd-generator) as root and early in the boot. The script writes the units that this
+module names, and keeps those of before where this module cannot be loaded or the configuration has errors.
 """
 
 from agentd.config import files
@@ -9,5 +9,5 @@ from agentd.core.jobs import unitfile
 
 
 def units() -> dict[str, str]:
-    """The units' texts by their names. Raises Problems, OSError."""
-    return dict(unitfile.units(files.load().config)) if files.sources(None) else {}
+    """The units' texts by their names; none without a configuration. Raises Problems, OSError."""
+    return dict(unitfile.units(files.load().config.jobs)) if files.sources(None) else {}

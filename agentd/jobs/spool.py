@@ -1,4 +1,4 @@
-"""What lies in /run about jobs as units: which run each was started for, and how its last invocation ended."""
+"""Files in /run about the units of jobs: which run a unit was started for, and how its last invocation ended."""
 
 import os
 import signal
@@ -11,10 +11,10 @@ from agentd.core.jobs.model import Outcome, Run
 from agentd.core.quantities import iso
 
 NOTES = Path("/run/agentd/runs")
-"""agentd's notes of the runs it asked for; start-job hands them to the job."""
+"""agentd's notes of the runs that were asked for; start-job hands them to the job."""
 ENDED = Path("/run/agentd-ended")
-"""root's, where end-job leaves how a unit ended."""
-_PASSED_ON = {"timeout", "oom-kill"}  # systemd's words that are ours too
+"""The folder, root's own, where end-job leaves how a unit ended."""
+_PASSED_ON = {"timeout", "oom-kill"}  # systemd's words that are agentd's too
 
 
 class End(Struct, frozen=True):
@@ -29,7 +29,7 @@ class End(Struct, frozen=True):
     at: int
 
     def outcome(self, verdict: str, *, by_systemd: bool | None, began: bool) -> Outcome:
-        """As a run's outcome.
+        """Returns the end as a run's outcome.
 
         `verdict` is the result that agentd's own stop stands for; `by_systemd` tells whether somebody else had the unit
         stopped (None: nobody was there to see), `began` whether the job's program is known to have begun.
@@ -45,7 +45,7 @@ class End(Struct, frozen=True):
     def _verdict(self, verdict: str, *, by_systemd: bool | None, began: bool) -> Outcome:
         if self.code == "exited" and self.status.isdigit():
             code, name = int(self.status), ""
-            # Of systemd's own codes (systemd.exec(5)) only start-job's comes after the beginning.
+            # Of systemd's own codes (systemd.exec(5)) only start-job's 203 comes after the beginning.
             if code == 203 or (200 <= code <= 243 and not began):
                 reason = f"systemd could not start it (status {code}, see systemd.exec(5)); its journal says more"
                 return Outcome(result=verdict or "start-failed", exit_code=code, reason=reason)
@@ -57,7 +57,7 @@ class End(Struct, frozen=True):
             return Outcome(result=verdict or "start-failed", reason=reason)
         if verdict:
             return Outcome(result=verdict, exit_code=code, signal=name)
-        # Of a signal that systemd takes for a clean end and that nobody saw being sent, its own view counts.
+        # Where nobody saw who sent a signal that systemd takes for a clean end, systemd's view counts.
         if (by_systemd and self.result != "oom-kill") or (by_systemd is None and name and self.result == "success"):
             return Outcome(result="stopped", exit_code=code, signal=name, reason="stopped through systemd")
         if self.result in _PASSED_ON:
@@ -77,7 +77,7 @@ class Note(Struct, frozen=True):
 
 
 def read_end(instance: str) -> End | None:
-    """How the last invocation of a job's unit ended; None where none did, or end-job is still writing."""
+    """Returns how the last invocation of a job's unit ended; None where none did, or end-job is still writing."""
     try:
         with (ENDED / instance).open() as file:
             lines = file.read(4096).split("\n")
@@ -91,7 +91,7 @@ def read_end(instance: str) -> End | None:
 
 
 def write_note(instance: str, run: Run, before: str) -> None:
-    """Notes a run before its start is asked for; jobs of all users can read it. Raises OSError."""
+    """Notes a run before its start is asked for; jobs of all users can read the note. Raises OSError."""
     note = NOTES / f".{instance}"
     note.write_text(f"{run.run_id} {iso(run.due)} {run.attempt} {before}\n")
     note.chmod(0o644)
@@ -99,19 +99,19 @@ def write_note(instance: str, run: Run, before: str) -> None:
 
 
 def forget_note(instance: str) -> None:
-    """The run's end is stored."""
+    """Removes the note of a run whose end is stored."""
     (NOTES / instance).unlink(missing_ok=True)
 
 
 def read_notes() -> list[Note]:
-    """The notes of the last agentd. Raises OSError."""
+    """Returns the notes of the agentd before this one, and removes those that are not whole. Raises OSError."""
     NOTES.mkdir(mode=0o755, exist_ok=True)
     NOTES.chmod(0o755)
     found = []
     for file in NOTES.iterdir():
         words = file.read_text(errors="replace").split()
         if file.name.startswith(".") or len(words) != 4:
-            file.unlink(missing_ok=True)  # its start was never asked for
+            file.unlink(missing_ok=True)  # the start was never asked for
         else:
             found.append(Note(file.name, words[0], words[3]))
     return found

@@ -108,7 +108,7 @@ class Child:
 
 
 class Supervisor:
-    """One loop over the daemon's socket, the runs' pipes, ended processes and deadlines."""
+    """The loop over the daemon's socket, the runs' pipes, ended processes and deadlines."""
 
     def __init__(self, sock: socket.socket, spool: str) -> None:
         self.sock = sock
@@ -428,7 +428,7 @@ def descendants(of: int) -> list[int]:
 
 
 def _program(name: str, path: str) -> str:
-    """Where the program is, by the PATH of the job. Raises FileNotFoundError."""
+    """Returns where the program is, by the PATH of the job. Raises FileNotFoundError."""
     if "/" in name:
         return name
     for folder in path.split(os.pathsep):

@@ -1,139 +1,116 @@
-"""systemd: jobs as units. agentd may start and stop them, systemd does the rest and outlives agentd.
+"""Runs as systemd's units. agentd may start and stop the units, systemd does the rest and outlives agentd.
 
 A run's way: agentd notes which run a unit is started for (/run/agentd/runs), asks for the start, and systemd tells
-whether it succeeded (JobRemoved). However it ends, end-job, run by systemd, leaves how (/run/agentd-ended): with the
-note of which invocation was the last before, agentd finds the end of its run there, also after it was away.
+whether the start succeeded (JobRemoved). However the unit ends, end-job, run by systemd, leaves how
+(/run/agentd-ended): with the note of which invocation was the last before, agentd finds the end of its run there, also
+after agentd was away.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from msgspec.structs import replace
 
-from agentd.bus.connection import Bus, CallFailed
+from agentd.bus.connection import CallFailed, Undo
 from agentd.core.config import Config
 from agentd.core.jobs import unitfile
 from agentd.core.jobs.model import Outcome, Run, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
 from agentd.core.quantities import SECOND
-from agentd.core.reboots.model import Boot
 from agentd.jobs import spool
-from agentd.linux import Arrivals, boot_time, now
+from agentd.linux import Arrivals, now
+from agentd.peers.systemd import AGAIN, RELOAD_TIMEOUT, TRIES, Systemd, insist, unit_path
+from agentd.tasks import Tasks
 
-NAME = "org.freedesktop.systemd1"
-MANAGER = (NAME, "/org/freedesktop/systemd1", f"{NAME}.Manager")
 GENERATED = Path("/run/systemd/generator")
-RELOAD_TIMEOUT = 180.0  # seconds; every generator of the machine runs
-_AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
-_TRIES = 120
-_ROUND = 60.0  # seconds between two looks after what runs
-_T = TypeVar("_T")
+_ROUND = 60.0  # seconds between two checks of what runs
 
 
-async def this_boot(bus: Bus, boot_id: str) -> Boot:
-    """This boot of the machine, or of its user space alone: that has the same kernel, and so the same boot id.
-
-    Raises CallFailed.
-    """
-    try:
-        count = int(await _insist(lambda: bus.get(MANAGER, "SoftRebootsCount")))
-    except CallFailed as error:
-        if not error.name.endswith((".UnknownProperty", ".UnknownInterface")):
-            raise
-        count = 0  # a systemd before 256
-    if not count:
-        return Boot(boot_id, boot_time())
-    return Boot(f"{boot_id}+{count}", int(await _insist(lambda: bus.get(MANAGER, "UserspaceTimestamp"))))
-
-
-async def _insist(question: Callable[[], Awaitable[_T]]) -> _T:
-    """The answer to a question that may be asked twice: while PID 1 executes itself anew, it does not answer.
-
-    Raises CallFailed.
-    """
-    for _ in range(_TRIES - 1):
-        try:
-            return await question()
-        except CallFailed as error:
-            if not error.away or error.name.endswith(".Disconnected"):
-                raise
-        await asyncio.sleep(_AGAIN)
-    return await question()
-
-
-class _Place:
-    """A unit while a run of ours has it: from the decision until the end is stored."""
+class _RunUnit:
+    """The unit that a run has, from the decision until the run's end is stored."""
 
     def __init__(self, run: Run, instance: str, before: str = "") -> None:
         self.run_id = run.run_id
         self.instance = instance
-        self.unit = unitfile.unit(instance)
-        self.before = before  # the invocation that ended last, before this run
+        self.name = unitfile.unit(instance)
+        self.before = before
+        """The invocation that ended last, before this run."""
         self.planned: asyncio.TimerHandle | None = None
-        self.state = "planned"  # planned | asked | running (systemd is done with the start) | ended
+        self.state = "planned"
+        """planned | asked (for the start) | running (systemd is done with the start) | ended."""
         self.asked = 0
-        self.job = ""  # systemd's, of our start
-        self.early: dict[str, str] = {}  # what became of systemd's jobs while we did not know which is ours
-        self.told = False  # that it began
+        """When the start was asked for."""
+        self.job = ""
+        """systemd's job for our start."""
+        self.early: dict[str, str] = {}
+        """What became of systemd's jobs while nobody knew which of them is ours."""
+        self.told = False
+        """Whether the beginning was reported."""
         self.verdict = ""
-        self.by_systemd: bool | None = False  # whether somebody else has it stopped; None: nobody looked
-
-    @property
-    def peer(self) -> tuple[str, str, str]:
-        """The unit on the bus: systemd escapes its name for the object path."""
-        plain = "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):02x}" for c in self.unit)
-        return NAME, f"/org/freedesktop/systemd1/unit/{plain}", f"{NAME}.Unit"
+        """The result that agentd's own stop stands for."""
+        self.by_systemd: bool | None = False
+        """Whether somebody else has the unit stopped; None: nobody was there to see."""
 
 
-class Systemd:
-    """Starts and stops the units of jobs; reports reach the callbacks on the event loop. Runs outlive agentd."""
+class Units:
+    """Starts and stops the units of jobs; reports reach the callbacks on the event loop. Runs outlive agentd.
 
-    mode = "system"
+    `on_started` is told the run, the instant and systemd's id of the invocation; `on_trouble` a sentence when systemd
+    does not do its part, `on_defect` of errors in dealing with it.
+    """
+
     outlives = True
+    output = None
+    """The journal has the output of the runs."""
 
     def __init__(
         self,
-        bus: Bus,
+        systemd: Systemd,
         on_started: Callable[[str, int, str], None],
         on_ended: Callable[[str, Outcome], None],
         on_trouble: Callable[[str], None],
+        on_defect: Callable[[str, BaseException], None],
     ) -> None:
-        self._bus = bus
+        self._systemd = systemd
         self._on_started = on_started
         self._on_ended = on_ended
         self._on_trouble = on_trouble
-        self._places: dict[str, _Place] = {}  # by run id
-        self._units: dict[str, _Place] = {}  # by unit
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._by_run: dict[str, _RunUnit] = {}
+        self._by_unit: dict[str, _RunUnit] = {}
+        self._tasks = Tasks(lambda error: on_defect("talking to systemd", error))
         self._arrivals: Arrivals | None = None
+        self._unlisten: Undo = lambda: None
         self._round: asyncio.TimerHandle | None = None
         self._kept = False  # whether root has a copy of the units
-        self._hears = False
-        self._closing = False
+        self._hears = False  # whether ends may be reported
 
     @property
     def under_way(self) -> int:
         """How many runs still need this process: those whose start was not confirmed."""
-        return sum(place.state in {"planned", "asked"} for place in self._places.values())
+        return sum(unit.state in {"planned", "asked"} for unit in self._by_run.values())
 
     def warnings(self, config: Config) -> list[str]:
-        """What of the configuration has no effect in this mode."""
+        """Returns a sentence for each setting that has no effect in this mode: here all have one."""
         del config
         return []
 
+    def configure(self, config: Config) -> None:
+        """Does nothing: the units say it all."""
+
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
-        """What the store has, with what became of the runs that were under way: their ends, those that still are, and
-        those that were never asked for, which wait again. Raises CallFailed, OSError."""
+        """Returns what the store has, with what became of the runs that were under way: their ends, those that still
+        are, and those that were never asked for, which wait again. Raises CallFailed, OSError.
+
+        `rebooted`: the machine booted since, and has no notes of what was asked for before.
+        """
         self._arrivals = Arrivals(spool.ENDED, self._end_arrived)
-        await self._bus.follow(NAME, self._systemd_came)
-        await self._bus.watch(MANAGER, "JobNew", self._job_new)
-        await self._bus.watch(MANAGER, "JobRemoved", self._job_removed)
-        await self._bus.watch(MANAGER, "UnitRemoved", self._unit_removed)
-        await self._subscribe()
+        self._unlisten = await self._systemd.listen(
+            self._catch_up, JobNew=self._job_new, JobRemoved=self._job_removed, UnitRemoved=self._unit_removed
+        )
         noted = {note.run_id: note for note in spool.read_notes()}
         runs, outcomes, under_way = [], {}, []
         for run in saved.open_runs:
@@ -145,9 +122,9 @@ class Systemd:
                 # The note is written first and goes last: without one the start was never asked for, in this boot.
                 runs[-1] = run if rebooted else replace(run, state="queued")
                 continue
-            place = _Place(run, note.instance, note.before)
-            self._places[run.run_id] = self._units[place.unit] = place
-            found = await self._find(place, run)
+            unit = _RunUnit(run, note.instance, note.before)
+            self._by_run[run.run_id] = self._by_unit[unit.name] = unit
+            found = await self._find(unit, run)
             if isinstance(found, Outcome):
                 outcomes[run.run_id] = found
             elif found is not None:
@@ -159,29 +136,31 @@ class Systemd:
             spool.forget_note(note.instance)
         return replace(saved, open_runs=tuple(runs), outcomes=outcomes, under_way=tuple(under_way))
 
-    async def _find(self, place: _Place, run: Run) -> Run | Outcome | None:
-        """What became of a run whose unit an agentd before this one was about to ask for: it is still under way, or how
-        it ended, or None: it never began."""
-        alive = await _insist(lambda: self._is_alive(place))
-        at, invocation = await self._beginning(place)
-        end = spool.read_end(place.instance)  # only now: it may have ended while we asked
-        place.state = "ended"
-        if end is not None and end.invocation != place.before:
+    async def _find(self, unit: _RunUnit, run: Run) -> Run | Outcome | None:
+        """Finds out what became of a run whose unit an agentd before this one was about to ask for.
+
+        Returns the run where it is still under way, how it ended, or None where it never began. Raises CallFailed.
+        """
+        alive = await insist(lambda: self._systemd.is_alive(unit.name))
+        at, invocation = await self._systemd.beginning(unit.name)
+        end = spool.read_end(unit.instance)  # only now: the run may have ended while we asked
+        unit.state = "ended"
+        if end is not None and end.invocation != unit.before:
             return end.outcome("", by_systemd=None, began=True)
         if alive:
-            place.state, place.told = "running", True
-            self._patrol()
+            unit.state, unit.told = "running", True
+            self._patrol_later()
             return replace(run, started=at or run.started, invocation=invocation)
-        if invocation not in {"", place.before}:
+        if invocation not in {"", unit.before}:
             return Outcome(result="interrupted", reason="how it ended was not noted", invocation=invocation)
         return None
 
     async def prepare(self, config: Config) -> None:
         """Makes sure that systemd has the units that the configuration asks for. Raises Refused PeerFailed."""
-        wanted = dict(unitfile.units(config))
+        wanted = dict(unitfile.units(config.jobs))
         if self._differ(wanted):
             try:
-                await _insist(lambda: self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT))
+                await self._systemd.reload()
             except CallFailed as error:
                 raise Refused("PeerFailed", f"systemd did not read its units anew: {error}") from None
             if different := self._differ(wanted):
@@ -190,271 +169,224 @@ class Systemd:
         elif self._kept:
             return
         with contextlib.suppress(CallFailed):  # without the copy, errors in the files cost more; nothing else
-            await self._bus.call(MANAGER, "StartUnit", "ss", unitfile.KEEP, "replace")
+            await self._systemd.start_unit(unitfile.KEEP)
             self._kept = True
 
     def _differ(self, wanted: dict[str, str]) -> list[str]:
-        """The units that the generator wrote otherwise than wanted, or did not. A unit too many is one of a job that
-        left the configuration; it stays while the job runs."""
-        found = {file.name for file in GENERATED.glob("agentd-job@*.service")} - self._units.keys()
+        """Returns the units whose text differs from what the configuration asks for, or that are missing.
+
+        A surplus unit that a run has belongs to a job that was removed and still runs: that unit stays.
+        """
+        found = {file.name for file in GENERATED.glob("agentd-job@*.service")} - self._by_unit.keys()
         return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
 
-    def start(self, run: Run, job: Job, output: Path, cap: int, folder: str) -> None:
-        """Starts a run's unit when it is due. Output goes to the journal, so the other arguments are not needed."""
-        del output, cap, folder
-        free = [name for name in unitfile.instances(job) if unitfile.unit(name) not in self._units]
+    def start(self, run: Run, job: Job) -> None:
+        """Starts a run's unit when the run is due. The output goes to the journal."""
+        free = [name for name in unitfile.instances(job) if unitfile.unit(name) not in self._by_unit]
         if not free:
             reason = "every unit of the job is taken by a run that has not ended"
             self._on_ended(run.run_id, Outcome(result="start-failed", reason=reason))
             return
-        place = _Place(run, free[0])
-        self._places[run.run_id] = self._units[place.unit] = place
+        unit = _RunUnit(run, free[0])
+        self._by_run[run.run_id] = self._by_unit[unit.name] = unit
         wait = (run.due - now()) / SECOND
         if wait > 0:
-            place.planned = asyncio.get_running_loop().call_later(wait, self._begin, place, run)
+            unit.planned = asyncio.get_running_loop().call_later(wait, self._begin, unit, run)
         else:
-            self._begin(place, run)
+            self._begin(unit, run)
 
     def stop(self, run_id: str, result: str) -> None:
-        """Has a run's unit stopped; it will be reported with that result."""
-        place = self._places.get(run_id)
-        if place is None:
+        """Has a run's unit stopped; the run's end will be reported with that result."""
+        unit = self._by_run.get(run_id)
+        if unit is None:
             return
-        place.verdict = place.verdict or result
-        if place.planned is not None and place.state == "planned":
-            place.planned.cancel()
-            self._over(place, Outcome(result=result, reason="it had not begun yet"))
-        elif place.state in {"asked", "running"}:
-            self._do(self._stop(place))
+        unit.verdict = unit.verdict or result
+        if unit.planned is not None and unit.state == "planned":
+            unit.planned.cancel()
+            self._over(unit, Outcome(result=result, reason="it had not begun yet"))
+        elif unit.state in {"asked", "running"}:
+            self._tasks.do(self._stop(unit))
 
     def stored(self, run_id: str) -> None:
-        """The end of a run is stored: its unit is free for the next."""
-        place = self._places.pop(run_id, None)
-        if place is not None:
-            if self._units.get(place.unit) is place:
-                del self._units[place.unit]
-            spool.forget_note(place.instance)
+        """Frees the unit of a run whose end is stored, for the next run."""
+        unit = self._by_run.pop(run_id, None)
+        if unit is not None:
+            if self._by_unit.get(unit.name) is unit:
+                del self._by_unit[unit.name]
+            spool.forget_note(unit.instance)
 
     def taken_up(self) -> None:
-        """agentd is ready to hear of ends; of those that came meanwhile, now."""
+        """Reports ends from now on, and those that came meanwhile at once."""
         self._hears = True
         self._end_arrived("")
 
     def unit_of(self, run_id: str) -> str:
-        """The object path of the unit that a run has, or ""."""
-        place = self._places.get(run_id)
-        return place.peer[1] if place else ""
+        """Returns the object path of the unit that a run has, or ""."""
+        unit = self._by_run.get(run_id)
+        return unit_path(unit.name) if unit else ""
 
     def close(self) -> None:
         """Leaves everything as it is: the runs go on."""
-        self._closing = True
         if self._round is not None:
             self._round.cancel()
-        for task in self._tasks:
-            task.cancel()
+        self._tasks.close()
+        self._unlisten()
         if self._arrivals is not None:
             self._arrivals.close()
 
     # Starting and stopping
 
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._on_trouble(f"a defect in talking to systemd: {type(error).__name__}: {error}; please report it")
-
-    def _begin(self, place: _Place, run: Run) -> None:
-        place.planned = None
-        place.state, place.asked = "asked", now()
-        end = spool.read_end(place.instance)
-        place.before = end.invocation if end else "-"
+    def _begin(self, unit: _RunUnit, run: Run) -> None:
+        unit.planned = None
+        unit.state, unit.asked = "asked", now()
+        end = spool.read_end(unit.instance)
+        unit.before = end.invocation if end else "-"
         try:
-            spool.write_note(place.instance, run, place.before)
+            spool.write_note(unit.instance, run, unit.before)
         except OSError as error:
-            text = f"which run it is could not be noted in {spool.NOTES}: {error.strerror}"
-            self._over(place, Outcome(result="start-failed", reason=text))
+            text = f"could not write the run's note in {spool.NOTES}: {error.strerror}"
+            self._over(unit, Outcome(result="start-failed", reason=text))
             return
-        self._do(self._start(place))
+        self._tasks.do(self._start(unit))
 
-    async def _start(self, place: _Place) -> None:
-        for _ in range(_TRIES):
-            answer = await self._ask("StartUnit", place)
-            if isinstance(answer, str):
-                place.job = answer
-                if place.state == "asked" and place.job in place.early:
-                    self._start_done(place, place.early[place.job])
+    async def _start(self, unit: _RunUnit) -> None:
+        for _ in range(TRIES):
+            try:
+                # systemd is given its time: what it has heard must not be asked for twice.
+                unit.job = await self._systemd.start_unit(unit.name, patience=RELOAD_TIMEOUT)
+            except CallFailed as error:
+                failure = error
+            else:
+                if unit.state == "asked" and unit.job in unit.early:
+                    self._start_done(unit, unit.early[unit.job])
                 return  # else JobRemoved tells how it went
-            if not answer.away:
+            if not failure.away:
                 break
-            await asyncio.sleep(_AGAIN)
-            # It may have heard all the same: then a second start could be a second run.
-            await self._look(place, away=True)
-            if place.state != "asked":
+            await asyncio.sleep(AGAIN)
+            # systemd may have heard all the same: then a second start could be a second run.
+            await self._check(unit, away=True)
+            if unit.state != "asked":
                 return
-        reason = f"systemd did not start {place.unit}: {answer}"
-        self._over(place, Outcome(result=place.verdict or "start-failed", reason=reason))
+        reason = f"systemd did not start {unit.name}: {failure}"
+        self._over(unit, Outcome(result=unit.verdict or "start-failed", reason=reason))
 
-    async def _stop(self, place: _Place) -> None:
-        for _ in range(_TRIES):
-            answer = await self._ask("StopUnit", place)
-            if isinstance(answer, str) or place.state == "ended":
-                return
-            if not answer.away:
-                break
-            await asyncio.sleep(_AGAIN)
-        self._on_trouble(f"{place.run_id} could not be stopped: {answer}")
+    async def _stop(self, unit: _RunUnit) -> None:
+        async def stop() -> None:
+            if unit.state != "ended":  # else the unit may be the next run's already
+                await self._systemd.stop_unit(unit.name, patience=RELOAD_TIMEOUT)
 
-    async def _ask(self, verb: str, place: _Place) -> str | CallFailed:
-        """The job that systemd makes of it. It is given its time: what it has heard must not be asked for twice."""
         try:
-            (job,) = await self._bus.call(MANAGER, verb, "ss", place.unit, "replace", patience=RELOAD_TIMEOUT)
+            await insist(stop)
         except CallFailed as error:
-            return error
-        return str(job)
+            if unit.state != "ended":
+                self._on_trouble(f"{unit.run_id} could not be stopped: {error}")
 
     # What systemd tells
 
     def _job_new(self, arguments: list[Any]) -> None:
-        place = self._units.get(arguments[2])
-        if place is not None and place.state == "running":
-            place.by_systemd = True  # nobody starts what runs: somebody stops it
+        unit = self._by_unit.get(arguments[2])
+        if unit is not None and unit.state == "running":
+            unit.by_systemd = True  # nobody starts what runs: somebody stops it
 
     def _job_removed(self, arguments: list[Any]) -> None:
-        _, job, unit, result = arguments
-        place = self._units.get(unit)
-        if place is None or place.state != "asked":
+        _, job, name, result = arguments
+        unit = self._by_unit.get(name)
+        if unit is None or unit.state != "asked":
             return
-        if not place.job:
-            place.early[job] = result  # the answer to our call is still on its way
-        elif job == place.job:
-            self._start_done(place, result)
+        if not unit.job:
+            unit.early[job] = result  # the answer to our call is still on its way
+        elif job == unit.job:
+            self._start_done(unit, result)
 
-    def _start_done(self, place: _Place, result: str) -> None:
-        """Systemd is done with our start, one way or the other: from here on an end is the end of this run."""
-        place.state = "running"
-        self._patrol()
-        if self._take_end(place):
+    def _start_done(self, unit: _RunUnit, result: str) -> None:
+        """Takes note that systemd is done with our start, one way or the other: an end is the end of this run now."""
+        unit.state = "running"
+        self._patrol_later()
+        if self._take_end(unit):
             return
-        self._do(self._began(place) if result == "done" else self._look(place, why=result))
+        self._tasks.do(self._began(unit) if result == "done" else self._check(unit, why=result))
 
     def _unit_removed(self, arguments: list[Any]) -> None:
-        place = self._units.get(arguments[0])
-        if place is not None and place.state == "running":
-            self._do(self._look(place))  # the job was taken out of the configuration while it ran
+        unit = self._by_unit.get(arguments[0])
+        if unit is not None and unit.state == "running":
+            self._tasks.do(self._check(unit))  # the job was taken out of the configuration while it ran
 
-    async def _began(self, place: _Place) -> None:
-        at, invocation = await self._beginning(place)
-        if place.state == "running" and not place.told:
-            place.told = True
-            self._on_started(place.run_id, at or now(), invocation)
-
-    async def _beginning(self, place: _Place) -> tuple[int, str]:
-        """When the unit began (0: it has not), and the id of its invocation."""
-        try:
-            at, invocation = await asyncio.gather(
-                self._bus.get(place.peer, "InactiveExitTimestamp"), self._bus.get(place.peer, "InvocationID")
-            )
-        except CallFailed:
-            return 0, ""  # the end will tell the invocation
-        return at, bytes(invocation).hex() if any(invocation) else ""
+    async def _began(self, unit: _RunUnit) -> None:
+        at, invocation = await self._systemd.beginning(unit.name)
+        if unit.state == "running" and not unit.told:
+            unit.told = True
+            self._on_started(unit.run_id, at or now(), invocation)
 
     def _end_arrived(self, instance: str) -> None:
-        places = list(self._units.values()) if not instance else [self._units.get(unitfile.unit(instance))]
-        for place in places:
-            if place is not None:
-                self._take_end(place)
+        """Takes the end that end-job left for an instance, or all there are where it is ""."""
+        units = list(self._by_unit.values()) if not instance else [self._by_unit.get(unitfile.unit(instance))]
+        for unit in units:
+            if unit is not None:
+                self._take_end(unit)
 
-    def _take_end(self, place: _Place) -> bool:
-        """Whether the run has ended, by what end-job left."""
-        end = spool.read_end(place.instance) if place.state == "running" and self._hears else None
-        if end is not None and end.invocation != place.before:
-            outcome = end.outcome(place.verdict, by_systemd=place.by_systemd, began=place.told or bool(end.code))
-            if not place.told:  # it was over before systemd could be asked when it began
-                outcome = replace(outcome, started=place.asked)
+    def _take_end(self, unit: _RunUnit) -> bool:
+        """Returns whether the run has ended, by what end-job left."""
+        end = spool.read_end(unit.instance) if unit.state == "running" and self._hears else None
+        if end is not None and end.invocation != unit.before:
+            outcome = end.outcome(unit.verdict, by_systemd=unit.by_systemd, began=unit.told or bool(end.code))
+            if not unit.told:  # the run was over before systemd could be asked when it began
+                outcome = replace(outcome, started=unit.asked)
                 if outcome.result != "start-failed":
-                    self._on_started(place.run_id, place.asked, end.invocation)
-            self._over(place, outcome)
-        return place.state == "ended"
+                    self._on_started(unit.run_id, unit.asked, end.invocation)
+            self._over(unit, outcome)
+        return unit.state == "ended"
 
-    def _over(self, place: _Place, outcome: Outcome) -> None:
-        if place.state != "ended":
-            place.state = "ended"
-            self._on_ended(place.run_id, outcome)
+    def _over(self, unit: _RunUnit, outcome: Outcome) -> None:
+        if unit.state != "ended":
+            unit.state = "ended"
+            self._on_ended(unit.run_id, outcome)
+
+    # Checking what was not told
+
+    def _patrol_later(self) -> None:
+        """Has what runs checked now and then: a drop-in, a full /run or too little memory may keep end-job silent."""
+        if self._round is None:
+            self._round = asyncio.get_running_loop().call_later(_ROUND, self._patrol)
 
     def _patrol(self) -> None:
-        """Looks after what runs now and then: a drop-in, a full /run or too little memory may keep end-job silent."""
-        if self._round is None:
-            self._round = asyncio.get_running_loop().call_later(_ROUND, self._look_round)
-
-    def _look_round(self) -> None:
         self._round = None
-        for place in [place for place in self._places.values() if place.state == "running"]:
-            self._patrol()
-            self._do(self._look(place))
+        for unit in [unit for unit in self._by_run.values() if unit.state == "running"]:
+            self._patrol_later()
+            self._tasks.do(self._check(unit))
 
-    async def _look(self, place: _Place, *, why: str = "", away: bool = False) -> None:
-        """Finds out what a unit does, after something was unusual. `away`: systemd may not have heard of the start."""
-        if place.state == "running" and not self._hears:
+    async def _catch_up(self) -> None:
+        """Checks every run after PID 1 executed itself anew."""
+        for unit in list(self._by_run.values()):
+            if unit.state == "running":
+                await self._check(unit)
+            elif unit.state == "asked":
+                await self._check(unit, away=True)
+
+    async def _check(self, unit: _RunUnit, *, why: str = "", away: bool = False) -> None:
+        """Finds out what a unit does, after something was unusual.
+
+        `why` is systemd's word for how our start went; `away`: systemd may not have heard of the start.
+        """
+        if unit.state == "running" and not self._hears:
             return
         try:
-            alive = await self._is_alive(place)
+            alive = await self._systemd.is_alive(unit.name)
         except CallFailed as error:
             if not error.away:
-                self._on_trouble(f"systemd does not say what became of {place.unit}: {error}")
+                self._on_trouble(f"systemd does not say what became of {unit.name}: {error}")
             return
-        end = spool.read_end(place.instance)
-        if away and place.state == "asked" and (alive or (end is not None and end.invocation != place.before)):
-            self._start_done(place, "done")
-        elif place.state == "running" and not self._take_end(place) and not alive:
-            if place.told:
+        end = spool.read_end(unit.instance)
+        if away and unit.state == "asked" and (alive or (end is not None and end.invocation != unit.before)):
+            self._start_done(unit, "done")
+        elif unit.state == "running" and not self._take_end(unit) and not alive:
+            if unit.told:
                 # Never success: a unit that systemd collected reads like one that never ran.
                 result, reason = "interrupted", "it is not running, and how it ended was not noted"
             else:
-                status = await self._status(place)
-                result, reason = "start-failed", f"systemd did not start it ({status or why or 'it does not run'})"
-            reason = f"{reason}: systemctl status {place.unit}"
-            self._over(place, Outcome(result=place.verdict or result, reason=reason))
-
-    async def _status(self, place: _Place) -> str:
-        """Why a start failed, as a word of systemd's and the status of systemd.exec(5); empty when it does not say."""
-        service = (place.peer[0], place.peer[1], f"{NAME}.Service")
-        try:
-            result, status = await self._bus.get(service, "Result"), await self._bus.get(service, "ExecMainStatus")
-        except CallFailed:
-            return ""
-        return f"{result}, status {status}" if status else str(result)
-
-    async def _is_alive(self, place: _Place) -> bool:
-        state, job = await self._bus.get(place.peer, "ActiveState"), await self._bus.get(place.peer, "Job")
-        return state not in {"inactive", "failed"} or job[0] != 0
-
-    def _systemd_came(self, owner: str) -> None:
-        """PID 1 executed itself anew: what it told meanwhile was not heard."""
-        if owner and not self._closing:
-            self._do(self._catch_up())
-
-    async def _subscribe(self) -> None:
-        """Has systemd tell what becomes of its jobs and units. Raises CallFailed."""
-        try:
-            await _insist(lambda: self._bus.call(MANAGER, "Subscribe", patience=RELOAD_TIMEOUT))
-        except CallFailed as error:
-            if not error.name.endswith(".AlreadySubscribed"):  # it had heard the try before
-                raise
-
-    async def _catch_up(self) -> None:
-        try:
-            await self._subscribe()
-        except CallFailed as error:
-            self._on_trouble(f"systemd does not tell what becomes of units, agentd looks itself: {error}")
-        for place in list(self._places.values()):
-            if place.state == "running":
-                await self._look(place)
-            elif place.state == "asked":
-                await self._look(place, away=True)
+                failure = await self._systemd.failure(unit.name)
+                result, reason = "start-failed", f"systemd did not start it ({failure or why or 'it does not run'})"
+            reason = f"{reason}: systemctl status {unit.name}"
+            self._over(unit, Outcome(result=unit.verdict or result, reason=reason))
 
 
 def _text(file: Path) -> str | None:

@@ -1,6 +1,8 @@
-"""One question to a server over HTTP: an answer of limited time and size, or a sentence that says why there is none.
+"""One question to a server over HTTP: an answer of bounded time and size, or a sentence that says why there is none.
 
-Everything here blocks. TLS takes its files from the folder of credentials: agentd.fleet-ca (without it the system's
+Everything here blocks, at most for TIMEOUT.
+
+TLS takes its files from the folder of credentials: agentd.fleet-ca (without it the system's
 authorities count), agentd.fleet-cert and agentd.fleet-key.
 """
 
@@ -20,18 +22,18 @@ if TYPE_CHECKING:
     import ssl
 
 TIMEOUT = 30.0  # seconds for one question and its whole answer
-TEXT = 200  # characters of anybody else's text in a sentence
+TEXT = 200  # characters of a server's text in a sentence
 CONFUSING = (msgspec.MsgspecError, ValueError, RecursionError)
-"""What decoding somebody's JSON may raise."""
+"""The errors that decoding a server's JSON may raise."""
 _T = TypeVar("_T")
 
 
 class Unavailable(Exception):
-    """A server cannot be asked or says no; the text is a sentence that names it."""
+    """A server cannot be asked or says no; the text is a sentence that names the server."""
 
 
 class _Complaint(Struct):
-    """The reason beside a status, as FleetLock (kind, value) and etcd (message, error) write it."""
+    """The reason beside a status, as FleetLock (kind, value) and etcd (message, error) write reasons."""
 
     kind: str = ""
     value: str = ""
@@ -40,7 +42,10 @@ class _Complaint(Struct):
 
 
 class Peer:
-    """A server at a URL that answers POST requests."""
+    """A server at a URL that answers POST requests.
+
+    `kind` is what people call such a server, `largest` the bytes that an answer of it may have.
+    """
 
     def __init__(self, kind: str, url: str, credentials: Path | None, largest: int) -> None:
         self._url = url.rstrip("/")
@@ -52,7 +57,7 @@ class Peer:
         return f"{self._kind} at {self._url}"
 
     def post(self, path: str, body: object, headers: dict[str, str]) -> tuple[int, bytes]:
-        """The status and the body of its answer. Redirects are not followed. Raises Unavailable."""
+        """Asks; returns the status and the body of the answer. Redirects are not followed. Raises Unavailable."""
         import http.client  # noqa: PLC0415 - a daemon without a fleet never loads it
 
         headers = {"Content-Type": "application/json", **headers}
@@ -60,7 +65,7 @@ class Peer:
         try:
             with contextlib.closing(self._connection()) as connection:
                 connection.connect()
-                # The socket's own timeout is for each byte; a peer that sends one now and then is cut off.
+                # The socket's own timeout is for each byte; a server that sends one now and then is cut off.
                 cut = threading.Timer(latest - time.monotonic(), _cut_off, (connection.sock,))
                 cut.daemon = True
                 cut.start()
@@ -78,14 +83,14 @@ class Peer:
             raise Unavailable(f"{self} does not answer: {why}") from None
 
     def decode(self, text: bytes, kind: type[_T]) -> _T:
-        """Its JSON, in which numbers may be strings. Raises Unavailable."""
+        """Returns the server's JSON as that type; numbers may be strings in it. Raises Unavailable."""
         try:
             return msgspec.json.decode(text, type=kind, strict=False)
         except CONFUSING:
             raise Unavailable(f"{self} answers something else than expected; is it {self._kind}?") from None
 
     def refusal(self, status: int, text: bytes, secrets: dict[str, str] | None = None) -> Unavailable:
-        """Its no, with its reason, in which secrets give way to their names."""
+        """Returns the server's no with its reason, in which secrets give way to their names."""
         complaint = _Complaint()
         with contextlib.suppress(*CONFUSING):
             complaint = msgspec.json.decode(text, type=_Complaint)
@@ -96,6 +101,7 @@ class Peer:
         return Unavailable(f"{self} refuses: {clip(reason)} ({clip(kind)})")
 
     def _whole(self, answer: "http.client.HTTPResponse", text: bytes) -> tuple[int, bytes]:
+        """Returns the status and the body where the body is whole. Raises Unavailable, ConnectionError."""
         if 300 <= answer.status < 400:
             raise Unavailable(f"{self} redirects (status {answer.status}), which is not followed; correct the URL")
         if len(text) > self._largest:
@@ -116,7 +122,7 @@ class Peer:
         return http.client.HTTPConnection(host, parts.port, timeout=TIMEOUT)
 
     def _tls(self) -> "ssl.SSLContext":
-        """With the system's authorities where no credential names one."""
+        """Returns how to speak TLS: with the system's authorities where no credential names one. Raises Unavailable."""
         import ssl  # noqa: PLC0415 - a daemon without a fleet does not need it
 
         names = ("agentd.fleet-ca", "agentd.fleet-cert", "agentd.fleet-key")
@@ -133,21 +139,22 @@ class Peer:
 
 
 def credential(folder: Path | None, name: str) -> Path | None:
-    """The file of a credential, where there is one. Raises OSError."""
+    """Returns the file of a credential, or None where there is none. Raises OSError."""
     return folder / name if folder and (folder / name).exists() else None
 
 
 def clip(text: str) -> str:
-    """Somebody else's text, fit for one line."""
+    """Returns a server's text, bounded and fit for one line."""
     return "".join(sign if sign.isprintable() else " " for sign in text[:TEXT]).strip()
 
 
 def _cut_off(sock: socket.socket) -> None:
-    with contextlib.suppress(OSError):  # its end came first
+    with contextlib.suppress(OSError):  # the connection was closed already
         socket.socket.shutdown(sock, socket.SHUT_RDWR)  # an SSLSocket's own is not for use from another thread
 
 
 def _why(error: Exception) -> str:
+    """Returns what went wrong on the way, as the end of a sentence."""
     import ssl  # noqa: PLC0415 - a daemon without a fleet does not need it
 
     if isinstance(error, ssl.SSLCertVerificationError):

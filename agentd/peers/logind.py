@@ -1,4 +1,4 @@
-"""systemd-logind: who is logged in, who keeps the machine up, when it goes down, and the wish that it reboots."""
+"""systemd-logind as a peer: sessions, inhibitors, the shutdown that is about to come, and reboots."""
 
 import asyncio
 import contextlib
@@ -7,9 +7,10 @@ import pwd
 from collections.abc import Callable
 from typing import Any
 
-from agentd.bus.connection import Bus, BusError, CallFailed
+from agentd.bus.connection import PROPERTIES, Bus, BusError, CallFailed
 from agentd.core.reboots.model import Blocker, Session
 from agentd.core.reboots.policy import Kind
+from agentd.tasks import Tasks
 
 _NAME = "org.freedesktop.login1"
 _PATH = "/org/freedesktop/login1"
@@ -18,7 +19,7 @@ _CHECK_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: block inhibitors count
 _FLAGS: dict[Kind, int] = {"reboot": 0, "kexec": 2, "soft-reboot": 4}  # SD_LOGIND_REBOOT_VIA_KEXEC, _SOFT_REBOOT
 # Classes of sessions that are people's; others are greeters, managers, cron.
 _PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
-_LONGEST = 200  # characters of what somebody says about an inhibitor
+_LONGEST = 200  # characters of a program's text about its inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
 _MOST_ASKED = 64  # sessions that are looked into; whoever has one of the others counts as logged in
@@ -26,10 +27,12 @@ _FIRST = 3.0  # seconds that a start waits for logind to answer; jobs do not wai
 
 
 class Logind:
-    """`on_down` is called with True when the machine is about to go down, with False when it does not after all;
-    `on_change` when inhibitors or sessions changed, `on_trouble` with a sentence when logind does not do its part.
+    """systemd-logind on the bus at `address` (None: the system bus).
 
-    While the lock is not released, the machine waits for us before it goes down: at most InhibitDelayMaxSec of
+    `on_down` is called with True when the machine is about to go down, with False when the machine stays up after all;
+    `on_change` when inhibitors or sessions changed; `on_trouble` with a sentence when logind does not do its part.
+
+    While the lock is not released, the machine waits for agentd before it goes down: at most InhibitDelayMaxSec of
     logind.conf(5).
     """
 
@@ -50,41 +53,42 @@ class Logind:
         self._taking = asyncio.Lock()
         self._going_down = False
         self._closed = False
-        self._poller: asyncio.Task[None] | None = None
-        self._meeting: asyncio.Task[None] | None = None
+        self._tasks = Tasks(
+            lambda error: on_trouble(f"a defect in watching logind: {type(error).__name__}: {error}; please report it")
+        )
 
     async def start(self) -> None:
-        """Listens from now on; what a logind that answers has to say is known then. Raises CallFailed."""
+        """Listens from now on, and waits some seconds for what logind has to say at first. Raises CallFailed."""
         await self._bus.follow(_NAME, self._came)
         await self._bus.watch(_MANAGER, "PrepareForShutdown", lambda found: self._preparing(down=bool(found[0])))
         for member in ("SessionNew", "SessionRemoved"):
             await self._bus.watch(_MANAGER, member, lambda _: self._on_change())
-        await self._bus.watch((_NAME, _PATH, "org.freedesktop.DBus.Properties"), "PropertiesChanged", self._changed)
-        self._meeting = asyncio.get_running_loop().create_task(self._meet())
+        await self._bus.watch((_NAME, _PATH, PROPERTIES), "PropertiesChanged", self._changed)
+        meeting = self._tasks.do(self._meet())
         if self._bus.owner(_NAME):
-            await asyncio.wait([self._meeting], timeout=_FIRST)
+            await asyncio.wait([meeting], timeout=_FIRST)
 
     async def _meet(self) -> None:
-        with contextlib.suppress(CallFailed):  # one that is under way already was told to the agentd before this one
+        # A shutdown already under way was announced before this agentd started; PreparingForShutdown tells.
+        with contextlib.suppress(CallFailed):
             if await self.preparing():
                 self._preparing(down=True)
         await self.take_lock()
 
     def close(self) -> None:
+        """Lets the machine go down, and asks logind nothing more."""
         self._closed = True
         self.release_lock()
-        for task in (self._meeting, self._poller):
-            if task is not None:
-                task.cancel()
+        self._tasks.close()
 
-    # The lock that makes a shutdown wait for us
+    # The lock that makes a shutdown wait for agentd
 
     async def take_lock(self) -> None:
-        """Takes the delay lock, where there is a logind to give it."""
-        async with self._taking:  # one too many would never be released
+        """Takes the delay lock, where there is a logind to give one."""
+        async with self._taking:  # a second lock would never be released
             if self._lock >= 0 or self._going_down:
                 return
-            # A connection of its own, only for a moment: dbus_next keeps the files of messages nobody expects open.
+            # By a connection for this one call: dbus_next keeps the files of messages that nobody expects open.
             bus = Bus()
             try:
                 await bus.connect(self._address, files=True)
@@ -92,7 +96,7 @@ class Logind:
                 self._lock = await bus.call_for_file(_MANAGER, "Inhibit", "ssss", *arguments)
                 os.set_inheritable(self._lock, False)
             except (BusError, CallFailed) as error:
-                # Without it the machine does not wait; nothing else is lost.
+                # Without the lock the machine does not wait; nothing else is lost.
                 self._lock = -1
                 if not isinstance(error, CallFailed) or error.name.rpartition(".")[2] != "ServiceUnknown":
                     self._on_trouble(f"a shutdown would not wait for jobs to end: logind gives no lock: {error}")
@@ -107,7 +111,7 @@ class Logind:
             self._lock = -1
 
     async def patience(self) -> float:
-        """Seconds for which the machine waits for us."""
+        """Returns for how many seconds the machine waits for agentd: 0 without the lock."""
         with contextlib.suppress(CallFailed):
             return int(await self._bus.get(_MANAGER, "InhibitDelayMaxUSec")) / 1e6 if self._lock >= 0 else 0.0
         return 0.0
@@ -115,7 +119,7 @@ class Logind:
     # Looking
 
     async def inhibitors(self) -> list[Blocker]:
-        """Who keeps the machine up. Raises CallFailed."""
+        """Returns the block inhibitors of a shutdown. Raises CallFailed."""
         (found,) = await self._bus.call(_MANAGER, "ListInhibitors")
         return [
             Blocker("inhibitor", who, f"{who} (process {pid} of {user_name(uid)}) holds the machine up: {why}")
@@ -126,46 +130,44 @@ class Logind:
         ]
 
     async def sessions(self) -> list[Session]:
-        """Who is logged in. Raises CallFailed."""
+        """Returns the sessions of people who are logged in. Raises CallFailed."""
         (listed,) = await self._bus.call(_MANAGER, "ListSessions")
         found = []
         for _, uid, user, seat, path in listed[:_MOST_ASKED]:
             try:
-                (facts,) = await self._bus.call(
-                    (_NAME, path, "org.freedesktop.DBus.Properties"), "GetAll", "s", f"{_NAME}.Session"
-                )
+                (facts,) = await self._bus.call((_NAME, path, PROPERTIES), "GetAll", "s", f"{_NAME}.Session")
             except CallFailed as error:
                 if error.away:
                     raise
-                continue  # it ended meanwhile
+                continue  # the session ended meanwhile
             if facts.get("Class") in _PEOPLE and facts.get("State") != "closing":
                 idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
-                place = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
-                found.append(Session(user or user_name(uid), str(place or ""), idle))
+                terminal = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
+                found.append(Session(user or user_name(uid), str(terminal or ""), idle))
         return found + [Session(user or user_name(uid), str(seat)) for _, uid, user, seat, _ in listed[_MOST_ASKED:]]
 
     async def user_of(self, pid: int) -> str:
-        """The user of the session that a process belongs to, or ""."""
+        """Returns the user of the session that a process belongs to, or ""."""
         with contextlib.suppress(CallFailed):
             (path,) = await self._bus.call(_MANAGER, "GetSessionByPID", "u", pid)
             return str(await self._bus.get((_NAME, path, f"{_NAME}.Session"), "Name"))
         return ""
 
     async def can_reboot(self) -> str:
-        """yes, no, challenge or na. Raises CallFailed."""
+        """Returns logind's answer: yes, no, challenge or na. Raises CallFailed."""
         (answer,) = await self._bus.call(_MANAGER, "CanReboot")
         return str(answer)
 
     # Rebooting
 
     async def reboot(self, kind: Kind, message: str) -> None:
-        """Has the machine rebooted; who is logged in reads the message. Raises CallFailed."""
-        with contextlib.suppress(CallFailed):  # a message less must not prevent it
+        """Has the machine rebooted; people who are logged in read the message. Raises CallFailed."""
+        with contextlib.suppress(CallFailed):  # a message less must not prevent the reboot
             await self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
         await self._bus.call(_MANAGER, "RebootWithFlags", "t", _CHECK_INHIBITORS | _FLAGS[kind])
 
     async def preparing(self) -> bool:
-        """Whether the machine is about to go down. Raises CallFailed."""
+        """Returns whether the machine is about to go down. Raises CallFailed."""
         return bool(await self._bus.get(_MANAGER, "PreparingForShutdown"))
 
     # What logind tells
@@ -176,10 +178,10 @@ class Logind:
         self._going_down = down
         self._on_down(down)
         if down:
-            self._poller = asyncio.get_running_loop().create_task(self._watch_for_change_of_mind())
+            self._tasks.do(self._watch_for_change_of_mind())
 
     async def _watch_for_change_of_mind(self) -> None:
-        """A shutdown that is cancelled while we hold it up is not told: it is asked for."""
+        """Asks whether the shutdown still comes: logind does not tell when one that agentd delays is cancelled."""
         while self._going_down:
             await asyncio.sleep(_POLL)
             with contextlib.suppress(CallFailed):
@@ -193,24 +195,24 @@ class Logind:
             self._on_change()
 
     def _came(self, owner: str) -> None:
-        """logind was restarted: the lock that it gave is worth nothing any more."""
+        """Takes note that logind ended or started: the lock of the one before is worth nothing any more."""
         self.release_lock()
         if owner:
             self._retake()
 
     def _retake(self) -> None:
         if not (self._going_down or self._closed):
-            self._retaking = asyncio.get_running_loop().create_task(self.take_lock())
+            self._tasks.do(self.take_lock())
 
 
 def _line(text: str) -> str:
-    """What anybody may write, as a part of a sentence."""
+    """Returns a text that any program may have written as a part of a sentence."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
 def user_name(uid: int) -> str:
-    """The user's name, or the number in words where there is none."""
+    """Returns the user's name, or "user 1234" where the number has no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

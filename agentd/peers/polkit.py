@@ -6,19 +6,19 @@ from collections.abc import Callable
 from agentd.bus.connection import TIMEOUT, Bus, CallFailed, variant
 from agentd.bus.server import Caller
 from agentd.core.part import Refused
-from agentd.jobs.units import MANAGER
+from agentd.peers.systemd import MANAGER
 
 _NAME = "org.freedesktop.PolicyKit1"
 _POLKIT = (_NAME, "/org/freedesktop/PolicyKit1/Authority", f"{_NAME}.Authority")
 _ALLOW_INTERACTION = 1
 _INTERACTIVE_TIMEOUT = 300.0  # seconds for a person to type a password
-_AT_ONCE = 8
+_AT_ONCE = 8  # open questions of one user; four times as many of all
 _OF_ITS_OWN = "org.agentd1.report-progress"
-"""The action that a process of the run itself needs no permission for; the run's id is the call's first argument."""
+"""The action for which a process of the run itself needs no permission; the call's first argument is the run's id."""
 
 
 class Gate:
-    """Asks for permission before a call is carried out; `unit_of` is the unit's object path of a run under way."""
+    """Asks for permission before a call is carried out. `unit_of` returns the object path of a run's unit, or ""."""
 
     def __init__(self, bus: Bus, unit_of: Callable[[str], str]) -> None:
         self._bus = bus
@@ -26,7 +26,7 @@ class Gate:
         self._asking: Counter[int] = Counter()  # questions that polkit has not answered, by user
 
     async def authorize(self, caller: Caller) -> None:
-        """Root may do everything, others what polkit says. Raises Refused AccessDenied."""
+        """Lets root do everything, and others what polkit allows. Raises Refused AccessDenied."""
         try:
             user = await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)
             if user == 0 or (caller.action == _OF_ITS_OWN and await self._is_of_run(caller)):
@@ -59,13 +59,13 @@ class Gate:
                 patience=_INTERACTIVE_TIMEOUT if caller.interactive else TIMEOUT,
             )
         except CallFailed as error:
-            raise Refused("AccessDenied", f"{need}, and polkit, which could give it, failed: {error}") from None
+            raise Refused("AccessDenied", f"{need}, but polkit could not be asked: {error}") from None
         if not allowed:
             how = "an administrator has it: try it with sudo" if challenge else "polkit does not give it to you"
             raise Refused("AccessDenied", f"{need}; {how}")
 
     async def _is_of_run(self, caller: Caller) -> bool:
-        """Whether the caller is a process of the unit of the run that it speaks of, as systemd sees it."""
+        """Returns whether the caller is a process of the unit of the run that the call is about, as systemd sees it."""
         unit = self._unit_of(str(caller.arguments[0]))
         pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", caller.sender)
         try:

@@ -5,8 +5,8 @@ from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import limit_of, only
-from agentd.bus.server import Caller, Handler, record
+from agentd.bus.arguments import limit_of, only, record
+from agentd.bus.server import Caller, Handler
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, WEEK
 from agentd.core.reboots import guards, wishes
@@ -47,7 +47,7 @@ def reboot_record(reboot: Reboot) -> dict[str, Any]:
 def standalone_answers(host: Host) -> Mapping[str, Handler]:
     """Returns the members that answer where agentd does not reboot the machine."""
 
-    async def list_all(filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: A002 - the contract's name
+    async def list_all(filter: dict[str, Any]) -> list[dict[str, Any]]:
         return await _listed(host, filter)
 
     return {"GetStatus": lambda: record({"state": "disabled"}, _STATUS), "ListReboots": list_all}
@@ -75,7 +75,7 @@ class Api:
         """Returns the getters by their properties' names."""
         return {"State": lambda: self._reboots.state, "Blockers": lambda: _blocker_records(self._reboots.blockers)}
 
-    async def GetStatus(self) -> dict[str, Any]:  # noqa: N802 - the contract's names
+    async def GetStatus(self) -> dict[str, Any]:
         look, reboots, now = await self._looks.recent(), self._reboots, self._host.now()
         policy, coming = reboots.policy, reboots.coming(now)
         values: dict[str, Any] = {
@@ -102,7 +102,7 @@ class Api:
             status |= {f"pending_{key}": value for key, value in reboot_record(reboots.pending).items()}
         return status
 
-    async def RequestReboot(self, reason: str, options: dict[str, Any]) -> int:  # noqa: N802
+    async def RequestReboot(self, reason: str, options: dict[str, Any]) -> int:
         only(options, cause=str, kind=str, within=int)
         self._host.ready()
         cause, within = options.get("cause", "request"), options.get("within", 0)
@@ -112,7 +112,7 @@ class Api:
             await self._host.settle()
         return reboot.id
 
-    async def RebootNow(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:  # noqa: N802
+    async def RebootNow(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:
         wish = _wish(options, await self._people.user(caller))
         look = await self._looks.anew()
         self._host.hear(PART, lambda: self._reboots.observed(look.facts, self._host.now()))
@@ -122,30 +122,30 @@ class Api:
         await self._host.settle()
         return reboot_record(reboot)
 
-    async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:  # noqa: N802
+    async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:
         wish = _wish(options, await self._people.known_user(caller))
         look = await self._looks.recent()
         return _blocker_records(wishes.examine(self._reboots, wish, look.facts, self._host.now()))
 
-    async def CancelReboot(self, caller: Caller) -> dict[str, Any]:  # noqa: N802
+    async def CancelReboot(self, caller: Caller) -> dict[str, Any]:
         who = await self._people.user(caller)
         reboot = wishes.cancel(self._reboots, f"taken back by {who or 'somebody'}", self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
 
-    async def Clear(self) -> list[str]:  # noqa: N802
+    async def Clear(self) -> list[str]:
         cleared = self._reboots.clear(self._host.now())
         await self._host.settle()
         return cleared
 
-    async def ListReboots(self, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: N802, A002
+    async def ListReboots(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         return await _listed(self._host, filter)
 
-    async def ListHolders(self) -> list[dict[str, Any]]:  # noqa: N802
+    async def ListHolders(self) -> list[dict[str, Any]]:
         return [record(structs.asdict(holder), _HOLDER) for holder in await self._slots.holders()]
 
 
-async def _listed(host: Host, filter: dict[str, Any]) -> list[dict[str, Any]]:  # noqa: A002 - the contract's name
+async def _listed(host: Host, filter: dict[str, Any]) -> list[dict[str, Any]]:
     only(filter, limit=int, state=str, cause=str)
     found = await host.ask(list_reboots, **{**filter, "limit": limit_of(filter)})
     return [reboot_record(reboot) for reboot in found]

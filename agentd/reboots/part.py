@@ -30,6 +30,7 @@ from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.work import Work
 from agentd.part import Host, Part, absent
 from agentd.peers.logind import Logind
+from agentd.peers.systemd import Systemd
 from agentd.reboots.api import Api, reboot_record, standalone_answers
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
@@ -47,12 +48,14 @@ _MARGIN = 1.0  # seconds of logind's patience that are left for saving
 class Shell:
     """Carries out what the core of reboots wants. `address` is that of the bus (None: the system's)."""
 
-    def __init__(self, host: Host, bus: Bus, reboots: Reboots, machine_id: str, address: str | None) -> None:
+    def __init__(
+        self, host: Host, bus: Bus, systemd: Systemd, reboots: Reboots, machine_id: str, address: str | None
+    ) -> None:
         self.reboots = reboots
         self.tasks = Tasks(lambda error: host.defect("rebooting", error))
         self.logind = Logind(bus, address, self.prepare, self.look_soon, self._trouble)
         self.looks = Looks(bus, self.logind, lambda: host.now() - reboots.boot.at, self.tasks)
-        self.people = People(host, bus, self.logind, self.tasks)
+        self.people = People(host, bus, systemd, self.logind, self.tasks)
         self.slots = Slots(host, reboots, machine_id, self.tasks)
         self._host = host
         self._quiet = asyncio.Event()
@@ -130,10 +133,11 @@ class Shell:
         log.warning(what, id="peer-trouble")
 
 
-async def plug(
+async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed in
     host: Host,
     jobs: Work,
     bus: Bus,
+    systemd: Systemd,
     config: Config,
     boot: Boot,
     machine_id: str,
@@ -146,7 +150,7 @@ async def plug(
     ledger: Ledger = await host.take_up(RebootTables())
     policy, now = config.reboot, host.now()
     reboots = Reboots(jobs, ledger, boot, policy, config.timezone, now, host=machine_id, times=times)
-    shell = Shell(host, bus, reboots, machine_id, address)
+    shell = Shell(host, bus, systemd, reboots, machine_id, address)
     shell.slots.configure(policy.fleet)
     api = Api(host, reboots, shell.looks, shell.people, shell.slots)
     return Part(

@@ -11,11 +11,11 @@ from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.model import RebootWarns, RebootWithdrawn
 from agentd.part import Host
 from agentd.peers.logind import Logind, user_name
+from agentd.peers.systemd import Systemd
 from agentd.tasks import Tasks
 
 log = logging.get()
 
-_SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 _WALL_UNIT = "agentd-wall.service"
 _KNOWN = 32  # callers whose user is remembered
 
@@ -24,9 +24,10 @@ class People:
     """Knows callers by the users they logged in as, and tells everybody of reboots: in the log, by signals and, with a
     unit that writes the message in the state directory to all terminals, there."""
 
-    def __init__(self, host: Host, bus: Bus, logind: Logind, tasks: Tasks) -> None:
+    def __init__(self, host: Host, bus: Bus, systemd: Systemd, logind: Logind, tasks: Tasks) -> None:
         self._host = host
         self._bus = bus
+        self._systemd = systemd
         self._logind = logind
         self._tasks = tasks
         self._message = host.folder / "wall"
@@ -76,6 +77,6 @@ class People:
         """Writes to the terminals of those who are logged in: a unit does that, as agentd has no terminal's group."""
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._message.write_text, f"{text}\n")
-            await self._bus.call(_SYSTEMD, "StartUnit", "ss", _WALL_UNIT, "replace")
+            await self._systemd.start_unit(_WALL_UNIT)
         except (OSError, CallFailed) as error:
             log.warning(f"the message could not be written to the terminals: {error}", id="reboot")

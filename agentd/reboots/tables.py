@@ -21,7 +21,7 @@ class RebootTables:
     """The tables of reboots. A ledger that cannot be read is told to be lost, never guessed."""
 
     part = PART
-    migrations: Sequence[str] = (
+    migrations: tuple[str, ...] = (
         """
         CREATE TABLE reboots (
             id INTEGER PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL, record TEXT NOT NULL);

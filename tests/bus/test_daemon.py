@@ -14,8 +14,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from agentd.bus.server import joined
 from tests.bus.harness import ROOT, Agentd, CallError, processes_with
 
+CONTRACT = ("daemon/org.agentd1.Manager.xml", "jobs/org.agentd1.Jobs.xml", "reboots/org.agentd1.Reboot.xml")
 CONFIG = """
 timezone: UTC
 jobs:
@@ -50,9 +52,16 @@ def run(agentd: Agentd, job: str) -> dict[str, Any]:
 
 def test_introspection_is_the_contract_and_its_parents_lead_to_it(agentd: Agentd) -> None:
     agentd.start(CONFIG)
-    contract = (ROOT / "agentd/org.agentd1.xml").read_text()
-    assert agentd.introspect() == contract
-    assert {interface.get("name") for interface in ET.fromstring(contract)} == {
+    shown = agentd.introspect()
+    files = [ROOT / "agentd" / name for name in CONTRACT]
+    assert shown == joined(files)
+    document = ET.fromstring(shown)
+    assert [ET.canonicalize(ET.tostring(interface), strip_text=True) for interface in document] == [
+        ET.canonicalize(ET.tostring(interface), strip_text=True)
+        for file in files
+        for interface in ET.parse(file).getroot()
+    ]
+    assert {interface.get("name") for interface in document} == {
         "org.agentd1.Manager",
         "org.agentd1.Jobs",
         "org.agentd1.Reboot",
@@ -425,3 +434,25 @@ def test_due_times_are_met_one_by_one_and_shown_in_the_history(agentd: Agentd) -
     agentd.until(lambda: len(agentd.runs(result=("s", "success"))) >= 4, "four runs")
     dues = [record["due"] for record in reversed(agentd.runs())]
     assert {later - due for due, later in pairwise(dues)} == {1_000_000}
+
+
+def test_decisions_of_all_parts_are_listed_by_part_subject_and_run(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
+    agentd.call("Jobs.StopJob", "s", "slow")
+    agentd.call("Jobs.Increase", "s", "feed")
+
+    def decisions(**wanted: tuple[str, Any]) -> list[dict[str, Any]]:
+        found = agentd.call("Manager.ListDecisions", "a{sv}", wanted)
+        return [{key: value for key, (_, value) in record.items()} for record in found]
+
+    everything = decisions()
+    assert [decision["at"] for decision in everything] == sorted((d["at"] for d in everything), reverse=True)
+    (stop,) = decisions(about=("s", "slow"), run_id=("s", run_id))
+    assert (stop["part"], stop["kind"], stop["about"], stop["run_id"]) == ("jobs", "stop", "slow", run_id)
+    assert stop["reason"]
+    assert {decision["about"] for decision in decisions(part=("s", "jobs"))} >= {"slow", "feed"}
+    assert decisions(part=("s", "reboots")) == []
+    assert len(decisions(limit=("u", 1))) == 1
+    with pytest.raises(CallError, match='"job" is not an option here; it may have about, limit, part, run_id'):
+        decisions(job=("s", "slow"))

@@ -31,6 +31,14 @@ def test_the_sample_is_sound_when_uncommented_and_shows_every_kind_of_trigger(tm
     assert {job.trigger.key for job in jobs} == set(KINDS)
 
 
+def test_the_sample_shows_windows_by_name(tmp_path: Path) -> None:
+    file = tmp_path / "agentd.yaml"
+    file.write_text(uncommented((ROOT / "config/agentd.yaml").read_text()))
+    policy = files.load(file).config.reboot
+    assert list(policy.windows) == ["noon", "first-shift"]
+    assert len(policy.all_windows) == 3
+
+
 def test_the_sample_names_every_setting_of_a_job() -> None:
     sample = (ROOT / "config/agentd.yaml").read_text()
     missing = [

@@ -24,6 +24,24 @@ ONLY_IN = {
         "agentd/__main__.py",
     },  # the last two for its errors
 }
+PARTS = ("jobs", "reboots", "schedulers", "rules", "learning", "tuning", "notices", "approvals")
+"""The order of parts: a core may build on those before it."""
+SHARED = {"core", "part", "tasks", "bus", "peers", "linux", "log"}
+"""What the shell of a part may import beside its own room."""
+MAY_IMPORT = {
+    "bus": {"core", "tasks", "log"},
+    "peers": {"core", "bus", "tasks", "linux", "log"},
+    "config": {"core"},
+    "daemon": {"core", "part", "tasks", "bus", "config", "linux", "log"},
+    "part": {"core", "bus"},
+    "tasks": set(),
+    "linux": set(),
+    "log": set(),
+    "sdnotify": set(),
+    "private": set(),
+}
+"""What a room beside the parts may import of the others; assembly and __main__ may import all."""
+MORE = {"agentd/jobs/generator.py": {"config"}}  # runs by itself, as systemd's generator
 SOURCES = sorted(
     file.relative_to(ROOT).as_posix() for top in ("agentd", "agentctl") for file in (ROOT / top).rglob("*.py")
 )
@@ -50,6 +68,60 @@ def test_the_core_is_pure(source: str) -> None:
     }
 
 
+def rooms(source: str) -> set[tuple[str, ...]]:
+    """The rooms of agentd that a source file imports: ("bus",), ("core", "jobs") and so on."""
+    found = set()
+    for name in imports(source):
+        words = name.split(".")
+        if words[0] == "agentd" and len(words) > 1:
+            is_room = (ROOT / "agentd" / words[1]).is_dir() or (ROOT / f"agentd/{words[1]}.py").exists()
+            deep = words[1] == "core" and len(words) > 2 and (ROOT / "agentd/core" / words[2]).is_dir()
+            if is_room:
+                found.add(tuple(words[1:3]) if deep else (words[1],))
+    return found
+
+
+@pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("agentd/core/")])
+def test_a_core_builds_only_on_the_cores_before_it(source: str) -> None:
+    room = source.split("/")[2]
+    before = PARTS[: PARTS.index(room) + 1] if room in PARTS else PARTS if source == "agentd/core/config.py" else ()
+    assert {words[1] for words in rooms(source) if len(words) == 2} <= set(before)
+    if room in PARTS:  # a part's slice of the configuration is handed to it
+        assert "agentd.core.config" not in imports(source)
+
+
+@pytest.mark.parametrize("part", [part for part in PARTS if (ROOT / "agentd" / part).is_dir()])
+def test_a_part_has_two_rooms_and_knows_no_other_part(part: str) -> None:
+    assert (ROOT / "agentd/core" / part).is_dir()
+    assert (ROOT / "agentd" / part / "part.py").exists()
+    for source in SOURCES:
+        if source.startswith(f"agentd/{part}/"):
+            assert {words[0] for words in rooms(source)} <= SHARED | {part} | MORE.get(source, set()), source
+
+
+@pytest.mark.parametrize("room", sorted(MAY_IMPORT))
+def test_the_rooms_beside_the_parts_know_no_part(room: str) -> None:
+    own = [source for source in SOURCES if source.startswith(f"agentd/{room}/") or source == f"agentd/{room}.py"]
+    assert own
+    for source in own:
+        assert {words[0] for words in rooms(source)} <= MAY_IMPORT[room] | {room}, source
+        if room == "daemon":
+            assert {words for words in rooms(source) if len(words) == 2} == set(), source
+
+
+def test_only_the_assembly_knows_the_parts() -> None:
+    shells = {part for part in PARTS if (ROOT / "agentd" / part).is_dir()}
+    inside = {f"agentd/{part}/" for part in shells}
+    knows = {
+        source
+        for source in SOURCES
+        if source.startswith("agentd/")
+        and not any(source.startswith(folder) for folder in inside)
+        and {words[0] for words in rooms(source)} & shells
+    }
+    assert knows == {"agentd/assembly.py"}
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_library_is_imported_only_where_it_belongs(source: str) -> None:
     tops = {name.partition(".")[0] for name in imports(source)}
@@ -58,7 +130,8 @@ def test_a_library_is_imported_only_where_it_belongs(source: str) -> None:
 
 @pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("agentctl/")])
 def test_agentctl_imports_nothing_of_the_daemon(source: str) -> None:
-    assert {name for name in imports(source) if name.partition(".")[0] == "agentd"} == set()
+    found = {name for name in imports(source) if name.partition(".")[0] == "agentd"}
+    assert {name for name in found if f"{name}.".startswith("agentd.core.quantities.")} == found
 
 
 def test_the_daemon_never_loads_what_is_heavy() -> None:
@@ -75,3 +148,31 @@ def test_the_supervisor_needs_the_standard_library_alone() -> None:
     tops = {name.partition(".")[0] for name in imports("agentd/jobs/supervisor.py")}
     assert tops <= sys.stdlib_module_names
     assert tops & {"asyncio", "pathlib", "subprocess", "logging"} == set()
+
+
+PRONOUNS = {
+    "It",
+    "They",
+    "What",
+    "Who",
+    "Whom",
+    "Whose",
+    "Which",
+    "That",
+    "This",
+    "These",
+    "Those",
+    "Whatever",
+    "Whoever",
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_docstring_begins_with_a_verb_or_the_noun_of_the_thing(source: str) -> None:
+    found = []
+    for node in ast.walk(ast.parse((ROOT / source).read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node) or ""
+            if text.split(maxsplit=1)[:1] and text.split(maxsplit=1)[0] in PRONOUNS:
+                found.append(text.splitlines()[0])
+    assert found == []

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
+from agentd.bus.server import joined
 from tests.vm.agentd import agentctl, configure, note
 from tests.vm.machine import Machine
 
-CONTRACT = Path(__file__).parents[2] / "agentd" / "org.agentd1.xml"
+ROOT = Path(__file__).parents[2]
+CONTRACT = [
+    ROOT / "agentd" / name
+    for name in ("daemon/org.agentd1.Manager.xml", "jobs/org.agentd1.Jobs.xml", "reboots/org.agentd1.Reboot.xml")
+]
 
 
 def test_the_package_arms_nothing(machine: Machine) -> None:
@@ -34,10 +39,13 @@ def test_it_runs_by_itself_after_a_reboot_and_an_ordinary_user_sees_its_status(m
 def test_introspection_shows_the_contract(machine: Machine) -> None:
     call = ("org.agentd1", "/org/agentd1", "org.freedesktop.DBus.Introspectable", "Introspect")
     shown = json.loads(machine.run("busctl", "--json=short", "call", *call, user="user").out)["data"][0]
-    assert shown == CONTRACT.read_text()
+    assert shown == joined(CONTRACT)
     listed = machine.run("busctl", "introspect", "org.agentd1", "/org/agentd1", user="user").out
     assert ".RunJob" in listed
-    assert machine.read("/usr/share/dbus-1/interfaces/org.agentd1.xml") == CONTRACT.read_text()
+    for file in CONTRACT:
+        assert machine.read(f"/usr/share/dbus-1/interfaces/{file.name}") == file.read_text()
+    interfaces = machine.run("sh", "-c", "ls /usr/share/dbus-1/interfaces | grep agentd").out
+    assert interfaces.split() == sorted(file.name for file in CONTRACT)
 
 
 def test_the_daemon_has_no_privileges_and_little_to_attack(machine: Machine) -> None:
@@ -95,7 +103,7 @@ def test_completion_completes_the_names_of_jobs(machine: Machine) -> None:
 
 
 def test_the_readmes_commands_do_what_it_says(machine: Machine) -> None:
-    readme = (CONTRACT.parents[1] / "README.md").read_text()
+    readme = (ROOT / "README.md").read_text()
     commands = "\n".join(re.findall(r"```shell\n(.*?)```", readme, re.DOTALL)).splitlines()
     assert len(commands) > 8
     said = ""

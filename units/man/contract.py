@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Turns the D-Bus contract into the source of its manual page: contract.py org.agentd1.xml | scdoc > org.agentd1.5
+"""Turns the D-Bus contract into the source of its manual page: contract.py FILE... | scdoc > org.agentd1.5
 
-Whatever the page says stands in the contract: its members in their order, each with the comment above it.
+The contract has a file for each interface. The page says what stands there: the members in their order, each with the
+comment above it. The comment above a file's node is the page's description, the one above an interface introduces that.
 """
 
 import re
@@ -22,31 +23,54 @@ CHANGES = {
 PLURAL = {"property": "Properties", "method": "Methods", "signal": "Signals"}
 
 
-def main(contract: Path) -> None:
+NAME = "org.agentd1"
+
+
+def main(files: list[Path]) -> None:
     """Prints the page."""
-    document = parse(str(contract))  # noqa: S318 - our own file
-    node = next(child for child in document.childNodes if isinstance(child, Element))
-    notes = [text_of(child) for child in document.childNodes if isinstance(child, Comment)]
-    print(f'{contract.stem}(5) "agentd" "agentd"\n')
-    print(f"# NAME\n\n{contract.stem} - the D-Bus interface of agentd(8)\n")
+    # The daemon's own interface first: its file has what holds for all.
+    documents = [parse(str(file)) for file in sorted(files, key=lambda file: (file.parent.name != "daemon", file))]  # noqa: S318 - our own files
+    nodes = [document.documentElement for document in documents]
+    notes = [child for document in documents for child in document.childNodes if isinstance(child, Comment)]
+    interfaces = [interface for node in nodes for interface in introduced(node)]
+    print(f'{NAME}(5) "agentd" "agentd"\n')
+    print(f"# NAME\n\n{NAME} - the D-Bus interface of agentd(8)\n")
     print("# SYNOPSIS\n")
-    print(f"Bus name _{escaped(contract.stem)}_, object _{escaped(node.getAttribute('name'))}_, interfaces")
-    names = [f"_{escaped(interface.getAttribute('name'))}_" for interface in elements(node, "interface")]
+    print(f"Bus name _{escaped(NAME)}_, object _{escaped(nodes[0].getAttribute('name'))}_, interfaces")
+    names = [f"_{escaped(interface.getAttribute('name'))}_" for interface, _ in interfaces]
     print(", ".join(names[:-1]) + f" and {names[-1]}\n")
     print("# DESCRIPTION\n")
     for note in notes:
-        print("\n".join(paragraphs(note)))
-    for interface in elements(node, "interface"):
-        print(f"# INTERFACE {interface.getAttribute('name').upper()}\n")
-        for kind, title in PLURAL.items():
-            entries = list(described(interface, kind))
-            if entries:
-                print(f"## {title}\n")
-            for heads, comment in entries:
-                print("++\n".join(heads))
-                print("\n".join(f"\t{line}" if line else "" for line in paragraphs(comment)))
-    print("# FILES\n\n_/usr/share/dbus-1/interfaces/org.agentd1.xml_\n\tThe contract that this page was made of.\n")
+        print("\n".join(paragraphs(text_of(note))))
+    for interface, note in interfaces:
+        describe(interface, note)
+    print(f"# FILES\n\n_/usr/share/dbus-1/interfaces/{NAME}.\\*.xml_")
+    print("\tThe contract that this page was made of, a file for each interface.\n")
     print("# SEE ALSO\n\nagentctl(1), agentd(8), busctl(1)")
+
+
+def introduced(node: Element) -> Iterator[tuple[Element, str]]:
+    """The interfaces of a node, each with the comment above it, or ""."""
+    note = ""
+    for child in node.childNodes:
+        if isinstance(child, Comment):
+            note = text_of(child)
+        elif isinstance(child, Element):
+            yield child, note
+            note = ""
+
+
+def describe(interface: Element, note: str) -> None:
+    """Prints an interface: what introduces it, then its members."""
+    print(f"# INTERFACE {interface.getAttribute('name').upper()}\n")
+    print("\n".join(paragraphs(note)))
+    for kind, title in PLURAL.items():
+        entries = list(described(interface, kind))
+        if entries:
+            print(f"## {title}\n")
+        for heads, comment in entries:
+            print("++\n".join(heads))
+            print("\n".join(f"\t{line}" if line else "" for line in paragraphs(comment)))
 
 
 def elements(parent: Element, kind: str) -> list[Element]:
@@ -124,4 +148,4 @@ def escaped(text: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main([Path(name) for name in sys.argv[1:]])

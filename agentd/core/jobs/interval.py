@@ -1,4 +1,4 @@
-"""How often: bounded steps on a job's interval, and triggers with another interval."""
+"""The interval of a job: bounded steps on a job's interval, and triggers with another interval."""
 
 from math import ceil, floor
 

@@ -1,14 +1,13 @@
-"""The engine: what happened and when it happened go in, what is to be done comes out.
+"""Jobs: what happened and when it happened go in, what is to be done comes out.
 
-Every method that takes `now` returns nothing; the effects it led to are taken with `effects()`. The caller
-stores those of part.Stored before it carries out any other.
+Every method that takes `now` leads to effects, which are taken with `effects()`; the caller stores those that are
+part.Stored before it carries out any other.
 """
 
 from collections.abc import Mapping, Sequence
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
-from agentd.core.config import Config
 from agentd.core.jobs import interval, runs
 from agentd.core.jobs.model import (
     JobSaved,
@@ -22,6 +21,7 @@ from agentd.core.jobs.model import (
     RunStops,
     Saved,
 )
+from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster
 from agentd.core.jobs.schedule import CATCH_UP, catch_up, dealt_with
 from agentd.core.jobs.settings import Job
@@ -37,17 +37,23 @@ class Jobs:
     With a `lead`, what can start without waiting is decided so long before it is due: storing it then delays nothing.
     """
 
-    def __init__(self, config: Config, saved: Saved, now: int, *, host: str = "", boot: int = 0, lead: int = 0) -> None:
-        self.config = config
+    def __init__(
+        self,
+        jobs: Mapping[str, Job],
+        saved: Saved,
+        now: int,
+        *,
+        concurrency: int = 100,
+        host: str = "",
+        boot: int = 0,
+        lead: int = 0,
+    ) -> None:
         self.draining = False
-        self._holds: dict[str, str] = {}  # by who holds: why nothing starts for the time being, as a sentence
         self._effects: list[Effect] = []
         self._roster = Roster(saved.states, host, boot, lead, self._effects)
+        self._places = Places(concurrency)
         self._seq = saved.next_seq
-        self._waiting: dict[int, Run] = {}  # for a place, in order of arrival
-        self._unsaved: dict[int, Run] = {}
-        self._under_way = 0
-        for job in config.jobs.values():
+        for job in jobs.values():
             self._roster.add(job, now)
         for name, run in saved.last_runs.items():
             if name in self.entries:
@@ -56,34 +62,34 @@ class Jobs:
         self._resume(saved, now)
         self._admit(now)
 
-    # What the caller asks of every event
+    # What every core answers
 
     def effects(self) -> list[Effect]:
-        """The effects since the last call: those to be stored first, each group in order."""
+        """Returns the effects since the last call: those to be stored first, each group in order."""
         taken = self._effects.copy()
         self._effects.clear()
         return [e for e in taken if isinstance(e, Stored)] + [e for e in taken if not isinstance(e, Stored)]
 
     def wakeup(self) -> int | None:
-        """When tick() is next wanted; None: not before something else happens."""
-        return None if self.draining or self.held else self._roster.wakeup()
+        """Returns when tick() is next wanted; None: not before something else happens."""
+        return None if self.draining or self._places.held else self._roster.wakeup()
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
-        while not (self.draining or self.held) and (entry := self._roster.take(now)) is not None:
+        while not (self.draining or self._places.held) and (entry := self._roster.take(now)) is not None:
             if entry.due is not None and entry.wake <= now:
-                if entry.due <= now or self._has_place(entry):
+                if entry.due <= now or self._places.free_for(entry):
                     self._due(entry, max(now, entry.due), clock_step=False)
                 else:
                     entry.wake = entry.due  # what is in its way may be over by then
             if entry.retry is not None and entry.retry.not_before <= now:  # and no due time took its place
                 run, entry.retry = entry.retry, None
-                self._wait(entry, run)
+                self._places.wait(entry, run)
             self._roster.push(entry)
         self._admit(now)
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
-        """Nothing that other parts want concerns jobs."""
+        """Takes note of nothing: what other parts want of jobs, they ask for."""
 
     # What others may look at
 
@@ -93,12 +99,17 @@ class Jobs:
         return self._roster.entries
 
     def entry(self, name: str) -> Entry:
-        """The job of that name. Raises Refused NoSuchJob with the nearest name."""
+        """Returns the job of that name. Raises Refused NoSuchJob with the nearest name."""
         return self._roster.named(name)
 
     def running(self) -> list[Run]:
-        """The runs under way, those of removed jobs included."""
+        """Returns the runs under way, those of removed jobs included."""
         return [run for entry in self._roster.all() for run in entry.running.values()]
+
+    @property
+    def held(self) -> str:
+        """The reason why nothing starts for the time being, as a sentence; or empty."""
+        return self._places.held
 
     @property
     def longest_stop(self) -> int:
@@ -114,8 +125,8 @@ class Jobs:
     def run(self, name: str, now: int) -> Run:
         """Starts a run by hand, whether the job is enabled or not. Raises Refused NoSuchJob, Busy, Draining."""
         entry = self.entry(name)
-        if self.draining or self.held:
-            raise Refused("Draining", self.held or "agentd is stopping; nothing new starts")
+        if self.draining or self._places.held:
+            raise Refused("Draining", self._places.held or "agentd is stopping; nothing new starts")
         verdict, reason = runs.overlap(entry.job, entry.active, len(entry.waiting))
         if verdict == "skip":
             under_way = next(iter(entry.running), "one that waits for a place")
@@ -137,7 +148,7 @@ class Jobs:
         return self._stop(self.entry(target), "stopped", "asked to stop", now)
 
     def step_interval(self, name: str, direction: int, now: int) -> tuple[int, int]:
-        """One bounded step: direction 1 is more often, -1 less. Returns old and new interval. Raises Refused."""
+        """Takes one bounded step: direction 1 is more often, -1 less. Returns old and new interval. Raises Refused."""
         entry = self.entry(name)
         old = entry.schedule.trigger.interval or 0
         new = interval.step(name, entry.schedule.trigger, direction)
@@ -202,7 +213,7 @@ class Jobs:
         if entry is None:
             return
         run = _with(entry.running.pop(run_id), outcome, now)
-        self._under_way -= 1
+        self._places.taken -= 1
         self._conclude(entry, run, now)
         if not entry.running:
             self._roster.removed.pop(entry.job.name, None)
@@ -222,20 +233,20 @@ class Jobs:
         self._roster.index()
         self._admit(now)
 
-    def reconfigure(self, config: Config, now: int) -> list[str]:
-        """Takes another configuration. Runs under way go on; returns a sentence for each job that differs."""
+    def configure(self, jobs: Mapping[str, Job], concurrency: int, now: int) -> list[str]:
+        """Takes other jobs. Runs under way go on; returns a sentence for each job that differs."""
         changes = []
-        old, self.config = self.config, config
-        for name in [name for name in self.entries if name not in config.jobs]:
+        self._places.concurrency = concurrency
+        for name in [name for name in self.entries if name not in jobs]:
             changes.append(f"{name} removed")
             for run in self.entries[name].pending:
                 self._cancel(self.entries[name], run, "the job was removed", now)
             self._roster.remove(self.entries[name])
-        for name, job in config.jobs.items():
+        for name, job in jobs.items():
             if name not in self.entries:
                 changes.append(f"{name} added: {job.trigger.phrase()}")
                 self._roster.add(job, now)
-            elif job != old.jobs.get(name):
+            elif job != self.entries[name].job:
                 changes.append(f"{name} changed")
                 self._roster.change(self.entries[name], job, now)
         self._roster.index()
@@ -243,27 +254,23 @@ class Jobs:
         return changes
 
     def drain(self) -> None:
-        """Nothing new starts from here on; what waits is kept for the next start."""
+        """Starts nothing new from here on; what waits is kept for the next start."""
         self.draining = True
 
-    @property
-    def held(self) -> str:
-        """Why nothing starts for the time being, as a sentence; or empty."""
-        return next(reversed(self._holds.values()), "")
-
     def hold(self, who: str, why: str) -> None:
-        """Nothing new starts until whoever holds it has released it."""
-        self._holds[who] = why
+        """Starts nothing new until `who` releases it; `why` is a sentence."""
+        self._places.hold(who, why)
 
     def release(self, who: str, now: int) -> None:
-        """Things start again unless somebody else holds them; what came due meanwhile follows its policy."""
-        if self._holds.pop(who, "") and not self._holds:
+        """Starts things again unless somebody else holds them; what came due meanwhile follows its policy for missed
+        runs."""
+        if self._places.release(who):
             self.tick(now)
 
     def run_hook(self, name: str, cause: str, now: int) -> Run | None:
-        """Starts a job that prepares or checks a reboot, at once, whatever else is held; None: there is no such job.
+        """Starts a job that prepares or checks a reboot, at once, whatever else is held; returns its run.
 
-        One that runs already is that run.
+        Where the job runs already, that run is returned; None: there is no such job.
         """
         if name not in self.entries or self.draining:
             return None
@@ -274,16 +281,16 @@ class Jobs:
         return run
 
     def outcome(self, run: Run) -> Run | None:
-        """How a run ended, or the last of its retries where they are not held: None while one is to come or under way.
+        """Returns how a run, with its retries, ended; None while it or a retry is still running or due.
 
-        Only the last run of each job is known.
+        Retries that are held back do not count. Only the last run of each job is known.
         """
         if (entry := self.entries.get(run.job)) is not None:
 
             def of_it(other: Run) -> bool:
                 return other.seq == run.seq or (other.cause == "retry" and other.due == run.due)
 
-            coming = [*entry.running.values(), *(() if self.held else entry.pending)]
+            coming = [*entry.running.values(), *(() if self._places.held else entry.pending)]
             if any(map(of_it, coming)):
                 return None
             if entry.last is not None and of_it(entry.last):
@@ -368,41 +375,21 @@ class Jobs:
     def _new(self, entry: Entry, due: int, cause: str, now: int, reason: str = "") -> Run:
         run = Run(seq=self._seq, job=entry.job.name, due=due, cause=cause, not_before=now, reason=reason)
         self._seq += 1
-        self._wait(entry, run)
+        self._places.wait(entry, run)
         return run
-
-    def _wait(self, entry: Entry, run: Run) -> None:
-        entry.waiting.append(run)
-        self._waiting[run.seq] = run
-        self._unsaved[run.seq] = run
 
     def _admit(self, now: int) -> None:
         """Gives free places to those that wait, first come first served; stores the ones that go on waiting."""
-        if not (self.draining or self.held):
-            chosen: list[tuple[Entry, Run]] = []
-            taken: dict[str, int] = {}
-            for run in self._waiting.values():
-                if self._under_way + len(chosen) >= self.config.concurrency:
-                    break
-                entry = self.entries[run.job]
-                if len(entry.running) + taken.get(run.job, 0) < entry.job.concurrency:
-                    chosen.append((entry, run))
-                    taken[run.job] = taken.get(run.job, 0) + 1
-            for entry, run in chosen:
+        if not (self.draining or self._places.held):
+            for entry, run in self._places.next(self.entries):
                 self._start(entry, run, now)
-        self._effects.extend(RunSaved(run) for run in self._unsaved.values())
-        self._unsaved.clear()
-
-    def _has_place(self, entry: Entry) -> bool:
-        return entry.active < entry.job.concurrency and self._under_way + len(self._waiting) < self.config.concurrency
+        self._effects += map(RunSaved, self._places.unsaved())
 
     def _start(self, entry: Entry, run: Run, now: int) -> None:
-        del self._waiting[run.seq]
-        self._unsaved.pop(run.seq, None)
-        entry.waiting.remove(run)
+        self._places.forget(entry, run)
+        self._places.taken += 1
         run = replace(run, state="running", started=now)
         entry.running[run.run_id] = run
-        self._under_way += 1
         self._effects += [RunSaved(run), RunStarts(run, entry.job)]
 
     def _stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "") -> list[str]:
@@ -422,11 +409,9 @@ class Jobs:
         return ids
 
     def _cancel(self, entry: Entry, run: Run, reason: str, now: int) -> None:
-        self._waiting.pop(run.seq, None)
-        self._unsaved.pop(run.seq, None)
+        self._places.forget(entry, run)
         if entry.retry is not None and entry.retry.seq == run.seq:
             entry.retry = None
-        entry.waiting = [other for other in entry.waiting if other.seq != run.seq]
         run = replace(run, state="ended", ended=now, result="cancelled", reason=reason)
         self._effects += [
             RunSaved(run),
@@ -439,14 +424,14 @@ class Jobs:
             self._cancel(entry, entry.retry, reason, now)
 
     def _resume(self, saved: Saved, now: int) -> None:
-        """What the last daemon left: runs that waited wait again; runs that were under way still are, or have ended:
-        as their executor saw it, or cut off."""
+        """Takes up what the last daemon left: runs that waited wait again; runs that were under way still are, or have
+        ended: as their executor saw it, or cut off."""
         under_way = {run.run_id: run for run in saved.under_way}
         for run in saved.open_runs:
             entry = self.entries.get(run.job)
             if run.run_id in under_way:
                 (entry or self._roster.gone(run.job)).running[run.run_id] = under_way[run.run_id]
-                self._under_way += 1
+                self._places.taken += 1
             elif run.state == "running":
                 outcome = saved.outcomes.get(run.run_id, _CUT_OFF)
                 if outcome.result == "interrupted" and not outcome.reason:
@@ -466,7 +451,7 @@ class Jobs:
                 entry.retry = replace(run, not_before=min(run.not_before, latest))
                 self._roster.push(entry)
             else:
-                self._wait(entry, run)
+                self._places.wait(entry, run)
 
     def _override(self, entry: Entry, state: JobState, kind: str, reason: str, now: int) -> None:
         self._roster.override(entry, state, now)
@@ -478,18 +463,6 @@ class Jobs:
 
 
 def _with(run: Run, outcome: Outcome, now: int) -> Run:
-    """The run with its end."""
-    return replace(
-        run,
-        state="ended",
-        started=outcome.started or run.started,
-        ended=outcome.ended or now,
-        result=outcome.result,
-        exit_code=outcome.exit_code,
-        signal=outcome.signal,
-        cpu_usec=outcome.cpu_usec,
-        peak_memory=outcome.peak_memory,
-        reason=outcome.reason or run.reason,
-        tail=outcome.tail,
-        invocation=outcome.invocation or run.invocation,
-    )
+    """Returns the run with its end; what the outcome does not know stays as it was."""
+    known = {name: value for name, value in asdict(outcome).items() if value or name == "exit_code"}
+    return replace(run, state="ended", **{"ended": now, **known})

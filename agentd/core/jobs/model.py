@@ -13,8 +13,30 @@ from agentd.core.part import Beginning, Effect, Stored, Urgent
 FAILURES = frozenset({"exit-code", "signal", "core-dump", "timeout", "oom-kill", "start-failed", "interrupted"})
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """One attempt to carry out one due time of a job. Instants are 0 until they are known."""
+class Ending(Struct, frozen=True, kw_only=True):
+    """The end of a run, as far as it is known. Instants are in microseconds since 1970 and 0 until they are known;
+    `cpu_usec` is in microseconds of CPU time, `peak_memory` in bytes, `invocation` systemd's id of the unit's start."""
+
+    started: int = 0
+    ended: int = 0
+    result: str = ""
+    exit_code: int | None = None
+    signal: str = ""
+    cpu_usec: int = 0
+    peak_memory: int = 0
+    reason: str = ""
+    tail: str = ""
+    invocation: str = ""
+
+
+class Outcome(Ending, frozen=True, kw_only=True):
+    """The end of a run, as observed by the executor that ran it."""
+
+    result: str
+
+
+class Run(Ending, frozen=True, kw_only=True):
+    """An attempt to carry out a due time of a job."""
 
     seq: int
     job: str
@@ -23,17 +45,7 @@ class Run(Struct, frozen=True, kw_only=True):
     attempt: int = 1
     state: str = "queued"  # queued | running | ended
     not_before: int = 0
-    started: int = 0
-    ended: int = 0
-    result: str = ""
-    exit_code: int | None = None
-    signal: str = ""
-    cpu_usec: int = 0
-    peak_memory: int = 0
     progress: str = ""
-    reason: str = ""
-    tail: str = ""
-    invocation: str = ""
 
     @property
     def run_id(self) -> str:
@@ -41,23 +53,8 @@ class Run(Struct, frozen=True, kw_only=True):
         return f"{self.job}.{self.seq}"
 
 
-class Outcome(Struct, frozen=True, kw_only=True):
-    """How a run ended, as whoever ran it observed. Fields as in Run."""
-
-    result: str
-    started: int = 0
-    ended: int = 0
-    exit_code: int | None = None
-    signal: str = ""
-    cpu_usec: int = 0
-    peak_memory: int = 0
-    reason: str = ""
-    tail: str = ""
-    invocation: str = ""
-
-
 class JobState(Struct, frozen=True, kw_only=True):
-    """What agentd remembers of a job across restarts.
+    """The memory of a job that agentd keeps across restarts.
 
     Every due time in [since, handled] and in the ranges of `past` has been dealt with and never starts a run
     again. `anchor` is an instant of the interval grid. `schedule` tells whether the trigger is still the same.
@@ -76,8 +73,8 @@ class JobState(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """What the engine takes up at start: from the store, and from the executor by run id the ends that nobody stored
-    and the runs that are still under way."""
+    """The past that the core of jobs takes up at its start: from the store, and from the executor by run id the ends
+    that nobody stored and the runs that are still under way."""
 
     states: dict[str, JobState] = {}
     open_runs: tuple[Run, ...] = ()
@@ -97,7 +94,7 @@ class RunSaved(Stored, frozen=True):
 
 
 class JobSaved(Stored, frozen=True):
-    """What is remembered of a job across restarts."""
+    """The memory of a job is another."""
 
     job: str
     state: JobState

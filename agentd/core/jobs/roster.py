@@ -34,7 +34,7 @@ class Entry:
 
     @property
     def active(self) -> int:
-        """How many runs are under way or wait for a place."""
+        """The number of runs that are under way or wait for a place."""
         return len(self.running) + len(self.waiting)
 
     @property
@@ -44,7 +44,7 @@ class Entry:
 
     @property
     def wanted(self) -> list[int]:
-        """When the job has something to do."""
+        """The instants at which the job has something to do."""
         retry = [] if self.retry is None else [self.retry.not_before]
         return retry if self.due is None else [self.wake, *retry]
 
@@ -65,18 +65,18 @@ class Roster:
         self._heap: list[tuple[int, str]] = []
 
     def all(self) -> list[Entry]:
-        """The configured jobs and the removed ones that still have a run under way."""
+        """Returns the configured jobs and the removed ones that still have a run under way."""
         return [*self.entries.values(), *self.removed.values()]
 
     def named(self, name: str) -> Entry:
-        """The job of that name. Raises Refused NoSuchJob with the nearest name."""
+        """Returns the job of that name. Raises Refused NoSuchJob with the nearest name."""
         if name not in self.entries:
             near = difflib.get_close_matches(name, self.entries, 1)
             raise Refused("NoSuchJob", f'there is no job "{name}"' + (f" (did you mean {near[0]}?)" if near else ""))
         return self.entries[name]
 
     def running(self, run_id: str) -> Entry | None:
-        """The job that the run under way belongs to."""
+        """Returns the job that the run under way belongs to, or None."""
         name = run_id.rpartition(".")[0]
         for entry in (self.entries.get(name), self.removed.get(name)):
             if entry is not None and run_id in entry.running:
@@ -122,7 +122,7 @@ class Roster:
             self.removed[entry.job.name] = entry
 
     def gone(self, name: str) -> Entry:
-        """A job that was taken out of the configuration while nobody looked, with a run still under way."""
+        """Returns a job that was taken out of the configuration while nobody looked, with a run still under way."""
         return self.removed.setdefault(name, Entry(Job(name=name, run=()), JobState()))
 
     def index(self) -> None:
@@ -145,7 +145,7 @@ class Roster:
         self.push(entry)
 
     def rested(self, entry: Entry, now: int) -> JobState:
-        """The memory of a job that was off: nothing from before now is due, an interval keeps its grid."""
+        """Returns the memory of a job that was off: nothing from before now is due, an interval keeps its grid."""
         dues = entry.schedule.outstanding(entry.state, now, 2)
         return dealt_with(entry.state, entry.schedule.trigger, dues, [], now) if dues else entry.state
 
@@ -179,7 +179,7 @@ class Roster:
             heappush(self._heap, (when, entry.job.name))
 
     def wakeup(self) -> int | None:
-        """When the next job has something to do."""
+        """Returns when the next job has something to do."""
         while self._heap:
             when, name = self._heap[0]
             if name in self.entries and when in self.entries[name].wanted:
@@ -188,7 +188,7 @@ class Roster:
         return None
 
     def take(self, now: int) -> Entry | None:
-        """The next job that has something to do by now."""
+        """Returns the next job that has something to do by now, or None."""
         when = self.wakeup()
         return None if when is None or when > now else self.entries[heappop(self._heap)[1]]
 

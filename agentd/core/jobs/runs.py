@@ -1,4 +1,4 @@
-"""What becomes of a run: overlap, retries, waiting for a place."""
+"""The fate of a run: overlap, retries, waiting for a place."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ QUEUE = 100
 
 
 def overlap(job: Job, active: int, waiting: int) -> tuple[Literal["go", "queue", "replace", "skip"], str]:
-    """What to do with a new run while `active` runs of the job are under way or waiting, `waiting` of them."""
+    """Tells what to do with a new run while `active` runs of the job are under way or waiting, `waiting` of them."""
     if active < job.concurrency:
         return "go", ""
     if job.overlap == "skip":
@@ -24,13 +24,13 @@ def overlap(job: Job, active: int, waiting: int) -> tuple[Literal["go", "queue",
 
 
 def backoff(retries: Retries, attempt: int) -> int:
-    """The pause after the failed attempt number `attempt`: doubles from `backoff`, never above `max`."""
+    """Returns the pause after the failed attempt number `attempt`: doubles from `backoff`, never above `max`."""
     # 2 ** 40 times the shortest pause is beyond every maximum; larger powers only cost time.
     return min(retries.max, retries.backoff << min(attempt - 1, 40))
 
 
 def retry(job: Job, run: Run) -> tuple[int, str] | None:
-    """The pause before another attempt and its reason, or None when this was the last."""
+    """Returns the pause before another attempt and its reason, or None when this was the last."""
     if run.result not in FAILURES or run.attempt > job.retries.count:
         return None
     pause = backoff(job.retries, run.attempt)

@@ -1,4 +1,4 @@
-"""Which due times of a job are still to be dealt with: the memory of what was, and what a clock step does to it."""
+"""The due times of a job that are still to be dealt with: the memory of what was, and what a clock step does to it."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -72,9 +72,9 @@ def begin(schedule: str, now: int) -> JobState:
 
 
 def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: int = 0) -> JobState:
-    """The job's schedule is another: an interval counts from the last due time, a calendar from now.
+    """Returns a job's memory under another schedule: intervals count from the last due time, calendars from `now`.
 
-    At most one due time of the new interval has passed: it was not in force when the others would have been due.
+    Of the new interval's due times in the past at most one counts: the interval did not exist yet at the others.
     """
     if trigger.elapsed:
         anchor, handled = state.handled, state.handled
@@ -88,7 +88,7 @@ def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: 
 
 
 def stepped(state: JobState, trigger: Trigger, delta: int, now: int) -> JobState:
-    """The clock was set by delta and shows `now`.
+    """Returns the memory of a job after the clock was set by `delta` and shows `now`.
 
     Elapsed time went on as before, so intervals move along. A calendar starts afresh after a step back, but
     remembers what it handled: an instant that comes twice is due once.
@@ -130,7 +130,7 @@ def _ranges(state: JobState) -> tuple[tuple[int, int], ...]:
 
 
 def catch_up(missed: Missed, dues: list[int], now: int, *, clock_step: bool) -> tuple[list[int], str]:
-    """Which of the outstanding due times lead to a run, and why not all of them do (a sentence, or "").
+    """Returns those of the outstanding due times that lead to a run, and why not all of them do (a sentence, or "").
 
     After a clock step no time has really gone by, so at most one run makes up for what the step passed over.
     """

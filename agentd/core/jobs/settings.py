@@ -1,20 +1,46 @@
-"""A job as the configuration describes it."""
+"""The section `jobs` of the configuration: a job's settings, their parsers, and who may follow whom."""
 
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
-from agentd.core.fields import AbsolutePath, Duration, PositiveDuration, Size, UserName, ZoneName, type_kind
+from agentd.core.fields import (
+    CONTROL,
+    AbsolutePath,
+    Duration,
+    Fault,
+    Invalid,
+    Parser,
+    PositiveDuration,
+    Raw,
+    Size,
+    UserName,
+    ZoneName,
+    absolute_path,
+    parse_text,
+)
+from agentd.core.jobs import triggers
 from agentd.core.jobs.triggers import Manual, Trigger
-from agentd.core.quantities import MINUTE, SECOND
+from agentd.core.quantities import MINUTE, SECOND, nearest, parse_duration
 
-Command = Annotated[tuple[str, ...], Meta(extra={type_kind: "command"})]
-When = Annotated[Any, Meta(extra={type_kind: "when"})]
+Command = Annotated[tuple[str, ...], Meta(extra={"kind": "command"})]
+When = Annotated[Any, Meta(extra={"kind": "when"})]
 Event = Literal["start", "success", "failure", "progress"]
+
+WRITTEN_BY_AGENTD = frozenset({
+    "Type", "ExecStart", "ExecStopPost", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
+    "SyslogIdentifier", "RuntimeMaxSec", "TimeoutStopSec", "MemoryMax", "CPUWeight", "TasksMax", "Restart",
+    "RestartForceExitStatus", "RemainAfterExit", "Delegate",
+})  # fmt: skip
+"""Settings of [Service] that a job's `systemd:` may not name: they follow from the job's own settings."""
+_OF_THE_SHELL = {"IFS", "OPTIND", "PWD", "PPID"}
 
 
 class Missed(Struct, frozen=True):
-    """What to do about due times that passed while nothing could start; `within` is a duration."""
+    """The policy for due times that passed while nothing could start; `within` is in microseconds."""
 
     policy: Literal["skip", "once", "all", "within"] = "once"
     within: int = 0
@@ -37,9 +63,9 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One job as the configuration describes it, under its YAML key."""
+    """One job as the configuration describes it."""
 
-    name: str
+    name: str  # its key in `jobs`
     run: Command
     when: When = Manual()
     description: str = ""
@@ -48,22 +74,151 @@ class Job(Struct, frozen=True, kw_only=True):
     user: UserName | None = None
     group: UserName | None = None
     working_directory: AbsolutePath | None = None
-    environment: Annotated[dict[str, str], Meta(extra={type_kind: "environment"})] = {}
+    environment: Annotated[dict[str, str], Meta(extra={"kind": "environment"})] = {}
     timeout: PositiveDuration | None = None
     stop_timeout: Duration = 10 * SECOND
     overlap: Literal["skip", "queue", "replace"] = "skip"
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 1
-    missed: Annotated[Missed, Meta(extra={type_kind: "missed"})] = Missed()
+    missed: Annotated[Missed, Meta(extra={"kind": "missed"})] = Missed()
     retries: Retries = Retries()
     jitter: Duration = 0
     limits: Limits = Limits()
     critical: bool = False  # the machine is not rebooted while it runs
     notify: tuple[Event, ...] = ()
-    useful: Annotated[str | None, Meta(extra={type_kind: "useful"})] = None
-    systemd: Annotated[dict[str, tuple[str, ...]], Meta(extra={type_kind: "directives"})] = {}
+    useful: Annotated[str | None, Meta(extra={"kind": "useful"})] = None
+    systemd: Annotated[dict[str, tuple[str, ...]], Meta(extra={"kind": "directives"})] = {}
 
     @property
     def trigger(self) -> Trigger:
         """`when` with its type: msgspec cannot name a protocol in a field."""
         trigger: Trigger = self.when
         return trigger
+
+
+def complete(jobs: Mapping[str, Job], timezone: str) -> dict[str, Job]:
+    """Returns the jobs with the time zone of the configuration where they name none."""
+    return {name: job if job.timezone else replace(job, timezone=timezone) for name, job in jobs.items()}
+
+
+def faults(jobs: Mapping[str, Job]) -> Iterator[Fault]:
+    """Yields a fault for each job that follows a job which does not exist, or itself in the end."""
+    upstreams = {name: job.trigger.upstream for name, job in jobs.items() if job.trigger.upstream is not None}
+    for name, upstream in upstreams.items():
+        if upstream not in jobs:
+            yield Fault(_followed(jobs[name]), f'there is no job "{upstream}"{nearest(upstream, jobs)}')
+    for circle in _circles(upstreams):
+        for position, name in enumerate(circle):
+            around = " after ".join((*circle[position:], *circle[:position], name))
+            yield Fault(_followed(jobs[name]), f"the jobs go round in a circle: {around}")
+
+
+def _followed(job: Job) -> tuple[str, ...]:
+    return ("jobs", job.name, "when", job.trigger.key)
+
+
+def _circles(upstreams: Mapping[str, str]) -> Iterator[list[str]]:
+    """Yields the names on each circle once, each after the one that follows it."""
+    seen: set[str] = set()
+    for first in upstreams:
+        chain: list[str] = []
+        name = first
+        while name in upstreams and name not in seen:
+            seen.add(name)
+            chain.append(name)
+            name = upstreams[name]
+        if name in chain:
+            yield chain[chain.index(name) :]
+
+
+def _command(raw: Raw) -> tuple[str, ...]:
+    words = ["/bin/sh", "-c", raw] if isinstance(raw, str) else raw
+    if not isinstance(words, list):
+        raise Invalid("expected a list of a program and its arguments, or a text for /bin/sh -c")
+    if not words or (isinstance(raw, str) and not raw.strip()):
+        raise Invalid("is empty: expected a program to run")
+    command = tuple(_word(word, *(() if isinstance(raw, str) else (position,))) for position, word in enumerate(words))
+    if sum(len(word.encode()) for word in command) > 100_000:
+        raise Invalid("is longer than 100,000 bytes: put it into a script")
+    return command
+
+
+def _word(raw: Raw, *keys: int) -> str:
+    if not isinstance(raw, str):
+        raise Invalid("expected a text: the program or one of its arguments", *keys)
+    if keys == (0,) and not raw.strip():
+        raise Invalid("is empty: expected a program to run", *keys)
+    if "\0" in raw:
+        raise Invalid("has a NUL character, which no argument can have", *keys)
+    return raw
+
+
+def _missed(raw: Any) -> Missed:
+    if raw in ("skip", "once", "all"):
+        return Missed(raw)
+    if isinstance(raw, dict) and set(raw) == {"within"} and isinstance(raw["within"], str):
+        return Missed("within", parse_text(raw["within"], parse_duration, "a duration", "within"))
+    raise _none_of(raw, "skip, once, all, {within: 1h}")
+
+
+def _useful(raw: Raw) -> str:
+    if raw in ("output", "exit-code"):
+        return str(raw)
+    if isinstance(raw, dict) and set(raw) == {"file"}:
+        return f"file:{absolute_path(raw['file'], 'file')}"
+    raise _none_of(raw, "output, exit-code, {file: /path}")
+
+
+def _none_of(raw: Raw, words: str) -> Invalid:
+    return Invalid(f'"{raw}" is not one of {words}' if isinstance(raw, str) else f"expected one of {words}")
+
+
+def _environment(raw: Raw) -> dict[str, str]:
+    if not isinstance(raw, dict):
+        raise Invalid("expected a mapping of names to texts")
+    found = {}
+    for name, value in raw.items():
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name.startswith("AGENTD_"):
+            own = " (AGENTD_ names are agentd's own)" if name.startswith("AGENTD_") else ""
+            raise Invalid(f'"{name}" is not a name for an environment variable{own}', name, is_key=True)
+        if name in _OF_THE_SHELL:
+            raise Invalid(f"{name} belongs to the shell that starts the job", name, is_key=True)
+        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
+            raise Invalid("expected at most 30,000 characters, no control characters", name)
+        found[name] = value
+    return found
+
+
+def _directives(raw: Raw) -> dict[str, tuple[str, ...]]:
+    """Settings for the [Service] section of the job's unit, passed on as they are."""
+    if not isinstance(raw, dict):
+        raise Invalid("expected a mapping of settings of [Service] to texts or lists of them")
+    found = {}
+    for name, value in raw.items():
+        if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", name):
+            raise Invalid(f'"{name}" is not the name of a setting such as ProtectHome', name, is_key=True)
+        if name in WRITTEN_BY_AGENTD:
+            raise Invalid(f"{name} follows from the job's own settings and cannot be set here", name, is_key=True)
+        if isinstance(value, list):
+            found[name] = tuple(
+                _line(item, "a text of one line", name, position) for position, item in enumerate(value)
+            )
+        else:
+            found[name] = (_line(value, "a text of one line, or a list of them", name),)
+    return found
+
+
+def _line(raw: Raw, expected: str, *keys: str | int) -> str:
+    if not isinstance(raw, str) or CONTROL.search(raw) or raw.endswith("\\"):
+        raise Invalid(f"expected {expected}", *keys)
+    return raw
+
+
+KINDS: dict[str, Parser] = {
+    "when": triggers.parse,
+    "command": _command,
+    "environment": _environment,
+    "missed": _missed,
+    "useful": _useful,
+    "directives": _directives,
+}
+"""The parsers of the kinds that only jobs have."""

@@ -6,14 +6,14 @@ A trigger is a frozen struct made by `parse` from its YAML value: text, a list, 
 
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, timedelta
 from typing import ClassVar, Protocol, Self
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 from msgspec import Struct
 
-from agentd.core.fields import Invalid, Raw, as_list, as_mapping, as_text
+from agentd.core.fields import Invalid, Raw, as_mapping, as_text, parse_each, parse_text, weekdays
 from agentd.core.quantities import (
     HOUR,
     SECOND,
@@ -22,10 +22,9 @@ from agentd.core.quantities import (
     format_weekdays,
     parse_duration,
     parse_time_of_day,
-    parse_weekdays,
     unknown_key,
 )
-from agentd.core.times import _EPOCH, _first_change, _offset, _usec, local_instant
+from agentd.core.times import first_change, instant_of, local_instant, midnight, moment, offset_at
 
 _CRON_NAMES = {
     "@hourly": "0 * * * *",
@@ -39,7 +38,8 @@ _CRON_NAMES = {
 
 
 class Context(Struct, frozen=True):
-    """What a trigger may depend on beside the time: the job's zone, an instant of its interval grid, the boot."""
+    """The facts that a trigger may depend on beside the time: the job's zone, an instant of its interval grid, and when
+    the machine booted."""
 
     zone: ZoneInfo
     anchor: int = 0
@@ -47,14 +47,16 @@ class Context(Struct, frozen=True):
 
 
 class Trigger(Protocol):
-    """How the engine sees every trigger."""
+    """The trigger of a job, as the jobs core sees every kind of it."""
 
     key: ClassVar[str]
     elapsed: ClassVar[bool]
     """True: counts elapsed time and moves with a clock step. False: follows the calendar."""
 
     @classmethod
-    def parse(cls, raw: Raw) -> Self: ...
+    def parse(cls, raw: Raw) -> Self:
+        """Reads what stands under the key. Raises Invalid."""
+
     def next_after(self, t: int, context: Context) -> int | None:
         """The first due time later than t, or None when there is none by the clock."""
 
@@ -75,7 +77,7 @@ class Trigger(Protocol):
 
 
 class _Timed(Struct, frozen=True):
-    """What most triggers answer: no job goes before, no interval."""
+    """A trigger of the clock: no job goes before it, and it has no interval unless a kind says so."""
 
     elapsed: ClassVar[bool] = False
 
@@ -101,7 +103,7 @@ class Every(_Timed, frozen=True):
 
     @classmethod
     def parse(cls, raw: Raw) -> Self:
-        return cls(_interval(as_text(raw, "a duration such as 15min or 1hour")))
+        return cls(parse_text(raw, _interval, "a duration such as 15min or 1hour"))
 
     def next_after(self, t: int, context: Context) -> int:
         steps = max(0, (t - context.anchor) // self.period)
@@ -127,13 +129,9 @@ class Adaptive(Every, frozen=True):
         values = as_mapping(raw, {"start", "min", "max"}, "start: 5min, min: 30s, max: 6h")
         if "start" not in values:
             raise Invalid("adaptive needs start, the interval to begin with")
-        start = _interval(as_text(values["start"], "a duration", "start"), "start")
-        low = (
-            _interval(as_text(values["min"], "a duration", "min"), "min")
-            if "min" in values
-            else max(SECOND, start // 10)
-        )
-        high = _interval(as_text(values["max"], "a duration", "max"), "max") if "max" in values else start * 10
+        chosen = {key: parse_text(value, _interval, "a duration", key) for key, value in values.items()}
+        start = chosen["start"]
+        low, high = chosen.get("min", max(SECOND, start // 10)), chosen.get("max", start * 10)
         if not low <= start <= high:
             raise Invalid("start must lie between min and max", "start")
         return cls(start, low, high)
@@ -170,10 +168,9 @@ class Cron(_Timed, frozen=True):
         minute, hour = self.expression.split()[:2]
         if minute.startswith("*") or hour.startswith("*"):
             return self._next_on_the_wall(t + 1, context.zone)
-        local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
-        for due in CronSim(self.expression, local):
+        for due in CronSim(self.expression, moment(t, context.zone)):
             # In a repeated hour the first candidates may lie in the past, on the first pass.
-            instant = _usec(due)
+            instant = instant_of(due)
             if instant > t:
                 return instant
         return None
@@ -185,15 +182,12 @@ class Cron(_Timed, frozen=True):
         another minute than :00. Between two changes of the offset the local time is as good as a clock without zone.
         """
         while True:
-            offset = _offset(t, zone)
-            for wall in CronSim(
-                self.expression, (_EPOCH + offset + timedelta(microseconds=t - 1)).replace(tzinfo=None)
-            ):
-                due = (wall.replace(tzinfo=UTC) - offset - _EPOCH) // timedelta(microseconds=1)
-                break
-            else:
+            offset = offset_at(t, zone)
+            wall = next(CronSim(self.expression, moment(t - 1).replace(tzinfo=None) + offset), None)
+            if wall is None:
                 return None
-            change = _first_change(t, due, zone)
+            due = instant_of(wall.replace(tzinfo=UTC) - offset)
+            change = first_change(t, due, zone)
             if change is None:
                 return due
             t = change
@@ -219,27 +213,16 @@ class At(_Timed, frozen=True):
             if "time" not in values:
                 raise Invalid('at needs time, such as "02:30"')
             raw, days, keys = values["time"], values.get("days", "daily"), ("time",)
-        try:
-            times = tuple(
-                sorted({parse_time_of_day(as_text(item, 'a time of day such as "02:30"')) for item in as_list(raw)})
-            )
-        except ValueError as error:
-            raise Invalid(str(error), *keys) from None
+        times = parse_each(raw, parse_time_of_day, 'a time of day such as "02:30"', *keys)
         if not times:
             raise Invalid('expected at least one time of day, such as "02:30"', *keys)
-        try:
-            return cls(
-                times, parse_weekdays(",".join(as_text(day, "weekdays such as mon-fri") for day in as_list(days)))
-            )
-        except ValueError as error:
-            raise Invalid(str(error), "days") from None
+        return cls(tuple(sorted(set(times))), weekdays(days, "days"))
 
     def next_after(self, t: int, context: Context) -> int | None:
-        local = (_EPOCH + timedelta(microseconds=t)).astimezone(context.zone)
-        midnight = datetime(local.year, local.month, local.day)  # noqa: DTZ001
+        today = midnight(moment(t, context.zone).date())
         # From yesterday on: a time of yesterday that did not exist may be due today.
         for offset in range(-1, 15):
-            day = midnight + timedelta(days=offset)
+            day = today + timedelta(days=offset)
             if day.weekday() not in self.days:
                 continue
             dues = [local_instant(day + timedelta(seconds=seconds), context.zone) for seconds in self.times]
@@ -254,7 +237,7 @@ class At(_Timed, frozen=True):
 
 
 class Boot(_Timed, frozen=True):
-    """Once after each boot of the machine."""
+    """Due once after each boot of the machine."""
 
     key: ClassVar[str] = "boot"
     elapsed: ClassVar[bool] = True
@@ -262,11 +245,7 @@ class Boot(_Timed, frozen=True):
 
     @classmethod
     def parse(cls, raw: Raw) -> Self:
-        text = as_text(raw, "a duration such as 2min")
-        try:
-            return cls(parse_duration(text))
-        except ValueError as error:
-            raise Invalid(str(error)) from None
+        return cls(parse_text(raw, parse_duration, "a duration such as 2min"))
 
     def next_after(self, t: int, context: Context) -> int | None:
         due = context.boot + self.delay
@@ -277,7 +256,7 @@ class Boot(_Timed, frozen=True):
 
 
 class After(_Timed, frozen=True):
-    """When another job succeeded; never by the clock."""
+    """Due when another job succeeded; never by the clock."""
 
     key: ClassVar[str] = "after"
     job: str
@@ -298,7 +277,7 @@ class After(_Timed, frozen=True):
 
 
 class Manual(_Timed, frozen=True):
-    """Never by itself: only `agentctl run`."""
+    """No due time at all: the job runs only by `agentctl run`."""
 
     key: ClassVar[str] = "manual"
 
@@ -340,22 +319,19 @@ def parse(raw: Raw) -> Trigger:
         raise
 
 
-def _interval(text: str, *keys: str) -> int:
-    try:
-        interval = parse_duration(text)
-    except ValueError as error:
-        raise Invalid(str(error), *keys) from None
+def _interval(text: str) -> int:
+    interval = parse_duration(text)
     if interval < SECOND:
-        raise Invalid(f'"{text}" is shorter than one second, the shortest interval', *keys)
+        raise ValueError(f'"{text}" is shorter than one second, the shortest interval')
     return interval
 
 
 def _cron_error(expression: str) -> str:
-    """What is wrong with a cron expression, or nothing."""
+    """The error that CronSim finds in a cron expression, or ""."""
     if len(expression) > 1000:
         return "too long"
     try:
-        CronSim(expression, datetime(2024, 1, 1))  # noqa: DTZ001 - any day serves
+        CronSim(expression, midnight(date(2024, 1, 1)))  # any day serves
     except CronSimError as error:
         return str(error).lower()
     return ""

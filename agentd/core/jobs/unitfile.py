@@ -1,9 +1,8 @@
 """A job as systemd units: their names and their text. The generator writes what this says, agentd compares it."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from agentd.core.config import Config
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND
 
@@ -12,17 +11,11 @@ LIBRARY = "/usr/lib/agentd"
 KEEP = "agentd-job@.keep.service"
 """Keeps a copy of the generated units for a time when the configuration has errors; no job's name begins with a dot."""
 _STOP = 2 * SECOND
-WRITTEN_BY_AGENTD = frozenset({
-    "Type", "ExecStart", "ExecStopPost", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
-    "SyslogIdentifier", "RuntimeMaxSec", "TimeoutStopSec", "MemoryMax", "CPUWeight", "TasksMax", "Restart",
-    "RestartForceExitStatus", "RemainAfterExit", "Delegate",
-})  # fmt: skip
-"""Settings of [Service] that a job's `systemd:` may not name: they follow from the job's own settings."""
 
 
 def instances(job: Job) -> list[str]:
-    """What stands behind the @ in the names of a job's units: one for each run that may be under way at once."""
-    return [job.name if slot == 1 else f"{job.name}@{slot}" for slot in range(1, job.concurrency + 1)]
+    """The words behind the @ in the names of a job's units: one for each run that may be under way at once."""
+    return [job.name if number == 1 else f"{job.name}@{number}" for number in range(1, job.concurrency + 1)]
 
 
 def unit(instance: str) -> str:
@@ -30,9 +23,9 @@ def unit(instance: str) -> str:
     return f"agentd-job@{instance}.service"
 
 
-def units(config: Config) -> Iterator[tuple[str, str]]:
-    """The name and the text of every unit that a configuration asks for."""
-    for job in config.jobs.values():
+def units(jobs: Mapping[str, Job]) -> Iterator[tuple[str, str]]:
+    """The name and the text of every unit that the jobs of a configuration ask for."""
+    for job in jobs.values():
         for instance in instances(job):
             yield unit(instance), text(job, instance)
 

@@ -1,30 +1,58 @@
-"""The types of the policy for reboots, as the configuration says it."""
+"""The section `reboot` of the configuration: when and how the machine is rebooted, and which settings
+contradict each other."""
 
 import re
+from collections.abc import Collection, Iterator
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct, field
 
-from agentd.core.quantities import DAY, HOUR, MINUTE, format_duration, format_time_of_day, format_weekdays
+from agentd.core.fields import (
+    Duration,
+    Fault,
+    Parser,
+    Raw,
+    by_name,
+    parse_each,
+    parse_text,
+    text_parser,
+    weekdays,
+)
+from agentd.core.quantities import (
+    DAY,
+    HOUR,
+    MINUTE,
+    format_duration,
+    format_time_of_day,
+    format_weekdays,
+    nearest,
+    parse_duration,
+    parse_time_of_day,
+)
 
 Kind = Literal["reboot", "soft-reboot", "kexec"]
-Duration = Annotated[int, Meta(ge=0, extra={"kind": "duration"})]
+KINDS_OF_REBOOT: tuple[Kind, ...] = get_args(Kind)
 Patience = Annotated[int | None, Meta(extra={"kind": "patience"})]
-"""How long something may hold a reboot; None: for as long as the window lasts ("window")."""
+"""How long something may hold a reboot, in microseconds; None: for as long as the window lasts ("window")."""
 Days = Annotated[tuple[int, ...], Meta(extra={"kind": "weekdays"})]
+"""Weekdays, Monday is 0."""
 Dates = Annotated[tuple[tuple[str, str], ...], Meta(extra={"kind": "dates"})]
+"""First and last date of each stretch, both included, as 2026-12-24."""
 TimeOfDay = Annotated[int, Meta(extra={"kind": "time-of-day"})]
+"""Seconds since local midnight."""
 JobName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 _EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
+_GROUP = r"^[a-zA-Z0-9.-]+\Z"
 
 
 class Window(Struct, frozen=True, kw_only=True):
     """A time of day at which the machine is rebooted, or a while later where something holds it.
 
-    `at` is in seconds since local midnight, or said as hour and minute. Of `except_`, each is a first and last date.
+    The time is said by `at` or by `hour` and `minute`. `window` is how long the reboot may wait and `jitter` the most
+    that it is delayed on this host, in microseconds. On the dates of `except_` the window does not come.
     """
 
     enabled: bool = True
@@ -48,7 +76,8 @@ class Window(Struct, frozen=True, kw_only=True):
 
 
 class WaitFor(Struct, frozen=True, kw_only=True):
-    """How long what runs and who works may hold a reboot."""
+    """How long running jobs and people who are logged in may hold a reboot; sessions without input for longer than
+    `idle` do not hold it. Inhibitors hold it as long as they last."""
 
     jobs: Duration = 10 * MINUTE
     users: Patience = None
@@ -56,8 +85,8 @@ class WaitFor(Struct, frozen=True, kw_only=True):
     idle: Annotated[int, Meta(ge=MINUTE, extra={"kind": "duration"})] | None = None
 
 
-class Caps(Struct, frozen=True, kw_only=True):
-    """What bounds automatic reboots, whatever asks for them."""
+class RebootLimits(Struct, frozen=True, kw_only=True):
+    """Bounds of automatic reboots, whatever asks for them."""
 
     min_uptime: Duration = HOUR
     per_day: Annotated[int, Meta(ge=0, le=1000)] = 2
@@ -65,42 +94,86 @@ class Caps(Struct, frozen=True, kw_only=True):
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
-    """Names of jobs: one that prepares a reboot or says no to it by failing, one that checks the machine after it."""
+    """Names of jobs: `before` prepares a reboot or prevents it by failing, `after` checks the machine after it."""
 
     before: JobName | None = None
     after: JobName | None = None
 
 
 class FleetPolicy(Struct, frozen=True, kw_only=True):
-    """Where the slots of the machine's group are; `slots` is used only where nobody has set their number yet."""
+    """The server that keeps the slots of the machine's group: a FleetLock server or an etcd, by their URLs.
+
+    `slots` is used only where nobody has set their number yet. `user` is etcd's.
+    """
 
     fleetlock: Annotated[str, Meta(extra={"kind": "url"})] = ""
     etcd: tuple[Annotated[str, Meta(extra={"kind": "url"})], ...] = ()
-    group: Annotated[str, Meta(pattern=r"^[a-zA-Z0-9.-]+\Z", max_length=100)] = "default"
+    group: Annotated[str, Meta(pattern=_GROUP, max_length=100)] = "default"
     slots: Annotated[int, Meta(ge=1, le=100_000)] = 1
     user: str = ""
 
 
 class RebootPolicy(Struct, frozen=True, kw_only=True):
-    """The part `reboot` of the configuration."""
+    """The section `reboot` of the configuration."""
 
     nightly: Window | None = None
-    windows: tuple[Window, ...] = ()
+    windows: Annotated[dict[str, Window], by_name("window", or_list=True)] = {}
     kind: Kind = "reboot"
     only_if_required: bool = False
     latest: Annotated[int, Meta(ge=HOUR, extra={"kind": "duration"})] | None = None
     grace: Duration = 10 * MINUTE
     warnings: tuple[Duration, ...] = (10 * MINUTE, MINUTE)
     wait_for: WaitFor = WaitFor()
-    limits: Caps = Caps()
+    limits: RebootLimits = RebootLimits()
     hooks: Hooks = Hooks()
     fleet: FleetPolicy | None = None
 
     @property
     def all_windows(self) -> tuple[Window, ...]:
-        """Those that are enabled."""
+        """The windows that are enabled."""
         nightly = () if self.nightly is None else (self.nightly,)
-        return tuple(window for window in (*nightly, *self.windows) if window.enabled)
+        return tuple(window for window in (*nightly, *self.windows.values()) if window.enabled)
+
+
+def faults(policy: RebootPolicy, jobs: Collection[str]) -> Iterator[Fault]:
+    """Yields a fault for each set of settings that make no sense together; `jobs` are the names of those there are."""
+    for key, hook in (("before", policy.hooks.before), ("after", policy.hooks.after)):
+        if hook is not None and hook not in jobs:
+            yield Fault(("reboot", "hooks", key), f'there is no job "{hook}"{nearest(hook, jobs)}')
+    if policy.nightly is not None:
+        yield from _of_window(policy.nightly, "nightly")
+    for name, window in policy.windows.items():
+        yield from _of_window(window, "windows", name)
+    if policy.fleet is not None:
+        try:
+            check_fleet(policy.fleet)
+        except ValueError as error:
+            yield Fault(("reboot", "fleet"), str(error))
+    if policy.wait_for.inhibitors is not None:
+        sentence = "inhibitors hold a reboot as long as they last: the only value is window"
+        yield Fault(("reboot", "wait_for", "inhibitors"), sentence)
+
+
+def _of_window(window: Window, *keys: str) -> Iterator[Fault]:
+    if window.at is not None and (window.hour, window.minute) != (None, None):
+        yield Fault(("reboot", *keys), "has both at and hour or minute: say it once")
+    if window.jitter >= window.window:
+        yield Fault(("reboot", *keys), "has a jitter that is not shorter than its window")
+
+
+def check_fleet(fleet: FleetPolicy) -> None:
+    """Raises ValueError with a sentence where no server of slots can be meant."""
+    if bool(fleet.fleetlock) == bool(fleet.etcd):
+        raise ValueError("needs exactly one of fleetlock and etcd")
+    for url in fleet.etcd or (fleet.fleetlock,):
+        check_url(url)
+    check_group(fleet.group)
+
+
+def check_group(text: str) -> None:
+    """Raises ValueError with a sentence where no group of a fleet can have that name."""
+    if not re.match(_GROUP, text):
+        raise ValueError("the group must be of letters, digits, dots and hyphens")
 
 
 def parse_dates(text: str) -> tuple[str, str]:
@@ -116,7 +189,7 @@ def parse_dates(text: str) -> tuple[str, str]:
 
 
 def check_url(text: str) -> None:
-    """Raises ValueError with a sentence. It never repeats the text, which may hold a password."""
+    """Raises ValueError where the text is no URL of a server. The sentence never repeats it: it may hold a password."""
     if not re.fullmatch(r"https?://[!-~]+", text, re.IGNORECASE):
         raise ValueError("the URL must begin with http:// or https:// and hold no spaces or characters beyond ASCII")
     if "@" in text:
@@ -130,3 +203,26 @@ def check_url(text: str) -> None:
         usable = False
     if not usable:
         raise ValueError("the URL must name a host and, where it has one, a port from 1 to 65535")
+
+
+def _checked_url(text: str) -> str:
+    check_url(text)
+    return text
+
+
+def _patience(raw: Raw) -> int | None:
+    return None if raw == "window" else parse_text(raw, parse_duration, 'a duration such as 30min, or "window"')
+
+
+def _dates(raw: Raw) -> tuple[tuple[str, str], ...]:
+    return tuple(parse_each(raw, parse_dates, "a date such as 2026-12-24, or 2026-12-31/2027-01-02"))
+
+
+KINDS: dict[str, Parser] = {
+    "patience": _patience,
+    "weekdays": weekdays,
+    "dates": _dates,
+    "time-of-day": text_parser(parse_time_of_day, 'a time of day such as "02:30"'),
+    "url": text_parser(_checked_url, "a URL such as https://lock.example"),
+}
+"""The parsers of the kinds that only reboots have."""

@@ -17,14 +17,26 @@ from jeepney.io.blocking import open_dbus_connection
 from agentctl import client
 from agentctl.__main__ import main
 from agentctl.jobs import runs
-from agentctl.times import HOUR, MINUTE, SECOND
+from agentctl.jobs.calls import JOBS
+from agentctl.manager import MANAGER
+from agentd.core.quantities import HOUR, MINUTE, SECOND
 
 ROOT = Path(__file__).resolve().parents[3]
-CONTRACT = ET.parse(ROOT / "agentd" / "org.agentd1.xml").getroot()
 NOW = 1_792_880_800_000_000  # 2026-10-25 00:26:40 in Berlin
 BUS = """<busconfig><type>session</type><listen>unix:dir={}</listen><auth>EXTERNAL</auth>
 <policy context="default"><allow send_destination="*" eavesdrop="true"/><allow eavesdrop="true"/><allow own="*"/>
 </policy></busconfig>"""
+
+
+def contract() -> ET.Element:
+    """All interfaces of the D-Bus contract, with their comments."""
+    node = ET.Element("node")
+    for file in sorted((ROOT / "agentd").rglob("org.agentd1*.xml")):
+        node.extend(ET.parse(file, ET.XMLParser(target=ET.TreeBuilder(insert_comments=True))).getroot())
+    return node
+
+
+CONTRACT = contract()
 
 
 class Refused(Exception):
@@ -56,8 +68,9 @@ def unknown(interface: str) -> None:
 class FakeDaemon:
     """Owns org.agentd1 and answers with what `answers` holds for a member: the result, or a function that makes it.
 
-    The properties of another interface than the daemon's own are under that interface's name: without them it is an
-    older daemon, which does not know the interface.
+    A member that two interfaces have may be there with its interface's name before it. The properties of another
+    interface than the daemon's own are under that interface's name: without them it is an older daemon, which does not
+    know the interface.
     """
 
     def __init__(self, address: str) -> None:
@@ -80,13 +93,16 @@ class FakeDaemon:
                 self.answer(message)
 
     def answer(self, message: Any) -> None:
-        member = message.header.fields[HeaderFields.member]
+        member, interface = (message.header.fields[field] for field in (HeaderFields.member, HeaderFields.interface))
         plain = [client._plain(value) for value in message.body]
         self.calls.append((member, *plain))
         self.interactive.append(bool(message.header.flags & MessageFlag.allow_interactive_authorization))
-        others = member == "GetAll" and plain[0] != client.MANAGER
+        others = member == "GetAll" and plain[0] != MANAGER
         try:
-            answer = self.answers.get(str(plain[0]), unknown) if others else self.answers[member]
+            own = f"{interface}.{member}"
+            answer = (
+                self.answers.get(str(plain[0]), unknown) if others else self.answers.get(own, self.answers.get(member))
+            )
             result = answer(*plain) if callable(answer) else answer
         except NoAnswer:
             return
@@ -96,14 +112,15 @@ class FakeDaemon:
             return
         signature = "a{sv}"
         if member != "GetAll":
-            outs = CONTRACT.findall(f".//method[@name='{member}']/arg[@direction='out']")
+            path = f"interface[@name='{interface}']/method[@name='{member}']/arg[@direction='out']"
+            outs = CONTRACT.findall(path)
             signature = "".join(arg.attrib["type"] for arg in outs)
         body = () if result is None else result if isinstance(result, tuple) else (result,)
         reply = new_method_return(message, signature or None, tuple(typed(value) for value in body))
         self.connection.send(reply)
 
     def emit_finished(self, run: dict[str, Any]) -> None:
-        address = DBusAddress(client.PATH, interface=client.JOBS)
+        address = DBusAddress(client.PATH, interface=JOBS)
         body = (run["job"], run["run_id"], run["result"], variants(run))
         self.connection.send(new_signal(address, "JobFinished", "sssa{sv}", body))
 

@@ -1,42 +1,144 @@
 """How agentctl finds its daemon, takes errors, and behaves as a program; against a fake daemon on a real bus."""
 
 import os
+import pkgutil
+import re
 import signal
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, get_args
+from xml.etree import ElementTree as ET
 
+import click
 import pytest
 
+import agentctl
 from agentctl import client
+from agentctl.__main__ import COMMANDS, cli
+from agentctl.client import Call
+from agentctl.manager import MANAGER
+from agentctl.reboots.commands import KINDS
+from agentd.core.reboots.policy import Kind
 from tests.unit.agentctl.fake import CONTRACT, ROOT, RUN, Ctl, FakeDaemon, NoAnswer, Refused
+
+MODULES: list[ModuleType] = [
+    import_module(found.name) for found in pkgutil.walk_packages(agentctl.__path__, "agentctl.") if not found.ispkg
+]
 
 # The contract
 
 
-def test_the_methods_called_are_those_of_the_contract() -> None:
-    known = {
-        (interface.attrib["name"], method.attrib["name"]): "".join(
-            arg.attrib["type"] for arg in method.findall("arg[@direction='in']")
-        )
+def calls() -> dict[tuple[str, str], Call]:
+    """Every method that a module of agentctl declares, by interface and member."""
+    found = [value for module in MODULES for value in vars(module).values() if isinstance(value, Call)]
+    return {(call.interface, call.member): call for call in found}
+
+
+def methods() -> dict[tuple[str, str], ET.Element]:
+    return {
+        (interface.attrib["name"], method.attrib["name"]): method
         for interface in CONTRACT.findall("interface")
         for method in interface.findall("method")
     }
-    called = {(interface, name): signature for name, (interface, signature) in client.METHODS.items()}
-    del called["org.freedesktop.DBus.Properties", "GetAll"]
+
+
+def comment_above(interface: str, member: str) -> str:
+    """The nearest comment above a method."""
+    found = CONTRACT.find(f"interface[@name='{interface}']")
+    assert found is not None
+    children = list(found)
+    end = next(index for index, child in enumerate(children) if child.get("name") == member)
+    return next(child.text or "" for child in reversed(children[:end]) if callable(child.tag))
+
+
+def test_the_methods_called_are_those_of_the_contract() -> None:
+    known = {
+        name: "".join(arg.attrib["type"] for arg in method.findall("arg[@direction='in']"))
+        for name, method in methods().items()
+    }
     del known["org.agentd1.Reboot", "RequestReboot"]  # for programs; a person has RebootNow
-    assert called == known
+    assert {name: call.signature for name, call in calls().items()} == known
 
 
 def test_agentctl_knows_which_calls_need_no_permission() -> None:
     free = {
-        method.attrib["name"]
-        for method in CONTRACT.iter("method")
+        name
+        for name, method in methods().items()
         for annotation in method.iter("annotation")
         if annotation.attrib == {"name": "org.agentd1.PolkitAction", "value": "none"}
     }
-    assert free | {"GetAll"} == client.FREE
+    assert {name for name, call in calls().items() if call.free} == free
+
+
+def test_the_options_have_the_types_of_the_contract() -> None:
+    compared = 0
+    for (interface, member), call in calls().items():
+        text = comment_above(interface, "RebootNow" if member == "Examine" else member)
+        if member == "ListDecisions" and "part s" not in text and interface == MANAGER:
+            continue  # its description comes with the daemon's
+        listed = re.split(r"\.\s", text[max(text.find("filter:"), text.find("options:")) :])[0]
+        for key, kind in call.options.items():
+            assert re.search(rf"\b{key} {kind}\b", listed), f"{interface}.{member}: {key} {kind}"
+            compared += 1
+    assert compared >= 18
+
+
+def test_only_calls_with_options_declare_any() -> None:
+    assert [call for call in calls().values() if call.options and "a{sv}" not in call.signature] == []
+
+
+def test_the_kinds_of_reboot_are_those_of_the_configuration() -> None:
+    assert get_args(Kind) == KINDS
+
+
+# The table of commands
+
+
+def declared() -> dict[str, click.Command]:
+    """The commands of agentctl itself that its modules hold; a group's own are found through the group."""
+    found = {value for module in MODULES for value in vars(module).values() if isinstance(value, click.Command)}
+    own = found - {cli} - {one for group in found if isinstance(group, click.Group) for one in group.commands.values()}
+    return {str(one.name): one for one in own}
+
+
+def test_the_table_and_the_modules_have_the_same_commands() -> None:
+    assert set(COMMANDS) == set(declared())
+    for name, (place, _) in COMMANDS.items():
+        module, _, attribute = place.partition(":")
+        assert getattr(import_module(module), attribute) is declared()[name]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_has_the_same_short_help_in_the_table_and_in_its_module(name: str) -> None:
+    stand_in = click.Command(name, help=COMMANDS[name][1])
+    for limit in range(10, 100):
+        assert stand_in.get_short_help_str(limit) == declared()[name].get_short_help_str(limit)
+
+
+def loaded_by(*arguments: str) -> set[str]:
+    """The modules that agentctl has loaded at the end of a command."""
+    code = "import sys; from agentctl.__main__ import main; main(); print(*sys.modules, file=sys.stderr)"
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(ended.stderr.splitlines()[-1].split())
+
+
+def test_help_and_errors_need_no_part(surroundings: None) -> None:
+    for arguments in (("--help",), ("--version",), ("statsu",)):
+        loaded = loaded_by(*arguments)
+        own = {"agentctl", "agentctl.__main__", "agentctl.cli", "agentctl.client"}
+        assert {name for name in loaded if name.partition(".")[0] == "agentctl"} == own
+
+
+def test_a_command_loads_its_own_part(daemon: FakeDaemon) -> None:
+    daemon.answers["ListHolders"] = []
+    commands = {place.partition(":")[0] for place, _ in COMMANDS.values()}
+    assert loaded_by("status") & commands == {"agentctl.jobs.commands", "agentctl.manager"}
+    assert loaded_by("fleet") & commands == {"agentctl.reboots.commands"}
+    assert loaded_by("version") & commands == {"agentctl.manager"}
 
 
 # Finding the daemon
@@ -192,6 +294,10 @@ def test_usage_errors_exit_2_and_suggest_the_nearest_command(ctl: Ctl) -> None:
     ended = ctl("set", "feed", "--every", "7")
     assert ended.code == 2
     assert '"7" has no unit' in ended.err
+    for nothing in ("0", "0s", "0h 0min"):
+        ended = ctl("set", "feed", "--every", nothing)
+        assert ended.code == 2
+        assert f'"{nothing}" is too short: give a duration longer than 0' in ended.err
 
 
 def test_ctrl_c_ends_with_130(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,7 +356,15 @@ def test_completion_prints_a_script(ctl: Ctl, shell: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("agentctl run f", ["feed"]), ("agentctl dec", ["decrease"]), ("agentctl reboot c", ["cancel", "clear"])],
+    [
+        ("agentctl run f", ["feed"]),
+        ("agentctl dec", ["decrease"]),
+        ("agentctl re", ["reset", "reboot-now", "reboot", "reload"]),
+        ("agentctl reboot c", ["cancel", "clear"]),
+        ("agentctl reboot-now --k", ["--kind"]),
+        ("agentctl reboot at 03:00 --kind k", ["kexec"]),
+        ("agentctl set feed --every 1h", ["1hour"]),
+    ],
 )
 def test_bash_completes_commands_and_the_names_of_jobs(
     daemon: FakeDaemon, tmp_path: Path, words: str, expected: list[str]
@@ -269,7 +383,7 @@ def test_bash_completes_commands_and_the_names_of_jobs(
 
 
 def test_completion_is_silent_without_a_daemon(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
-    from agentctl.cli import cli, complete_job
+    from agentctl.jobs.arguments import complete_job
 
     assert complete_job(cli.make_context("agentctl", ["version"]), cli.params[0], "") == []
 
@@ -314,7 +428,10 @@ def test_a_plain_status_loads_nothing_heavy(daemon: FakeDaemon) -> None:
     with start("status", stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}) as process:
         loaded = {line.rpartition("|")[2].strip() for line in process.communicate()[1].splitlines()}
     assert {"click", "jeepney"} <= loaded
-    assert loaded.isdisjoint({"rich", "asyncio", "json", "subprocess", "importlib.metadata", "agentd"})
+    assert loaded.isdisjoint({"rich", "asyncio", "json", "subprocess", "importlib.metadata"})
+    assert {name for name in loaded if name.partition(".")[0] == "agentd"} == {
+        *("agentd", "agentd.core", "agentd.core.quantities"),
+    }
 
 
 def test_a_terminal_gets_a_table_in_colour(daemon: FakeDaemon) -> None:

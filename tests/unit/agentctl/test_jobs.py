@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from agentctl.times import HOUR, MINUTE, SECOND
+from agentd.core.quantities import HOUR, MINUTE, SECOND
 from tests.unit.agentctl.fake import DAEMON, FEED, NOW, RUN, Ctl, FakeDaemon
 
 # Status

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agentctl import client, password
-from agentctl.times import DAY, HOUR, MINUTE, SECOND
+from agentctl.reboots.calls import REBOOT as INTERFACE
+from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.agentctl.fake import NOW, ROOT, Ctl, FakeDaemon, Refused
 
 EVIL = "\x1b[2Jmallory\u202e\r"
@@ -68,7 +69,7 @@ def arrange(daemon: FakeDaemon, status: dict[str, Any], *blockers: dict[str, Any
     """Makes the daemon one that knows of reboots; `reboot` is the pending one's record."""
     pending = {f"pending_{key}": value for key, value in reboot.items()}
     daemon.answers["GetStatus"] = {**status, **pending}
-    daemon.answers[client.REBOOT] = {"State": status.get("state", "idle"), "Blockers": list(blockers)}
+    daemon.answers[INTERFACE] = {"State": status.get("state", "idle"), "Blockers": list(blockers)}
 
 
 def refusing(error: str, sentence: str) -> Callable[..., None]:
@@ -234,6 +235,8 @@ def test_in_the_night_of_the_change_the_right_pass_is_meant(daemon: FakeDaemon, 
         (("2026-10-24 03:00",), "has passed"),
         (("2027-03-28 02:30",), "the clocks skip it"),
         (("03:00", "--within", "2"), '"2" has no unit'),
+        (("03:00", "--within", "0"), '"0" is too short'),
+        (("03:00", "--within", "0s"), '"0s" is too short'),
         ((), "Missing argument 'WHEN'"),
     ],
 )
@@ -339,11 +342,11 @@ def test_the_status_as_json_nests_what_is_pending(daemon: FakeDaemon, ctl: Ctl) 
 
 
 def test_records_that_lack_everything_are_shown_all_the_same(daemon: FakeDaemon, ctl: Ctl) -> None:
-    daemon.answers |= {"GetStatus": {}, client.REBOOT: {}, "ListReboots": [{}], "ListHolders": [{}], "RebootNow": {}}
+    daemon.answers |= {"GetStatus": {}, INTERFACE: {}, "ListReboots": [{}], "ListHolders": [{}], "RebootNow": {}}
     for line in ("reboot", "reboot history", "fleet", "reboot-now", "status"):
         for more in ((), ("--json",)):
             assert (line, ctl(*line.split(), *more).code) == (line, 0)
-    daemon.answers[client.REBOOT] = {"State": "waiting", "Blockers": [{}]}
+    daemon.answers[INTERFACE] = {"State": "waiting", "Blockers": [{}]}
     daemon.answers["GetStatus"] = {"state": "waiting"}
     assert ctl("reboot").out == "      state  waiting\n in the way  something\n"
     assert "\nreboot: waiting: held by something\n" in ctl("status").out
@@ -395,7 +398,7 @@ def test_fleet_lists_the_holders_and_who_is_overdue(daemon: FakeDaemon, ctl: Ctl
     assert lines[2].split() == [HARMLESS, "Sat", "21:26", "(3h", "ago)", "overdue"]
     assert lines[3].split() == ["ef56", "-", "unknown"]
     assert lines[4:6] == ["", f"did not come back in time: {HARMLESS}"]
-    assert lines[6].startswith("Nobody is evicted by itself: a slot stays taken")
+    assert lines[6].startswith("agentd never evicts a machine: its slot stays taken until it comes back")
     assert ctl("fleet", "--json").json[0] == {**web1, "since": "2026-10-25T00:25:40.000000+02:00"}
     assert ctl("fleet", "--json").json[2] == {
         "id": "ef56",
@@ -464,7 +467,7 @@ def test_without_a_pending_reboot_the_status_of_the_jobs_asks_for_one_property_m
 
 def test_a_reboot_that_is_over_by_now_is_not_told(daemon: FakeDaemon, ctl: Ctl) -> None:
     arrange(daemon, IDLE)
-    daemon.answers[client.REBOOT] = {"State": "announced", "Blockers": []}
+    daemon.answers[INTERFACE] = {"State": "announced", "Blockers": []}
     assert second_line(ctl("status")) == ""
 
 
@@ -483,7 +486,7 @@ def test_an_older_daemon_has_a_status_of_jobs_and_none_of_reboots(daemon: FakeDa
 
 
 def test_other_trouble_with_the_reboots_is_not_hidden(daemon: FakeDaemon, ctl: Ctl) -> None:
-    daemon.answers[client.REBOOT] = refusing("Internal", "GetAll failed inside agentd")
+    daemon.answers[INTERFACE] = refusing("Internal", "GetAll failed inside agentd")
     assert ctl("status") == (1, "", "agentctl: GetAll failed inside agentd\n")
 
 

@@ -8,7 +8,10 @@ import pytest
 
 from agentctl import client
 from agentctl.__main__ import main
-from agentctl.times import HOUR
+from agentctl.jobs import runs
+from agentctl.jobs.calls import JOBS
+from agentctl.manager import MANAGER
+from agentd.core.quantities import HOUR
 from tests.unit.agentctl.fake import FEED, GOOD, NOW, RUN, Ctl, FakeDaemon, Refused
 
 
@@ -46,7 +49,7 @@ def test_run_wait_survives_a_signal_that_never_comes(daemon: FakeDaemon) -> None
     answers.put([GOOD])
     daemon.answers["ListRuns"] = lambda _filter: answers.get(timeout=1)
     connection = client.Client.connect()
-    assert connection.wait_finished(connection.subscribe("JobFinished"), "feed.5", patience=0.01) == GOOD
+    assert runs.wait_finished(connection, connection.subscribe(JOBS, "JobFinished"), "feed.5", patience=0.01) == GOOD
     connection.close()
 
 
@@ -57,7 +60,7 @@ def test_ctrl_c_while_waiting_tells_that_the_run_goes_on(
         raise KeyboardInterrupt
 
     daemon.answers["RunJob"] = "feed.7"
-    monkeypatch.setattr(client.Client, "wait_finished", interrupted)
+    monkeypatch.setattr(runs, "wait_finished", interrupted)
     ended = ctl("run", "feed", "--wait")
     assert ended.code == 130
     assert "feed.7 goes on without you; to end it: agentctl stop feed.7" in ended.err
@@ -170,14 +173,69 @@ def test_history_of_an_unknown_job_is_an_error_and_not_just_empty(daemon: FakeDa
 
 
 def test_history_of_decisions(daemon: FakeDaemon, ctl: Ctl) -> None:
-    new = {"at": NOW - HOUR, "kind": "skip", "job": "feed", "run_id": "", "reason": "it was still running"}
-    daemon.answers["ListDecisions"] = [new, {**new, "at": NOW - 9 * HOUR}]
+    new = {"at": NOW - HOUR, "part": "jobs", "kind": "skip", "about": "feed", "run_id": "", "reason": "it still ran"}
+    daemon.answers[f"{MANAGER}.ListDecisions"] = [new, {**new, "at": NOW - 9 * HOUR}]
     lines = ctl("history", "--decisions", "--since", "2h").out.splitlines()
-    assert lines[0].split() == ["AT", "JOB", "WHAT", "WHY"]
-    assert lines[1:] == ["Sat 23:26:40  feed  skip  it was still running"]
+    assert lines[0].split() == ["AT", "ABOUT", "WHAT", "WHY"]
+    assert lines[1:] == ["Sat 23:26:40  feed   skip  it still ran"]
     assert daemon.calls[-1] == ("ListDecisions", {"limit": 20})
     assert [row["kind"] for row in ctl("history", "--decisions", "--json", "feed").json] == ["skip", "skip"]
+    assert daemon.calls[-1] == ("ListDecisions", {"part": "jobs", "about": "feed", "limit": 20})
     assert ctl("history", "--decisions", "--failed").code == 2
+
+
+@pytest.mark.parametrize(
+    ("decision", "about", "job"),
+    [
+        ({"part": "jobs", "about": "feed", "run_id": "feed.7"}, "feed.7", "feed"),
+        ({"part": "jobs", "about": "feed"}, "feed", "feed"),
+        ({"part": "jobs", "about": ""}, "jobs", ""),
+        ({"part": "reboots", "about": ""}, "reboots", ""),
+        ({"part": "reboots", "about": "nightly"}, "reboots nightly", ""),
+        ({}, "-", ""),
+    ],
+)
+def test_a_decision_of_any_part_shows_what_it_is_about(
+    daemon: FakeDaemon, ctl: Ctl, decision: dict[str, Any], about: str, job: str
+) -> None:
+    decision = {"at": NOW, "kind": "x", "reason": "y", **decision}
+    daemon.answers[f"{MANAGER}.ListDecisions"] = [decision]
+    assert ctl("history", "--decisions").out.splitlines()[1] == f"00:26:40  {about:5}  x     y"
+    missing = {"run_id": None, "part": None, "about": None}
+    at = "2026-10-25T00:26:40.000000+02:00"
+    assert ctl("history", "--decisions", "--json").json == [{**missing, **decision, "at": at, "job": job}]
+
+
+def test_an_older_daemon_tells_its_decisions_on_the_interface_of_jobs(daemon: FakeDaemon, ctl: Ctl) -> None:
+    def refuse(_filter: object) -> None:
+        raise Refused("org.freedesktop.DBus.Error.UnknownMethod", "org.agentd1.Manager has no method ListDecisions")
+
+    skip = {"at": NOW, "kind": "skip", "job": "feed", "run_id": "", "reason": "it still ran"}
+    clock = {**skip, "kind": "clock", "job": "", "reason": "the clock was set"}
+    reboot = {**skip, "kind": "reboot", "job": "", "reason": "announced"}
+    daemon.answers |= {f"{MANAGER}.ListDecisions": refuse, f"{JOBS}.ListDecisions": [skip, clock, reboot]}
+    ended = ctl("history", "--decisions", "feed")
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.split()[1:3] for line in ended.out.splitlines()[1:]] == [
+        ["feed", "skip"],
+        ["jobs", "clock"],
+        ["reboots", "reboot"],
+    ]
+    assert daemon.calls[-1] == ("ListDecisions", {"job": "feed", "limit": 20})
+    rows = ctl("history", "--decisions", "--json").json
+    assert [(row["job"], row["part"], row["about"]) for row in rows] == [
+        ("feed", "jobs", "feed"),
+        ("", "jobs", ""),
+        ("", "reboots", ""),
+    ]
+    assert daemon.calls[-1] == ("ListDecisions", {"limit": 20})
+    assert set(rows[0]) == {*skip, "part", "about"}
+
+    def internal(_filter: object) -> None:
+        raise Refused("org.agentd1.Error.Internal", "ListDecisions failed inside agentd")
+
+    daemon.answers[f"{MANAGER}.ListDecisions"] = internal
+    assert ctl("history", "--decisions") == (1, "", "agentctl: ListDecisions failed inside agentd\n")
 
 
 def test_progress_works_only_inside_a_job(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:

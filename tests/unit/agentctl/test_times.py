@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from agentctl import times
-from agentctl.times import DAY, HOUR, MINUTE, SECOND, WEEK
+from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND, WEEK, format_duration, parse_duration
 
 NOW = 1_792_883_200_123_456  # Sat 2026-10-24 23:06:40.123456 UTC, the night in which Berlin's clocks go back
 
@@ -37,13 +37,13 @@ def _berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ],
 )
 def test_durations_are_understood(text: str, usec: int) -> None:
-    assert times.parse_duration(text) == usec
+    assert parse_duration(text) == usec
 
 
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ("15", "has no unit: write 15s"),
+        ("15", r"has no unit \(try 15s, 15min, 15h\)"),
         ("", "is not a duration"),
         ("soon", "is not a duration"),
         ("5 fortnights", "is not a duration"),
@@ -55,7 +55,15 @@ def test_durations_are_understood(text: str, usec: int) -> None:
 )
 def test_what_is_no_duration_is_told(text: str, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
-        times.parse_duration(text)
+        parse_duration(text)
+
+
+@pytest.mark.parametrize("text", ["0", "0s", " 0min "])
+def test_an_interval_is_longer_than_nothing(text: str) -> None:
+    assert parse_duration(text) == 0
+    with pytest.raises(ValueError, match=f'^"{text}" is too short: give a duration longer than 0'):
+        times.parse_positive(text)
+    assert times.parse_positive("1ms") == SECOND // 1000
 
 
 @pytest.mark.parametrize(
@@ -88,6 +96,8 @@ def test_what_is_no_date_is_told(text: str) -> None:
     [
         ("18:00", "2026-11-05T12:00+01:00", "2026-11-05T18:00:00+01:00"),
         ("03:00", "2026-11-05T12:00+01:00", "2026-11-06T03:00:00+01:00"),
+        ("3:00", "2026-11-05T12:00+01:00", "2026-11-06T03:00:00+01:00"),
+        ("0:00", "2026-11-05T12:00+01:00", "2026-11-06T00:00:00+01:00"),
         ("12:00", "2026-11-05T12:00+01:00", "2026-11-06T12:00:00+01:00"),
         ("03:00:05", "2026-11-05T03:00+01:00", "2026-11-05T03:00:05+01:00"),
         ("2026-12-24 03:00", "2026-11-05T12:00+01:00", "2026-12-24T03:00:00+01:00"),
@@ -113,7 +123,9 @@ def test_a_coming_time_is_the_next_one_that_the_local_clocks_show(text: str, now
     [
         ("soon", "is not a time: try 03:00,"),
         ("25:00", "is not a time"),
-        ("3:00", "is not a time"),
+        ("3:0", "is not a time"),
+        ("\u0663:00", "is not a time"),
+        ("2026-10-26\u06633:00", "is not a time"),
         ("2026-02-30 03:00", "is not a time"),
         ("9999-12-31T23:59:59-23:59", "is not a time"),
         ("2026-10-25 01:06", "has passed: give a later time"),
@@ -130,6 +142,7 @@ def test_what_is_no_coming_time_is_told(text: str, hint: str) -> None:
 def test_since_takes_a_duration_back_from_now_or_a_date() -> None:
     assert times.parse_since("2h", NOW) == NOW - 2 * HOUR
     assert times.parse_since("99w", 5) == 0
+    assert times.parse_since("0", NOW) == times.parse_since("0s", NOW) == NOW
     assert times.parse_since("2026-10-25", NOW) == times.parse_instant("2026-10-25", NOW)
     with pytest.raises(ValueError, match="neither a duration"):
         times.parse_since("recently", NOW)
@@ -173,7 +186,7 @@ def test_spans_have_two_units_at_most(usec: int, text: str) -> None:
     [(90 * MINUTE, "1h 30min"), (2 * WEEK, "2w"), (8 * DAY, "8d"), (1500_000, "1s 500ms"), (0, "0s")],
 )
 def test_exact_durations_lose_nothing(usec: int, text: str) -> None:
-    assert times.exact(usec) == text
+    assert format_duration(usec) == text
 
 
 def test_relative_times_look_forward_and_back() -> None:

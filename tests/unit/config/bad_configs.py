@@ -236,7 +236,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "run with an empty program",
         'jobs:\n  backup: {run: ["", --all]}\n',
-        ["2:17: jobs.backup.run: is empty: expected a program to run"],
+        ["2:18: jobs.backup.run[0]: is empty: expected a program to run"],
     ),
     (
         "run as a mapping",
@@ -246,12 +246,12 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "run as a list of lists",
         "jobs:\n  backup: {run: [[/bin/true]]}\n",
-        ["2:17: jobs.backup.run: expected a list of a program and its arguments, or a text for /bin/sh -c"],
+        ["2:18: jobs.backup.run[0]: expected a text: the program or one of its arguments"],
     ),
     (
         "run with NUL",
         'jobs:\n  backup: {run: ["/bin/echo", "a\\0b"]}\n',
-        ["2:17: jobs.backup.run: has a NUL character, which no argument can have"],
+        ["2:31: jobs.backup.run[1]: has a NUL character, which no argument can have"],
     ),
     (
         "run longer than any argument list",
@@ -466,7 +466,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "at with one bad time of two",
         when('{at: ["02:30", "12:60"]}'),
-        ['4:16: jobs.backup.when.at: "12:60" is not a time of day (try "02:30" or "23:15:00")'],
+        ['4:26: jobs.backup.when.at[1]: "12:60" is not a time of day (try "02:30" or "23:15:00")'],
     ),
     (
         "at without times",
@@ -476,7 +476,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "at as a list of mappings",
         when('{at: [{time: "02:30"}]}'),
-        ['4:16: jobs.backup.when.at: expected a time of day such as "02:30"'],
+        ['4:17: jobs.backup.when.at[0]: expected a time of day such as "02:30"'],
     ),
     ("at without time", when("{at: {days: mon-fri}}"), ['4:16: jobs.backup.when.at: at needs time, such as "02:30"']),
     (
@@ -919,7 +919,7 @@ BAD: list[tuple[str, str, list[str]]] = [
         "a date that does not exist",
         "reboot: {nightly: {except: [2026-02-30]}}\n",
         [
-            '1:28: reboot.nightly.except: "2026-02-30" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)',
+            '1:29: reboot.nightly.except[0]: "2026-02-30" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)',
         ],
     ),
     (

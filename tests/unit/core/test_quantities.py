@@ -1,6 +1,9 @@
 """Durations, sizes, times of day and weekdays: what is read, what is refused, and that both ways agree."""
 
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -12,6 +15,7 @@ from agentd.core.quantities import (
     MINUTE,
     SECOND,
     WEEK,
+    closest,
     format_duration,
     format_time_of_day,
     format_weekdays,
@@ -24,6 +28,8 @@ from agentd.core.quantities import (
 )
 
 CENTURY = 100 * 366 * DAY
+FOREIGN = ["\u0663s", "\uff15min", "5\u00a0min", "5\u212a", "\u0662\u0663:\u0660\u0660", "23:\u0660\u0660"]
+"""Texts with a digit, a space or a letter that looks like one of ASCII."""
 TEXTS = st.one_of(
     st.text(max_size=30),
     st.text("0123456789.:-+,% \tmsinhdwkgtbMONTUEFRI\u0131\u017f\u212a", max_size=30),
@@ -59,7 +65,23 @@ def test_durations(text: str, usec: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "min", "5x", "-5min", "5min!", "1h 30", "1,5h", "1.h", "1 0s", "5 m in", "1y", "1month", "5min" * 50],
+    [
+        "",
+        " ",
+        "min",
+        "5x",
+        "-5min",
+        "5min!",
+        "1h 30",
+        "1,5h",
+        "1.h",
+        "1 0s",
+        "5 m in",
+        "1y",
+        "1month",
+        "5min" * 50,
+        *FOREIGN,
+    ],
 )
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(ValueError) as caught:
@@ -120,7 +142,7 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "M", "1X", "1.5G", "-1", "50%", "5ib", "1 0", "1" * 5000])
+@pytest.mark.parametrize("text", ["", "M", "1X", "1.5G", "-1", "50%", "5ib", "1 0", "1" * 5000, "\u0663M", *FOREIGN])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_size(text)
@@ -137,7 +159,9 @@ def test_a_time_of_day_that_is_shown_reads_the_same(seconds: int) -> None:
     assert parse_time_of_day(format_time_of_day(seconds)) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "24:00", "12:60", "12:30:60", "1230", "2:3", "2:30pm", "12:30:", "-1:00"])
+@pytest.mark.parametrize(
+    "text", ["", "24:00", "12:60", "12:30:60", "1230", "2:3", "2:30pm", "12:30:", "-1:00", "23:00\n0", *FOREIGN]
+)
 def test_what_is_no_time_of_day(text: str) -> None:
     with pytest.raises(ValueError) as caught:
         parse_time_of_day(text)
@@ -192,8 +216,62 @@ def test_any_text_is_read_or_refused_with_a_sentence(parse: Callable[[str], obje
     assert "(try " in sentence or " is l" in sentence  # not what int() or float() would say
 
 
+@given(text=TEXTS)
+@example(text="\u0663s")
+@example(text="1h \u0663min")
+@example(text="5\u212a")
+@example(text="\u0661\u0662:00")
+def test_only_ascii_is_read_as_a_number(text: str) -> None:
+    for parse in (parse_duration, parse_size, parse_time_of_day):
+        try:
+            parse(text)
+        except ValueError:
+            continue
+        assert text.isascii()
+
+
+@given(
+    parts=st.lists(
+        st.tuples(st.integers(0, 999), st.sampled_from(["ms", "s", "sec", "m", "min", "h", "hours", "d", "w"])),
+        min_size=1,
+        max_size=4,
+    ),
+    gap=st.sampled_from(["", " ", "  ", "\t"]),
+    upper=st.booleans(),
+)
+def test_a_duration_is_the_sum_of_its_parts_however_it_is_written(
+    parts: list[tuple[int, str]], gap: str, upper: bool
+) -> None:
+    units = {
+        "ms": 1000,
+        "s": SECOND,
+        "sec": SECOND,
+        "m": MINUTE,
+        "min": MINUTE,
+        "h": HOUR,
+        "hours": HOUR,
+        "d": DAY,
+        "w": WEEK,
+    }
+    text = gap.join(f"{number}{gap}{unit}" for number, unit in parts)
+    usec = sum(number * units[unit] for number, unit in parts)
+    assert parse_duration(text.upper() if upper else text) == usec
+    assert parse_duration(format_duration(usec)) == usec
+
+
+def test_the_grammar_needs_the_standard_library_alone() -> None:
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import agentd.core.quantities; print(*sys.modules)"
+    root = str(Path(__file__).parents[3])
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code, root], capture_output=True, text=True, check=True)
+    foreign = {
+        name for name in done.stdout.split() if name.partition(".")[0] not in {*sys.stdlib_module_names, "__main__"}
+    }
+    assert foreign == {"agentd", "agentd.core", "agentd.core.quantities"}
+
+
 def test_the_nearest_name_is_suggested_and_none_where_none_is_near() -> None:
     assert nearest("timout", ["run", "timeout", "timezone"]) == " (did you mean timeout?)"
     assert nearest("zzz", ["run", "timeout"]) == ""
+    assert (closest("timout", ["run", "timeout"]), closest("zzz", ["run", "timeout"])) == ("timeout", "")
     assert unknown_key("timout", ["run", "timeout"]) == 'unknown key "timout" (did you mean timeout?)'
     assert unknown_key("zzz", ["run", "timeout"]) == 'unknown key "zzz"; expected one of run, timeout'

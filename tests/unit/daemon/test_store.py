@@ -2,54 +2,78 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from agentd.core.config import History
-from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved
-from agentd.core.part import Decided, Effect
+from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
+from agentd.core.part import Decided, Stored
 from agentd.core.quantities import DAY
-from agentd.daemon.store import FILE, VERSION, Store
+from agentd.daemon.store import FILE, VERSION, Store, decisions
+from agentd.jobs.tables import JobTables, list_runs
 
 RUN = Run(seq=1, job="a", due=10, cause="schedule", state="running", started=11)
 ENDED = replace(RUN, state="ended", ended=20, result="exit-code", exit_code=3, tail="last words")
 
 
+class JobStore(Store):
+    """A store with the tables of jobs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.tables = JobTables(folder)
+        self.output = self.tables.output
+
+    def open(self, at: int) -> None:
+        super().open(at)
+        self.take_up(self.tables)
+
+    def load(self) -> Saved:
+        return self.tables.load(self.db)
+
+    def runs(self, **wanted: Any) -> list[Run]:
+        return list_runs(self.db, **wanted)
+
+    def decisions(self) -> list[Decided]:
+        return decisions(self.db)
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path)
+def store(tmp_path: Path) -> Iterator[JobStore]:
+    opened = JobStore(tmp_path)
     opened.open(1)
     yield opened
     opened.close()
 
 
-def again(store: Store, at: int = 2_000_000) -> Store:
+def again(store: JobStore, at: int = 2_000_000) -> JobStore:
     """The store after a restart."""
     store.close()
     store.open(at)
     return store
 
 
-def test_what_was_written_comes_back_after_a_restart(store: Store) -> None:
+def test_what_was_written_comes_back_after_a_restart(store: JobStore) -> None:
     state = JobState(schedule="every 1h", anchor=5, since=5, handled=10, past=((1, 4),), interval=60, enabled=False)
     store.write([RunSaved(RUN), JobSaved("a", state), Decided(12, "jobs", "skip", "a", "why", "a.1")])
     saved = again(store).load()
     assert (saved.states, saved.open_runs, saved.next_seq) == ({"a": state}, (RUN,), 2)
 
 
-def test_the_last_word_on_a_run_counts(store: Store) -> None:
+def test_the_last_word_on_a_run_counts(store: JobStore) -> None:
     store.write([RunSaved(RUN), RunSaved(ENDED)])
     assert store.runs() == [ENDED]
     assert store.load().open_runs == ()
     assert store.load().last_runs == {"a": ENDED}
 
 
-def test_a_transaction_is_stored_whole_or_not_at_all(store: Store) -> None:
-    broken: list[Effect] = [RunSaved(RUN), Decided(12, "jobs", "skip", "a", None, "a.1")]  # type: ignore[arg-type]
+def test_a_transaction_is_stored_whole_or_not_at_all(store: JobStore) -> None:
+    broken: list[Stored] = [RunSaved(RUN), Decided(12, "jobs", "skip", "a", None, "a.1")]  # type: ignore[arg-type]
     with pytest.raises(sqlite3.IntegrityError):
         store.write(broken)
     assert store.runs() == []
@@ -70,13 +94,13 @@ def test_a_transaction_is_stored_whole_or_not_at_all(store: Store) -> None:
         ({"job": "a' OR 1=1 --"}, []),
     ],
 )
-def test_runs_are_found_by_what_is_asked_for(store: Store, wanted: dict[str, object], found: list[int]) -> None:
+def test_runs_are_found_by_what_is_asked_for(store: JobStore, wanted: dict[str, object], found: list[int]) -> None:
     others = (replace(ENDED, seq=2, due=20, result="success"), replace(RUN, seq=3, job="b", due=30, cause="manual"))
     store.write([RunSaved(ENDED), *map(RunSaved, others)])
-    assert [run.seq for run in store.runs(**wanted)] == found  # type: ignore[arg-type]
+    assert [run.seq for run in store.runs(**wanted)] == found
 
 
-def test_old_runs_and_their_output_are_forgotten_but_none_that_is_not_over(store: Store) -> None:
+def test_old_runs_and_their_output_are_forgotten_but_none_that_is_not_over(store: JobStore) -> None:
     old, young = replace(ENDED, seq=1, due=1, ended=1), replace(ENDED, seq=2, due=2, ended=50 * DAY)
     waiting = replace(RUN, seq=3, due=3, state="queued")
     store.write([RunSaved(old), RunSaved(young), RunSaved(waiting), Decided(1, "jobs", "skip", "a", "old")])
@@ -88,7 +112,7 @@ def test_old_runs_and_their_output_are_forgotten_but_none_that_is_not_over(store
     assert store.decisions() == []
 
 
-def test_only_so_many_runs_are_kept_and_their_numbers_are_not_used_again(store: Store) -> None:
+def test_only_so_many_runs_are_kept_and_their_numbers_are_not_used_again(store: JobStore) -> None:
     store.write([RunSaved(replace(ENDED, seq=seq, due=seq, ended=seq)) for seq in range(1, 301)])
     store.prune(History(keep=DAY, runs=100), now=300)
     assert [run.seq for run in store.runs(limit=1000)] == list(range(300, 200, -1))
@@ -96,7 +120,7 @@ def test_only_so_many_runs_are_kept_and_their_numbers_are_not_used_again(store: 
     assert again(store).load().next_seq == 301
 
 
-def test_the_oldest_output_goes_when_there_is_too_much(store: Store) -> None:
+def test_the_oldest_output_goes_when_there_is_too_much(store: JobStore) -> None:
     for seq in (1, 2, 3):
         run = replace(ENDED, seq=seq, due=seq, ended=DAY)
         store.write([RunSaved(run)])
@@ -108,7 +132,7 @@ def test_the_oldest_output_goes_when_there_is_too_much(store: Store) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"no database at all" * 500], ids=["emptied", "overwritten"])
-def test_a_damaged_file_is_set_aside_whole_and_work_goes_on(store: Store, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_file_is_set_aside_whole_and_work_goes_on(store: JobStore, tmp_path: Path, damage: bytes) -> None:
     store.write([RunSaved(ENDED)])
     store.close()
     (tmp_path / FILE).write_bytes(damage)
@@ -121,7 +145,7 @@ def test_a_damaged_file_is_set_aside_whole_and_work_goes_on(store: Store, tmp_pa
     assert opened.runs() == [RUN]
 
 
-def test_one_torn_page_is_noticed(store: Store, tmp_path: Path) -> None:
+def test_one_torn_page_is_noticed(store: JobStore, tmp_path: Path) -> None:
     store.write([RunSaved(replace(ENDED, seq=seq, due=seq, tail="x" * 500)) for seq in range(1, 400)])
     store.close()
     with (tmp_path / FILE).open("r+b") as file:
@@ -130,8 +154,105 @@ def test_one_torn_page_is_noticed(store: Store, tmp_path: Path) -> None:
     assert "set aside" in again(store).warning
 
 
-def test_the_version_is_in_the_file(store: Store, tmp_path: Path) -> None:
+def test_the_version_is_in_the_file(store: JobStore, tmp_path: Path) -> None:
     store.close()
     with closing(sqlite3.connect(tmp_path / FILE)) as database:
         assert database.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+BEFORE_PARTS = (  # the layouts of 0.1.0 and before, whose version counted the tables of all parts
+    """
+    CREATE TABLE runs (
+        seq INTEGER PRIMARY KEY, job TEXT NOT NULL, due INTEGER NOT NULL, cause TEXT NOT NULL,
+        attempt INTEGER NOT NULL, state TEXT NOT NULL, not_before INTEGER NOT NULL, started INTEGER NOT NULL,
+        ended INTEGER NOT NULL, result TEXT NOT NULL, exit_code INTEGER, signal TEXT NOT NULL,
+        cpu_usec INTEGER NOT NULL, peak_memory INTEGER NOT NULL, progress TEXT NOT NULL, reason TEXT NOT NULL,
+        tail TEXT NOT NULL);
+    CREATE INDEX runs_by_job ON runs (job, seq);
+    CREATE INDEX runs_open ON runs (state) WHERE state != 'ended';
+    CREATE UNIQUE INDEX runs_once ON runs (job, due, attempt) WHERE cause IN ('schedule', 'missed');
+    CREATE TABLE jobs (job TEXT PRIMARY KEY, state TEXT NOT NULL);
+    CREATE TABLE decisions (
+        id INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, job TEXT NOT NULL,
+        run_id TEXT NOT NULL, reason TEXT NOT NULL);
+    CREATE INDEX decisions_by_job ON decisions (job, id);
+    CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+    INSERT INTO decisions VALUES (1, 10, 'skip', 'a', 'a.1', 'still under way'), (2, 20, 'reboot', '', '', 'pending');
+    INSERT INTO runs (seq, job, due, cause, attempt, state, not_before, started, ended, result, signal, cpu_usec,
+        peak_memory, progress, reason, tail)
+        VALUES (1, 'a', 10, 'schedule', 1, 'ended', 0, 11, 12, 'success', '', 0, 0, '', '', '');
+    """,
+    "ALTER TABLE runs ADD COLUMN invocation TEXT NOT NULL DEFAULT '';",
+    "CREATE TABLE reboots (id INTEGER PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL, record TEXT NOT NULL);",
+)
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_database_of_before_there_were_parts_goes_on(tmp_path: Path, version: int) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:
+        database.executescript("".join(BEFORE_PARTS[:version]) + f"PRAGMA user_version={version};")
+    store = JobStore(tmp_path)
+    for at in (1, 2):  # as it was found, and when agentd is started again
+        store.open(at)
+        assert store.warning == ""
+        assert [run.run_id for run in store.runs()] == ["a.1"]
+        assert store.decisions() == [
+            Decided(20, "reboots", "reboot", "", "pending"),
+            Decided(10, "jobs", "skip", "a", "still under way", "a.1"),
+        ]
+        assert dict(store.db.execute("SELECT * FROM versions"))["jobs"] == 2
+        store.close()
+
+
+class Toys:
+    """Tables of a part that is at its second version."""
+
+    part = "toys"
+    migrations: tuple[str, ...] = ("CREATE TABLE toys (name TEXT);", "ALTER TABLE toys ADD COLUMN colour TEXT;")
+
+    def __init__(self, releases: int = 2) -> None:
+        self.migrations = self.migrations[:releases]
+        self.aside: list[Path] = []
+
+    def load(self, db: sqlite3.Connection) -> list[str]:
+        return [row[1] for row in db.execute("PRAGMA table_info(toys)")]
+
+    def afresh(self, db: sqlite3.Connection, aside: Path) -> None:
+        self.aside.append(aside)
+
+    def write(self, db: sqlite3.Connection, effects: Sequence[object]) -> int:
+        return 0
+
+    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None: ...
+
+
+def test_each_part_brings_its_own_tables_up_to_date(store: JobStore) -> None:
+    assert store.take_up(Toys(1)) == ["name"]
+    assert store.take_up(Toys()) == ["name", "colour"]
+    assert again(store).take_up(Toys()) == ["name", "colour"]
+    with pytest.raises(sqlite3.DatabaseError, match="the tables of toys are a newer agentd's"):
+        store.take_up(Toys(1))
+
+
+def test_a_migration_that_fails_leaves_the_tables_as_they_were(store: JobStore) -> None:
+    broken = Toys(1)
+    broken.migrations = ("CREATE TABLE toys (name TEXT); INSERT INTO nowhere VALUES (1);",)
+    with pytest.raises(sqlite3.OperationalError):
+        store.take_up(broken)
+    assert store.take_up(Toys()) == ["name", "colour"]
+
+
+def test_a_part_learns_that_a_database_was_lost_even_after_a_crash_in_between(store: JobStore, tmp_path: Path) -> None:
+    store.close()
+    (tmp_path / FILE).write_bytes(b"no database at all" * 500)
+    crashed = Store(tmp_path)
+    crashed.open(3_000_000)
+    crashed.close()  # before any part took up its tables
+    toys = Toys()
+    for at in (4_000_000, 5_000_000):
+        opened = Store(tmp_path)
+        opened.open(at)
+        opened.take_up(toys)
+        opened.close()
+    assert toys.aside == [tmp_path / f"{FILE}.damaged-3"]

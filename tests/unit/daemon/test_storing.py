@@ -3,11 +3,16 @@
 import asyncio
 import sqlite3
 import threading
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agentd.core.part import Decided, Refused
+from agentd.core.config import History
+from agentd.core.part import Beginning, Decided, Effect, Refused, Sampled, Urgent
+from agentd.daemon import storing as module
+from agentd.daemon.store import Store
 from agentd.daemon.storing import Storing
 
 
@@ -29,7 +34,19 @@ class FullDisk:
 
 
 class Host:
-    def trouble_changed(self) -> None: ...
+    """A daemon that notes what is carried out."""
+
+    history = History()
+
+    def __init__(self) -> None:
+        self.done: list[Effect] = []
+        self.full = asyncio.Event()
+
+    def carry_out(self, effect: Effect) -> None:
+        self.done.append(effect)
+
+    def trouble_changed(self) -> None:
+        self.full.set()
 
 
 def test_who_comes_while_a_write_is_about_to_fail_is_told_too() -> None:
@@ -46,6 +63,116 @@ def test_who_comes_while_a_write_is_about_to_fail_is_told_too() -> None:
         for waiting in (early, late):
             with pytest.raises(Refused, match="cannot be stored"):
                 await asyncio.wait_for(waiting, 10)
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+class Ends(Urgent, frozen=True):
+    """Something of a part that nobody wrote yet is to be ended."""
+
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return self.name
+
+
+class Begins(Beginning, frozen=True):
+    name: str
+
+    @property
+    def subject(self) -> str:
+        return self.name
+
+
+def test_whatever_is_urgent_passes_while_the_disk_is_full_but_never_overtakes_its_beginning() -> None:
+    async def scenario() -> None:
+        disk, host = FullDisk(), Host()
+        storing = Storing(disk, host)  # type: ignore[arg-type]
+        storing.add([Decided(1, "schedulers", "lease", "bpfland", "asked for"), Begins("bpfland")])
+        disk.go.set()
+        await asyncio.wait_for(host.full.wait(), 10)
+        storing.add([Ends("lavd"), Ends("bpfland"), Decided(2, "schedulers", "end", "lavd", "its client left")])
+        assert host.done == [Ends("lavd")]
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+class Reading(Sampled, frozen=True):
+    value: int
+
+
+class Readings:
+    """Tables of a part that takes samples."""
+
+    part = "readings"
+    migrations = ("CREATE TABLE readings (value INTEGER NOT NULL);",)
+
+    def load(self, db: sqlite3.Connection) -> list[int]:
+        return [value for (value,) in db.execute("SELECT value FROM readings ORDER BY rowid")]
+
+    def afresh(self, db: sqlite3.Connection, aside: Path) -> None: ...
+
+    def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
+        rows = [(effect.value,) for effect in effects if isinstance(effect, Reading)]
+        db.executemany("INSERT INTO readings VALUES (?)", rows)
+        return len(rows)
+
+    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None: ...
+
+
+async def sampling(folder: Path, readings: range) -> tuple[Store, Storing, list[str]]:
+    """A store that took samples, and what its main connection was asked meanwhile."""
+    store, asked = Store(folder), list[str]()
+    storing = Storing(store, Host())  # type: ignore[arg-type]
+    await storing.call(store.open, 1)
+    await storing.call(store.take_up, Readings())
+    store.db.set_trace_callback(asked.append)
+    for value in readings:
+        storing.add([Reading(value)])
+    return store, storing, asked
+
+
+def test_samples_are_stored_together_and_cost_no_fsync_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        store, storing, asked = await sampling(tmp_path, range(1000))
+        assert await storing.call(Readings().load, store.db) == []  # the minute is not over
+        storing._store_samples()
+        assert await storing.call(Readings().load, store.db) == list(range(1000))
+        assert not any("BEGIN" in text or "INSERT" in text for text in asked)
+        assert store._samples is not None
+        assert store._samples.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL: no fsync at a commit
+        assert store.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: what is decided is on the disk
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+def test_samples_of_the_last_minute_are_stored_when_agentd_stops(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        _, storing, _ = await sampling(tmp_path, range(5))
+        await storing.close()
+        again = Store(tmp_path)
+        again.open(2)
+        assert again.take_up(Readings()) == [0, 1, 2, 3, 4]
+        again.close()
+
+    asyncio.run(scenario())
+
+
+def test_samples_are_bounded_and_go_first_when_there_is_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_SAMPLES", 10)
+
+    async def scenario() -> None:
+        store, storing, _ = await sampling(tmp_path, range(100))
+        assert [sample.value for sample in storing._samples] == list(range(90, 100))  # type: ignore[attr-defined]
+        storing.trouble = "the disk is full"
+        storing._store_samples()
+        assert await storing.call(Readings().load, store.db) == []
         await storing.close()
 
     asyncio.run(scenario())

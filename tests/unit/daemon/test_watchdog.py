@@ -10,7 +10,7 @@ import pytest
 from agentd.config.files import Loaded
 from agentd.core.config import Config
 from agentd.daemon import daemon as module
-from agentd.daemon.daemon import Daemon
+from agentd.daemon.daemon import Daemon, Supervision
 
 WATCHDOG = 180_000_000
 
@@ -42,20 +42,17 @@ def watched(told: list[float], clock: Clock) -> Any:
 
     async def make() -> Daemon:
         return Daemon(
+            "system",
             Loaded(Config(), ()),
             lambda: Loaded(Config(), ()),
             list,
-            "/",
-            watchdog=WATCHDOG,
-            alive=lambda: told.append(clock.elapsed),
+            Supervision(watchdog=WATCHDOG, alive=lambda: told.append(clock.elapsed)),
         )
 
     daemon: Any = asyncio.run(make())
-    daemon.engine = SimpleNamespace(effects=list, wakeup=lambda: None, tick=lambda _: None)
-    daemon.storing = SimpleNamespace(add=lambda _: None)
-    daemon.executor = SimpleNamespace(under_way=0)
+    daemon._storing = SimpleNamespace(add=lambda _: None)
     daemon.armed = []
-    daemon.timer = SimpleNamespace(set=daemon.armed.append)
+    daemon._timer = SimpleNamespace(set=daemon.armed.append)
     return daemon
 
 
@@ -84,6 +81,6 @@ def test_a_clock_that_is_set_does_not_put_it_off(clock: Clock) -> None:
 
 def test_without_a_watchdog_nothing_wakes_it(clock: Clock) -> None:
     daemon = watched([], clock)
-    daemon._watchdog = None
+    daemon._supervision = Supervision()
     daemon.pump()
     assert daemon.armed == [None]

@@ -147,7 +147,7 @@ class Machine:
         self.elapsed = 0
         self.now = now
         self.starts: dict[str, list[Start]] = {job.name: [] for job in jobs}
-        self.engine = Jobs(self.config, Saved(), now)
+        self.engine = Jobs(self.config.jobs, Saved(), now)
         self._carry_out()
 
     def pass_time(self, span: int) -> None:
@@ -171,7 +171,7 @@ class Machine:
         """The daemon starts anew, with a clock that shows something; returns what that starts at once."""
         before = {name: len(starts) for name, starts in self.starts.items()}
         self.now = now
-        self.engine = Jobs(self.config, self.memory.saved(), now)
+        self.engine = Jobs(self.config.jobs, self.memory.saved(), now)
         self.engine.tick(now)
         self._carry_out()
         return {name: starts[before[name] :] for name, starts in self.starts.items()}

@@ -6,7 +6,6 @@ import pytest
 
 from agentd.config import files
 from agentd.config.nodes import Problems
-from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, Run, RunStarts, Saved
 from agentd.core.jobs.settings import Job
@@ -25,7 +24,7 @@ def started(engine: Jobs) -> list[Run]:
 
 
 def engine_with(*jobs: Job) -> Jobs:
-    engine = Jobs(Config(jobs={job.name: job for job in jobs}, timezone="UTC"), Saved(), 0)
+    engine = Jobs({job.name: job for job in jobs}, Saved(), 0)
     engine.tick(60 * SECOND)
     return engine
 
@@ -63,7 +62,7 @@ def test_a_disabled_follower_stays_off() -> None:
 
 
 def test_a_follower_has_no_due_time_of_its_own() -> None:
-    engine = Jobs(Config(jobs={JOBS[1].name: JOBS[1]}, timezone="UTC"), Saved(), 0)
+    engine = Jobs({JOBS[1].name: JOBS[1]}, Saved(), 0)
     assert engine.wakeup() is None
 
 

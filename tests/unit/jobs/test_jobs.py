@@ -50,7 +50,7 @@ class Host:
         self.more = more
         self.memory = Memory()
         self.log: list[Effect] = []
-        self.engine = Jobs(self.config, saved or Saved(), now, **more)
+        self.engine = Jobs(self.config.jobs, saved or Saved(), now, concurrency=concurrency, **more)
 
     def take(self) -> list[Effect]:
         effects = self.engine.effects()
@@ -189,7 +189,7 @@ def test_more_places_are_used_at_once() -> None:
     jobs = [job(name) for name in "abc"]
     host = Host(*jobs, concurrency=1)
     assert len(host.tick(NOW + HOUR)) == 1
-    host.engine.reconfigure(Config(jobs=host.config.jobs, concurrency=3), NOW + HOUR + 1)
+    host.engine.configure(host.config.jobs, 3, NOW + HOUR + 1)
     assert len(host.starts()) == 2
 
 
@@ -691,7 +691,7 @@ def test_increase_never_lengthens_and_decrease_never_shortens(
 def test_the_changes_of_a_configuration_are_told_and_what_did_not_change_goes_on() -> None:
     host = Host(job("same"), job("gone"), job("other"))
     jobs = {"same": job("same"), "other": job("other", Every(2 * HOUR)), "new": job("new", Every(5 * HOUR))}
-    changes = host.engine.reconfigure(Config(jobs=jobs), NOW + 30 * MINUTE)
+    changes = host.engine.configure(jobs, 100, NOW + 30 * MINUTE)
     assert changes == ["gone removed", "other changed", "new added: every 5h"]
     assert [run.job for run in host.tick(NOW + HOUR)] == ["same"]
     assert [run.job for run in host.tick(NOW + 2 * HOUR)] == ["other"]
@@ -701,13 +701,13 @@ def test_the_changes_of_a_configuration_are_told_and_what_did_not_change_goes_on
 
 def test_a_changed_calendar_makes_up_for_nothing() -> None:
     host = Host(job(when=Cron("0 20 * * *")))
-    host.engine.reconfigure(Config(jobs={"backup": job(when=Cron("30 8 * * *"))}), NOW + HOUR)
+    host.engine.configure({"backup": job(when=Cron("30 8 * * *"))}, 100, NOW + HOUR)
     assert host.engine.wakeup() == NOW + DAY + 30 * MINUTE
 
 
 def test_a_job_that_is_enabled_by_the_configuration_makes_up_for_nothing() -> None:
     host = Host(job(enabled=False, missed=Missed("all")))
-    host.engine.reconfigure(Config(jobs={"backup": job(missed=Missed("all"))}), NOW + 3 * HOUR + MINUTE)
+    host.engine.configure({"backup": job(missed=Missed("all"))}, 100, NOW + 3 * HOUR + MINUTE)
     assert host.starts() == []
     assert host.engine.wakeup() == NOW + 4 * HOUR
 
@@ -716,7 +716,7 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
     host = Host(job(overlap="queue", retries=Retries(count=1), notify=("success", "failure")))
     run = only(host.tick(NOW + HOUR))
     host.tick(NOW + 2 * HOUR)
-    host.engine.reconfigure(Config(), NOW + 2 * HOUR)
+    host.engine.configure({}, 100, NOW + 2 * HOUR)
     assert host.starts() == []
     assert host.memory.runs[2].reason == "the job was removed"
     assert host.of(RunStops) == []
@@ -731,7 +731,7 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
 def test_the_run_of_a_removed_job_can_be_stopped_by_its_id() -> None:
     host = Host(job())
     run = only(host.tick(NOW + HOUR))
-    host.engine.reconfigure(Config(), NOW + HOUR)
+    host.engine.configure({}, 100, NOW + HOUR)
     assert host.engine.stop(run.run_id, NOW + HOUR) == [run.run_id]
     with pytest.raises(Refused, match='there is no job "backup"'):
         host.engine.stop("backup", NOW + HOUR)
@@ -741,8 +741,8 @@ def test_the_run_of_a_removed_job_can_be_stopped_by_its_id() -> None:
 def test_a_job_that_comes_back_meanwhile_still_has_its_run(overlap: Literal["skip", "queue"]) -> None:
     host = Host(job(overlap=overlap))
     run = only(host.tick(NOW + HOUR))
-    host.engine.reconfigure(Config(), NOW + HOUR + 1)
-    host.engine.reconfigure(host.config, NOW + HOUR + 2)
+    host.engine.configure({}, 100, NOW + HOUR + 1)
+    host.engine.configure(host.config.jobs, 100, NOW + HOUR + 2)
     assert host.tick(NOW + 2 * HOUR) == []
     after = host.end(run, NOW + 2 * HOUR + 1)
     assert dues(after) == ([2] if overlap == "queue" else [])
@@ -754,8 +754,8 @@ def test_a_job_that_comes_back_meanwhile_still_has_its_run(overlap: Literal["ski
 def test_a_job_that_comes_back_remembers_what_was_set_at_run_time() -> None:
     host = Host(job())
     host.engine.set_interval("backup", 3 * HOUR, NOW)
-    host.engine.reconfigure(Config(), NOW + 1)
-    host.engine.reconfigure(host.config, NOW + 2)
+    host.engine.configure({}, 100, NOW + 1)
+    host.engine.configure(host.config.jobs, 100, NOW + 2)
     assert host.engine.wakeup() == NOW + 3 * HOUR
 
 
@@ -902,3 +902,24 @@ def test_a_boot_job_runs_once_after_each_boot() -> None:
     assert (host.tick(NOW + HOUR), host.engine.wakeup()) == ([], None)
     host = host.restart(now=NOW + DAY, boot=NOW + DAY - SECOND)
     assert dues(host.tick(NOW + DAY + 2 * MINUTE)) == [24]
+
+
+def test_nothing_starts_while_anybody_holds_the_jobs() -> None:
+    host = Host(job())
+    host.engine.hold("rules", "a rule paused the jobs")
+    host.engine.hold("reboots", "the machine is about to reboot")
+    host.engine.release("reboots", NOW + MINUTE)  # the reboot was cancelled
+    assert host.engine.held == "a rule paused the jobs"
+    assert host.tick(NOW + HOUR) == []
+    with pytest.raises(Refused, match="a rule paused the jobs"):
+        host.engine.run("backup", NOW + HOUR)
+    host.engine.release("rules", NOW + HOUR + MINUTE)
+    assert [run.due for run in host.starts()] == [NOW + HOUR]
+    assert host.engine.held == ""
+
+
+def test_a_release_by_somebody_who_holds_nothing_changes_nothing() -> None:
+    host = Host(job())
+    host.engine.hold("rules", "a rule paused the jobs")
+    host.engine.release("reboots", NOW + HOUR)
+    assert (host.starts(), host.engine.held) == ([], "a rule paused the jobs")

@@ -60,7 +60,15 @@ class Anything(RuleBasedStateMachine):
         self.by_hand: set[tuple[str, int]] = set()  # due at once, which may well be twice the same instant
         self.started: Counter[tuple[Any, ...]] = Counter()
         self.schedules: Counter[str] = Counter()  # how often the schedule of a job was changed
-        self.engine = Jobs(self.config, Saved(), self.now, host="here", boot=NOW - SECOND, lead=lead)
+        self.engine = Jobs(
+            self.config.jobs,
+            Saved(),
+            self.now,
+            concurrency=self.config.concurrency,
+            host="here",
+            boot=NOW - SECOND,
+            lead=lead,
+        )
         self.carry_out()
 
     # What happens
@@ -131,7 +139,7 @@ class Anything(RuleBasedStateMachine):
     @rule(config=st.sampled_from(CONFIGS))
     def the_configuration_changes(self, config: Config) -> None:
         self.take_up(config)
-        self.engine.reconfigure(config, self.now)
+        self.engine.configure(config.jobs, config.concurrency, self.now)
         self.carry_out()
 
     @rule(down=SPANS, config=st.sampled_from(CONFIGS), seen=st.booleans(), delta=st.sampled_from([0, 0, -HOUR, DAY]))
@@ -161,7 +169,7 @@ class Anything(RuleBasedStateMachine):
         stored = {run.run_id: run.state for run in self.memory.saved().open_runs}
         assert stored == dict.fromkeys(waiting, "queued") | dict.fromkeys(self.under_way, "running")
         assert {run.run_id for run in self.engine.running()} == set(self.under_way)
-        assert self.engine._under_way == len(self.under_way)
+        assert self.engine._places.taken == len(self.under_way)
 
     @invariant()
     def the_next_due_time_was_not_dealt_with(self) -> None:
@@ -215,7 +223,9 @@ class Anything(RuleBasedStateMachine):
         for run_id in list(self.under_way):
             self.over(run_id)
         saved = replace(self.memory.saved(), outcomes=outcomes)
-        self.engine = Jobs(config, saved, self.now, host="here", boot=NOW - SECOND, lead=self.lead)
+        self.engine = Jobs(
+            config.jobs, saved, self.now, concurrency=config.concurrency, host="here", boot=NOW - SECOND, lead=self.lead
+        )
         self.carry_out()
 
     def over(self, run_id: str) -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentd.core.config import Config
 from agentd.core.jobs import unitfile
 from agentd.core.jobs.settings import Job, Limits
 
@@ -66,7 +65,7 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
 
 
 def test_each_run_at_once_has_a_unit_of_its_own() -> None:
-    names = [name for name, _ in unitfile.units(Config(jobs={"a": Job(name="a", run=("x",), concurrency=3)}))]
+    names = [name for name, _ in unitfile.units({"a": Job(name="a", run=("x",), concurrency=3)})]
     assert names == ["agentd-job@a.service", "agentd-job@a@2.service", "agentd-job@a@3.service"]
 
 
@@ -152,7 +151,8 @@ def test_a_job_that_left_the_configuration_keeps_its_unit_while_it_runs(
 def test_what_the_contract_asks_for_is_what_polkit_knows() -> None:
     asked = {
         annotation.attrib["value"]
-        for annotation in ET.parse(ROOT / "agentd/org.agentd1.xml").iter("annotation")
+        for contract in ROOT.glob("agentd/*/org.agentd1.*.xml")
+        for annotation in ET.parse(contract).iter("annotation")
         if annotation.attrib["name"] == "org.agentd1.PolkitAction"
     }
     known = {action.attrib["id"] for action in ET.parse(ROOT / "units/org.agentd1.policy").iter("action")}

@@ -1,51 +1,386 @@
-"""What is asked of systemd while PID 1 executes itself anew; the rest is tested in a machine."""
+"""Runs as units beside a systemd that answers as told; in a machine the same is tested with the real one."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentd.bus.connection import CallFailed
-from agentd.core.reboots.model import Boot
-from agentd.jobs import units
+from agentd.core.config import Config
+from agentd.core.jobs import unitfile
+from agentd.core.jobs.model import Outcome, Run, Saved
+from agentd.core.jobs.settings import Job
+from agentd.core.part import Refused
+from agentd.jobs import spool, units
+from agentd.linux import now
+from agentd.peers import systemd
 
+JOB = Job(name="a", run=("/bin/true",))
+UNIT = "agentd-job@a.service"
 ERROR = "org.freedesktop.DBus.Error."
-GONE = CallFailed(f"{ERROR}NoReply", "Message recipient disconnected from message bus without replying")
+GONE = CallFailed(f"{ERROR}NoReply", "Message recipient disconnected")
+REFUSED = CallFailed("org.freedesktop.systemd1.NoSuchUnit", "Unit not found")
 
 
-class Bus:
-    """Gives one answer after the other, whatever is asked."""
+def run(job: str = "a", seq: int = 1, due: int = 0, **more: Any) -> Run:
+    return Run(job=job, seq=seq, due=due, cause="schedule", **more)
 
-    def __init__(self, *answers: Any) -> None:
-        self._answers: Iterator[Any] = iter(answers)
 
-    async def get(self, _peer: Any, _name: str) -> Any:
-        if isinstance(answer := next(self._answers), Exception):
+class FakeSystemd:
+    """Answers each start and stop with the next of `answers`; what units do is what the test sets."""
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+        self.asked: list[str] = []
+        self.alive: bool | CallFailed = True
+        self.began = (5_000_000, "new")
+        self.generate: Callable[[], None] = lambda: None
+        self.signals: dict[str, Any] = {}
+        self.missed: Callable[[], Awaitable[None]]
+
+    async def listen(self, on_missed: Any, **listeners: Any) -> Any:
+        self.missed, self.signals = on_missed, listeners
+        return self.signals.clear
+
+    async def start_unit(self, unit: str, **_: Any) -> Any:
+        return self._answer(f"start {unit}")
+
+    async def stop_unit(self, unit: str, **_: Any) -> Any:
+        return self._answer(f"stop {unit}")
+
+    async def reload(self) -> None:
+        self.asked.append("reload")
+        self.generate()
+
+    async def is_alive(self, _: str) -> bool:
+        if isinstance(self.alive, CallFailed):
+            raise self.alive
+        return self.alive
+
+    async def beginning(self, _: str) -> tuple[int, str]:
+        return self.began
+
+    async def failure(self, _: str) -> str:
+        return "exit-code, status 203"
+
+    def _answer(self, asked: str) -> Any:
+        self.asked.append(asked)
+        answer = self.answers.pop(0) if self.answers else "/job/1"
+        if isinstance(answer, Exception):
             raise answer
-        return answer
+        return answer() if callable(answer) else answer
 
 
-@pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(units, "_AGAIN", 0)
+class World:
+    """Units on a fake systemd, and what they reported."""
+
+    def __init__(self, folder: Path) -> None:
+        fake: Any = FakeSystemd()
+        self.systemd = fake
+        self.started: list[tuple[str, int, str]] = []
+        self.ended: dict[str, Outcome] = {}
+        self.trouble: list[str] = []
+        self.generated = folder / "generator"
+        self.units = units.Units(
+            fake,
+            lambda *began: self.started.append(began),
+            self.ended.__setitem__,
+            self.trouble.append,
+            lambda where, error: self.trouble.append(f"{where}: {error!r}"),
+        )
+
+    async def begin(self, *, answer: Any = "/job/1") -> None:
+        """Starts a run that is due, up to systemd's answer."""
+        await self.units.take_up(Saved(), rebooted=False)
+        self.units.taken_up()
+        self.systemd.answers.append(answer)
+        self.units.start(run(), JOB)
+        await self.settle()
+
+    async def settle(self) -> None:
+        while tasks := self.units._tasks._tasks:
+            await asyncio.wait(tasks)
+
+    async def job_removed(self, result: str = "done", job: str = "/job/1") -> None:
+        self.systemd.signals["JobRemoved"]([1, job, UNIT, result])
+        await self.settle()
+
+    def end(self, invocation: str = "new", result: str = "success", code: str = "exited", status: str = "0") -> None:
+        """end-job has written; what inotify tells is told here."""
+        lines = (invocation, result, code, status, "7", "4096", "end")
+        (spool.ENDED / "a").write_text("".join(f"{line}\n" for line in lines))
+        self.units._end_arrived("a")
 
 
-def this_boot(*answers: Any) -> Boot:
-    bus: Any = Bus(*answers)
-    return asyncio.run(units.this_boot(bus, "abc"))
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[World], Awaitable[None]]], World]:
+    for name in ("runs", "ended", "generator"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(spool, "NOTES", tmp_path / "runs")
+    monkeypatch.setattr(spool, "ENDED", tmp_path / "ended")
+    monkeypatch.setattr(units, "GENERATED", tmp_path / "generator")
+    for module in (units, systemd):
+        monkeypatch.setattr(module, "AGAIN", 0)
+
+    def play(scenario: Callable[[World], Awaitable[None]]) -> World:
+        world = World(tmp_path)
+
+        async def whole() -> None:
+            await scenario(world)
+            world.units.close()
+
+        asyncio.run(whole())
+        return world
+
+    return play
 
 
-def test_systemd_is_asked_again_while_it_is_away() -> None:
-    assert this_boot(GONE, GONE, 2, GONE, 1234) == Boot("abc+2", 1234)
+Play = Callable[[Callable[[World], Awaitable[None]]], World]
 
 
-@pytest.mark.parametrize("name", ["AccessDenied", "Timeout", "Disconnected"])
-def test_systemd_is_not_asked_again_where_that_would_not_help(name: str) -> None:
-    with pytest.raises(CallFailed, match="no"):
-        this_boot(GONE, CallFailed(f"{ERROR}{name}", "no"), 2, 1234)
+def test_a_run_is_noted_started_and_ends_as_end_job_says(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        assert [note.run_id for note in spool.read_notes()] == ["a.1"]
+        assert (world.units.under_way, world.started) == (1, [])
+        await world.job_removed()
+        assert (world.units.under_way, world.started) == (0, [("a.1", 5_000_000, "new")])
+        world.end(status="3", result="exit-code")
+        assert world.units.unit_of("a.1") == systemd.unit_path(UNIT)
+        world.units.stored("a.1")
+        assert (spool.read_notes(), world.units.unit_of("a.1")) == ([], "")
+
+    world = play(scenario)
+    outcome = world.ended["a.1"]
+    assert (outcome.result, outcome.exit_code, outcome.cpu_usec, outcome.invocation) == ("exit-code", 3, 7, "new")
+    assert (world.systemd.asked, world.trouble, world.systemd.signals) == ([f"start {UNIT}"], [], {})
 
 
-def test_a_systemd_that_stays_away_is_given_up() -> None:
-    with pytest.raises(CallFailed, match="disconnected"):
-        this_boot(*[GONE] * units._TRIES, 2, 1234)
+def test_the_end_of_the_invocation_before_is_not_that_of_the_run(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.end("old")
+        await world.begin()
+        await world.job_removed()
+        world.units._end_arrived("")
+        assert world.ended == {}
+        world.end("new")
+
+    assert play(scenario).ended["a.1"].result == "success"
+
+
+def test_what_became_of_the_start_may_be_told_before_its_answer(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        def answer() -> str:
+            world.systemd.signals["JobRemoved"]([1, "/job/0", UNIT, "failed"])  # somebody else's
+            world.systemd.signals["JobRemoved"]([1, "/job/1", UNIT, "done"])
+            return "/job/1"
+
+        await world.begin(answer=answer)
+
+    assert play(scenario).started == [("a.1", 5_000_000, "new")]
+
+
+def test_a_start_that_systemd_may_have_heard_is_not_asked_for_twice(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin(answer=GONE)
+
+    world = play(scenario)
+    assert (world.systemd.asked, world.started) == ([f"start {UNIT}"], [("a.1", 5_000_000, "new")])
+
+
+def test_a_start_that_systemd_did_not_hear_is_asked_for_again(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.systemd.alive = False
+        await world.begin(answer=GONE)
+        await world.job_removed()
+
+    world = play(scenario)
+    assert (world.systemd.asked, len(world.started), world.ended) == ([f"start {UNIT}"] * 2, 1, {})
+
+
+def test_a_start_that_is_refused_or_fails_is_the_runs_end(play: Play) -> None:
+    async def refused(world: World) -> None:
+        await world.begin(answer=REFUSED)
+
+    async def failed(world: World) -> None:
+        world.systemd.alive = False
+        await world.begin()
+        await world.job_removed("failed")
+
+    outcome = play(refused).ended["a.1"]
+    assert (outcome.result, outcome.reason) == ("start-failed", f"systemd did not start {UNIT}: Unit not found")
+    outcome = play(failed).ended["a.1"]
+    assert outcome.result == "start-failed"
+    assert outcome.reason == f"systemd did not start it (exit-code, status 203): systemctl status {UNIT}"
+
+
+def test_a_note_that_cannot_be_written_is_told_with_its_place_and_nothing_is_started(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.units.take_up(Saved(), rebooted=False)
+        (spool.NOTES / ".a").mkdir()
+        world.units.start(run(), JOB)
+        await world.settle()
+
+    world = play(scenario)
+    outcome = world.ended["a.1"]
+    assert outcome.reason == f"could not write the run's note in {spool.NOTES}: Is a directory"
+    assert (outcome.result, world.systemd.asked) == ("start-failed", [])
+
+
+def test_more_runs_than_units_are_not_started(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        world.units.start(run(seq=2), JOB)
+
+    assert play(scenario).ended["a.2"].reason == "every unit of the job is taken by a run that has not ended"
+
+
+def test_a_run_that_is_not_due_yet_is_stopped_without_systemd(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.units.start(run(due=now() + 3600 * 1_000_000), JOB)
+        world.units.stop("a.1", "cancelled")
+
+    world = play(scenario)
+    assert (world.ended["a.1"].result, world.systemd.asked) == ("cancelled", [])
+
+
+def test_a_stop_is_asked_for_until_systemd_hears_it_and_has_its_result(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        world.systemd.answers += [GONE, GONE]
+        world.units.stop("a.1", "timeout")
+        await world.settle()
+        world.end(result="signal", code="killed", status="TERM")
+
+    world = play(scenario)
+    assert world.systemd.asked == [f"start {UNIT}", *[f"stop {UNIT}"] * 3]
+    assert (world.ended["a.1"].result, world.trouble) == ("timeout", [])
+
+
+def test_a_stop_never_stops_the_run_that_has_the_unit_next(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+
+        def gone() -> str:
+            world.end()  # the run ended while PID 1 was away
+            raise GONE
+
+        world.systemd.answers.append(gone)
+        world.units.stop("a.1", "stopped")
+        await world.settle()
+
+    world = play(scenario)
+    assert (world.systemd.asked, world.trouble) == ([f"start {UNIT}", f"stop {UNIT}"], [])
+
+
+def test_a_stop_that_systemd_refuses_is_told(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        world.systemd.answers.append(REFUSED)
+        world.units.stop("a.1", "stopped")
+        await world.settle()
+
+    assert play(scenario).trouble == ["a.1 could not be stopped: Unit not found"]
+
+
+def test_who_else_stops_the_unit_is_seen_by_systemds_job(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        world.systemd.signals["JobNew"]([2, "/job/2", UNIT])
+        world.end(code="killed", status="TERM")
+
+    outcome = play(scenario).ended["a.1"]
+    assert (outcome.result, outcome.reason) == ("stopped", "stopped through systemd")
+
+
+def test_after_pid_1_executed_itself_anew_every_run_is_checked(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.systemd.missed()  # the start was heard, its end not told
+        await world.settle()
+        assert world.started == [("a.1", 5_000_000, "new")]
+        world.systemd.alive = False
+        await world.systemd.missed()
+
+    outcome = play(scenario).ended["a.1"]
+    assert outcome.result == "interrupted"
+    assert outcome.reason == f"it is not running, and how it ended was not noted: systemctl status {UNIT}"
+
+
+def test_a_check_that_systemd_refuses_is_told_and_ends_nothing(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        world.systemd.alive = CallFailed(f"{ERROR}AccessDenied", "no")
+        world.systemd.signals["UnitRemoved"]([UNIT, "/unit"])
+        await world.settle()
+        world.systemd.alive = GONE
+        world.units._patrol()
+        await world.settle()
+
+    world = play(scenario)
+    assert (world.ended, world.trouble) == ({}, [f"systemd does not say what became of {UNIT}: no"])
+
+
+def test_what_was_under_way_is_taken_up_by_its_note(play: Play) -> None:
+    running = run(state="running", started=2)
+
+    async def scenario(world: World) -> None:
+        found: dict[str, Saved] = {}
+        for name, noted, alive, end in (
+            ("alive", True, True, ""),
+            ("ended", True, False, "new"),
+            ("never began", True, False, ""),
+            ("not asked for", False, False, ""),
+        ):
+            world.units = World(world.generated.parent).units
+            world.units._systemd = world.systemd
+            world.systemd.alive, world.systemd.began = alive, (9, "new") if alive else (0, "")
+            for file in (*spool.NOTES.iterdir(), *spool.ENDED.iterdir()):
+                file.unlink()
+            if noted:
+                spool.write_note("a", running, "old")
+            if end:
+                world.end(end)
+            spool.write_note("gone", run("gone", 4), "-")  # its end is stored
+            found[name] = await world.units.take_up(Saved(open_runs=(running,)), rebooted=False)
+            assert not (spool.NOTES / "gone").exists()
+            world.units.close()
+        assert [(run.run_id, run.started, run.invocation) for run in found["alive"].under_way] == [("a.1", 9, "new")]
+        assert found["ended"].outcomes["a.1"].result == "success"
+        assert [run.state for run in found["never began"].open_runs] == ["queued"]
+        assert [run.state for run in found["not asked for"].open_runs] == ["queued"]
+        (kept,) = (await world.units.take_up(Saved(open_runs=(running,)), rebooted=True)).open_runs
+        assert kept.state == "running", "what a boot ended is for the core to tell"
+
+    play(scenario)
+
+
+def test_units_that_differ_from_the_configuration_are_generated_anew_or_refused(play: Play) -> None:
+    config = Config(jobs={"a": JOB})
+
+    def write() -> None:
+        for name, text in unitfile.units(config):
+            (units.GENERATED / name).write_text(text)
+
+    async def scenario(world: World) -> None:
+        with pytest.raises(
+            Refused, match=f"did not write {UNIT} as the configuration has it; see: journalctl"
+        ) as refused:
+            await world.units.prepare(config)
+        assert refused.value.name == "PeerFailed"
+        world.systemd.generate = write
+        await world.units.prepare(config)
+        await world.units.prepare(config)
+        assert world.systemd.asked == ["reload", "reload", f"start {unitfile.KEEP}"]
+        (units.GENERATED / "agentd-job@surplus.service").write_text("left the configuration")
+        with pytest.raises(Refused, match="surplus"):
+            await world.units.prepare(config)
+
+    play(scenario)

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved
 from agentd.core.part import Effect, Refused
@@ -38,14 +37,15 @@ class Machine:
         self.logind = Logind()
         self.bus = Bus()
         self.clock = 0.0
-        jobs = Jobs(Config(reboot=policy), Saved(), START)
+        jobs = Jobs({}, Saved(), START)
         self.reboots = Reboots(jobs, Ledger(), Boot("b", START - DAY), policy, "UTC", START)
         tasks = Tasks(self.host.defects.append)
         bus: Any = self.bus
         logind: Any = self.logind
         looks = Looks(bus, logind, lambda: DAY, tasks, lambda: self.clock)
         slots: Any = None
-        self.api = Api(host, self.reboots, looks, People(host, bus, logind, tasks), slots)
+        systemd: Any = None
+        self.api = Api(host, self.reboots, looks, People(host, bus, systemd, logind, tasks), slots)
 
     @property
     def all_asked(self) -> int:

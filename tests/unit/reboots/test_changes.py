@@ -11,7 +11,7 @@ from agentd.core.part import Beginning, Decided, Refused, Urgent
 from agentd.core.quantities import DAY
 from agentd.core.reboots import model, wishes
 from agentd.core.reboots.model import Blocker, Facts, Ledger, NothingRuns, Reboot, RebootIssues, SlotFreed, SlotWanted
-from agentd.core.reboots.policy import Caps, FleetPolicy, Hooks, RebootPolicy, WaitFor
+from agentd.core.reboots.policy import FleetPolicy, Hooks, RebootLimits, RebootPolicy, WaitFor
 from agentd.core.reboots.wishes import ByHand
 from tests.unit.reboots.world import (
     HOUR,
@@ -25,7 +25,7 @@ from tests.unit.reboots.world import (
     nightly,
 )
 
-FREE = Caps(min_uptime=0, per_day=1000, per_week=1000)
+FREE = RebootLimits(min_uptime=0, per_day=1000, per_week=1000)
 FLEET = FleetPolicy(fleetlock="http://lock.example")
 NIGHT = START + 3 * HOUR
 CHECK = {"check": Job(name="check", run=("x",), timezone="UTC")}
@@ -81,7 +81,7 @@ def test_every_night_is_within_the_usual_limits() -> None:
 
 
 def test_a_night_of_each_week_counts_once_against_the_cap_of_a_week() -> None:
-    world = World(nightly("03:00", window=2 * HOUR, days=(0, 1, 2, 3, 4), limits=Caps(per_week=5)))
+    world = World(nightly("03:00", window=2 * HOUR, days=(0, 1, 2, 3, 4), limits=RebootLimits(per_week=5)))
     world.until(START + 28 * DAY)
     assert len(world.rebooted) == 20
     assert all((instant - NIGHT) % DAY == 0 for instant in world.rebooted)

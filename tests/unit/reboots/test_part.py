@@ -18,7 +18,7 @@ from agentd.peers.logind import Logind
 from agentd.reboots.part import Shell, plug
 from agentd.reboots.slots import Slots
 from agentd.tasks import Tasks
-from tests.unit.reboots.fakes import GONE, Bus, Host
+from tests.unit.reboots.fakes import Bus, Host, Systemd
 
 ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1)
 MACHINE = "0" * 31 + "1"
@@ -26,9 +26,10 @@ MACHINE = "0" * 31 + "1"
 
 def shell(given: Any = None, **reboots: Any) -> Any:
     host: Any = given or Host()
-    bus: Any = Bus(StartUnit=GONE)
+    bus: Any = Bus()
+    systemd: Any = Systemd()
     core: Any = SimpleNamespace(**reboots)
-    return Shell(host, bus, core, MACHINE, None)
+    return Shell(host, bus, systemd, core, MACHINE, None)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +101,10 @@ def test_the_part_carries_out_every_effect_of_its_core() -> None:
         host: Any = Host()
         host.take_up = lambda _: asyncio.sleep(0, Ledger())
         bus: Any = Bus()
+        systemd: Any = Systemd()
         config = Config()
-        jobs = Jobs(config, Saved(), now())
-        part = await plug(host, jobs, bus, config, Boot("b", now()), MACHINE)
+        jobs = Jobs(config.jobs, Saved(), now())
+        part = await plug(host, jobs, bus, systemd, config, Boot("b", now()), MACHINE)
         effects = {
             kind
             for kind in vars(model).values()

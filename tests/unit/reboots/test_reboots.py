@@ -26,7 +26,7 @@ from agentd.core.reboots.model import (
     Session,
     Times,
 )
-from agentd.core.reboots.policy import Caps, FleetPolicy, Hooks, RebootPolicy, WaitFor, Window
+from agentd.core.reboots.policy import FleetPolicy, Hooks, RebootLimits, RebootPolicy, WaitFor, Window
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.wishes import ByHand
 from tests.unit.reboots.world import (
@@ -41,7 +41,7 @@ from tests.unit.reboots.world import (
     nightly,
 )
 
-FREE = Caps(min_uptime=0, per_day=1000, per_week=1000)
+FREE = RebootLimits(min_uptime=0, per_day=1000, per_week=1000)
 
 
 def at(instant: int) -> datetime:
@@ -172,7 +172,7 @@ def test_a_hook_that_says_no_holds_it_and_is_asked_again() -> None:
 
 
 def test_limits_hold_automatic_reboots_and_not_those_by_hand() -> None:
-    world = World(RebootPolicy(limits=Caps(min_uptime=HOUR, per_day=1, per_week=5)))
+    world = World(RebootPolicy(limits=RebootLimits(min_uptime=HOUR, per_day=1, per_week=5)))
     wishes.request(world.reboots, "one", "rule a", None, 0, world.now)
     world.after(20 * MINUTE)
     assert len(world.rebooted) == 1
@@ -187,7 +187,7 @@ def test_limits_hold_automatic_reboots_and_not_those_by_hand() -> None:
 
 
 def test_min_uptime_is_waited_for() -> None:
-    world = World(RebootPolicy(limits=Caps(min_uptime=HOUR)))
+    world = World(RebootPolicy(limits=RebootLimits(min_uptime=HOUR)))
     world.booted = world.now - 10 * MINUTE
     world.boot()
     wishes.request(world.reboots, "memory", "rule a", None, 0, world.now)

@@ -60,7 +60,7 @@ class World:
     def boot(self) -> None:
         """agentd starts: with what is stored."""
         self.seq = getattr(self, "seq", 1)
-        self.jobs = Jobs(self.config, Saved(states=self.states, next_seq=self.seq), self.now)
+        self.jobs = Jobs(self.config.jobs, Saved(states=self.states, next_seq=self.seq), self.now)
         newest = tuple(self.rows[key] for key in sorted(self.rows, reverse=True))
         ledger = replace(self.ledger, reboots=newest, next_id=max(self.rows, default=0) + 1)
         boot, policy = Boot(f"boot-{self.boots}", self.booted), self.config.reboot
@@ -75,7 +75,7 @@ class World:
     def configure(self, policy: RebootPolicy) -> None:
         """Another policy is in force."""
         self.config = replace(self.config, reboot=policy)
-        self.jobs.reconfigure(self.config, self.now)
+        self.jobs.configure(self.config.jobs, self.config.concurrency, self.now)
         self.reboots.configure(policy, self.config.timezone, self.now)
         self.pump()
 

@@ -1,0 +1,121 @@
+"""Which parts there are, in each mode: the one file that knows all. A new part is one line in `parts` of each mode
+that has it.
+
+The composition is asynchronous context managers: agentd answers on the bus inside, and the caller ends it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+
+from agentd import private, sdnotify
+from agentd.bus.connection import Bus
+from agentd.config import files
+from agentd.daemon.daemon import Daemon, Supervision
+from agentd.jobs import children, units
+from agentd.jobs.part import JobsShell
+from agentd.linux import boot_time
+from agentd.peers.polkit import Gate
+from agentd.peers.systemd import Systemd, this_boot
+from agentd.reboots import part as reboots
+
+
+@contextlib.asynccontextmanager
+async def standalone(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
+    """An agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
+
+    Raises Unusable and what Daemon.start raises.
+    """
+    state = (options.state_dir or private.default_state()).absolute()
+    given: Path | None = options.config
+    folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
+    daemon = Daemon("standalone", loaded, partial(files.load, given), partial(files.folders, given))
+    handle_signals(daemon)
+    lock = await private.lock(state)
+    jobs = JobsShell(daemon)
+    executor = children.Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost)
+    own = private.PrivateBus(state)
+    executor.address = own.address
+    with contextlib.ExitStack() as undone:
+        undone.callback(executor.close)
+        own.start(executor.keep)
+        await bus.connect(own.address)
+        booted, rebooted = await daemon.open(state, boot_id(), boot_time())
+        parts = [
+            await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
+            await reboots.absent_part(daemon),
+        ]
+        await daemon.start(parts, bus)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)
+        own.publish()
+        undone.pop_all()
+    yield daemon
+    own.close()
+    os.close(lock)
+
+
+@contextlib.asynccontextmanager
+async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
+    """An agentd on the system bus whose jobs are systemd's units; polkit says who may do what.
+
+    Raises what Daemon.start raises.
+    """
+    daemon = Daemon("system", loaded, files.load, partial(files.folders, None), _supervision(lambda: daemon.status))
+
+    def reload() -> None:
+        sdnotify.reloading()
+        daemon.reload_soon(lambda: sdnotify.notify("READY=1"))
+
+    handle_signals(daemon)
+    await bus.connect(None)
+    state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
+    systemd, jobs = Systemd(bus, daemon.trouble, daemon.defect), JobsShell(daemon)
+    executor = units.Units(systemd, jobs.started, jobs.ended, daemon.trouble, daemon.defect)
+    boot = await this_boot(bus, boot_id())
+    booted, rebooted = await daemon.open(state, boot.id, boot.at)
+    parts = [
+        await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
+        await reboots.plug(daemon, jobs.core, bus, systemd, loaded.config, boot, machine_id()),
+    ]
+    await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
+    sdnotify.notify("READY=1", f"STATUS={daemon.status}")
+    yield daemon
+
+
+def handle_signals(daemon: Daemon) -> None:
+    """Lets SIGTERM and SIGINT end the daemon; SIGHUP does nothing until there is something to reload."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, daemon.ending.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)
+
+
+def machine_id() -> str:
+    """Returns the machine's id, which seeds jitter and names it in a fleet; "" where there is none."""
+    return _read("/etc/machine-id")
+
+
+def boot_id() -> str:
+    """Returns the kernel's id of this boot."""
+    return _read("/proc/sys/kernel/random/boot_id")
+
+
+def _supervision(status: Callable[[], str]) -> Supervision:
+    return Supervision(
+        watchdog=sdnotify.watchdog(),
+        alive=lambda: sdnotify.notify("WATCHDOG=1"),
+        configured=lambda: sdnotify.notify(f"STATUS={status()}"),
+        stopping=lambda: sdnotify.notify("STOPPING=1"),
+    )
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text().strip()
+    return ""

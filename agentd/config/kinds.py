@@ -1,0 +1,33 @@
+"""The settings of all parts: how their kinds are parsed, what they lack, and which of them contradict each other."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from agentd.core import fields
+from agentd.core.config import Config
+from agentd.core.fields import Fault, Parser
+from agentd.core.jobs import settings as jobs
+from agentd.core.reboots import policy as reboots
+
+
+class Settings(Struct, frozen=True):
+    """The settings of one part, beside their field in Config.
+
+    `kinds` are the parsers of its kinds of settings by name. `complete` returns fields of a Config anew, with the
+    settings that follow from others. `faults` names the settings of a completed Config that contradict each other.
+    """
+
+    kinds: Mapping[str, Parser]
+    complete: Callable[[Config], Mapping[str, object]] = lambda _: {}
+    faults: Callable[[Config], Iterable[Fault]] = lambda _: ()
+
+
+PARTS = (
+    Settings(fields.KINDS),
+    Settings(
+        jobs.KINDS, lambda its: {"jobs": jobs.complete(its.jobs, its.timezone)}, lambda its: jobs.faults(its.jobs)
+    ),
+    Settings(reboots.KINDS, faults=lambda its: reboots.faults(its.reboot, its.jobs)),
+)
+"""One line a part. A line may use what stands before it."""

@@ -1,0 +1,72 @@
+"""Places for runs: who waits for one, how many are taken, and who holds everybody back."""
+
+from collections.abc import Mapping
+
+from agentd.core.jobs.model import Run
+from agentd.core.jobs.roster import Entry
+
+
+class Places:
+    """The places for runs of all jobs, `concurrency` of them, and the runs that wait for one in order of arrival."""
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self.taken = 0
+        self._waiting: dict[int, Run] = {}
+        self._unsaved: dict[int, Run] = {}
+        self._holds: dict[str, str] = {}
+
+    # Who holds everybody back
+
+    @property
+    def held(self) -> str:
+        """The reason why nothing starts for the time being, as the latest holder's sentence; or empty."""
+        return next(reversed(self._holds.values()), "")
+
+    def hold(self, who: str, why: str) -> None:
+        """Lets nothing start until `who` releases it, whatever others release."""
+        self._holds.pop(who, None)
+        self._holds[who] = why
+
+    def release(self, who: str) -> bool:
+        """Takes back the hold of `who`; returns whether things start again because of that."""
+        return self._holds.pop(who, None) is not None and not self._holds
+
+    # Who waits
+
+    def wait(self, entry: Entry, run: Run) -> None:
+        """Puts a run at the end of the line."""
+        entry.waiting.append(run)
+        self._waiting[run.seq] = run
+        self._unsaved[run.seq] = run
+
+    def forget(self, entry: Entry, run: Run) -> None:
+        """Takes a run out of the line, where it stands in it."""
+        self._waiting.pop(run.seq, None)
+        self._unsaved.pop(run.seq, None)
+        entry.waiting = [other for other in entry.waiting if other.seq != run.seq]
+
+    def unsaved(self) -> list[Run]:
+        """Returns, once, the runs that came since the last call and still wait."""
+        fresh = list(self._unsaved.values())
+        self._unsaved.clear()
+        return fresh
+
+    # Who goes
+
+    def free_for(self, entry: Entry) -> bool:
+        """Whether a run of this job would get a place at once."""
+        return entry.active < entry.job.concurrency and self.taken + len(self._waiting) < self.concurrency
+
+    def next(self, entries: Mapping[str, Entry]) -> list[tuple[Entry, Run]]:
+        """Returns the runs that get a place now: first come first served, within each job's own concurrency."""
+        chosen: list[tuple[Entry, Run]] = []
+        going: dict[str, int] = {}
+        for run in self._waiting.values():
+            if self.taken + len(chosen) >= self.concurrency:
+                break
+            entry = entries[run.job]
+            if len(entry.running) + going.get(run.job, 0) < entry.job.concurrency:
+                chosen.append((entry, run))
+                going[run.job] = going.get(run.job, 0) + 1
+        return chosen

@@ -1,0 +1,164 @@
+"""PID 1 as a peer: units are started, stopped and asked about; systemd tells what becomes of its jobs and units.
+
+While PID 1 executes itself anew (daemon-reexec), it answers nobody, and what happens meanwhile is not told.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from agentd.bus.connection import TIMEOUT, Bus, CallFailed, Listener, Remote, Undo
+from agentd.core.reboots.model import Boot
+from agentd.linux import boot_time
+from agentd.tasks import Tasks
+
+NAME = "org.freedesktop.systemd1"
+MANAGER = (NAME, "/org/freedesktop/systemd1", f"{NAME}.Manager")
+RELOAD_TIMEOUT = 180.0  # seconds; every generator of the machine runs
+AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
+TRIES = 120
+_T = TypeVar("_T")
+
+
+async def insist(question: Callable[[], Awaitable[_T]]) -> _T:
+    """Asks something that may be asked twice, for a minute while PID 1 executes itself anew; returns the answer.
+
+    Raises CallFailed, at once where to ask again would not help.
+    """
+    for _ in range(TRIES - 1):
+        try:
+            return await question()
+        except CallFailed as error:
+            if not error.away or error.name.endswith(".Disconnected"):
+                raise
+        await asyncio.sleep(AGAIN)
+    return await question()
+
+
+async def this_boot(bus: Bus, boot_id: str) -> Boot:
+    """Returns this boot of the machine, or of its user space alone: that has the same kernel, and so the same boot id.
+
+    Raises CallFailed.
+    """
+    try:
+        count = int(await insist(lambda: bus.get(MANAGER, "SoftRebootsCount")))
+    except CallFailed as error:
+        if not error.name.endswith((".UnknownProperty", ".UnknownInterface")):
+            raise
+        count = 0  # a systemd before 256
+    if not count:
+        return Boot(boot_id, boot_time())
+    return Boot(f"{boot_id}+{count}", int(await insist(lambda: bus.get(MANAGER, "UserspaceTimestamp"))))
+
+
+def unit_path(unit: str) -> str:
+    """Returns the object path of a unit: systemd escapes the unit's name for that."""
+    plain = "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):02x}" for c in unit)
+    return f"/org/freedesktop/systemd1/unit/{plain}"
+
+
+class Systemd:
+    """PID 1 of this machine. `on_trouble` is told a sentence when systemd does not do its part, `on_defect` of errors
+    in dealing with it."""
+
+    def __init__(
+        self, bus: Bus, on_trouble: Callable[[str], None], on_defect: Callable[[str, BaseException], None]
+    ) -> None:
+        self._bus = bus
+        self._on_trouble = on_trouble
+        self._tasks = Tasks(lambda error: on_defect("hearing of systemd", error))
+
+    # News
+
+    async def listen(self, on_missed: Callable[[], Coroutine[Any, Any, None]], **listeners: Listener) -> Undo:
+        """Has the listeners told the arguments of the manager's signals that they are named for (JobNew, JobRemoved,
+        UnitRemoved), until the function returned is called. Raises CallFailed.
+
+        `on_missed` is awaited after PID 1 executed itself anew: nothing of what happened meanwhile was told.
+        """
+
+        def owner_changed(owner: str) -> None:
+            if owner:
+                self._tasks.do(self._catch_up(on_missed))
+
+        undo = [await self._bus.follow(NAME, owner_changed)]
+        for member, listener in listeners.items():
+            undo.append(await self._bus.watch(MANAGER, member, listener))
+        await self._subscribe()
+
+        def unlisten() -> None:
+            for one in undo:
+                one()
+
+        return unlisten
+
+    async def _subscribe(self) -> None:
+        """Has systemd emit signals for this connection. Raises CallFailed."""
+        try:
+            await insist(lambda: self._bus.call(MANAGER, "Subscribe", patience=RELOAD_TIMEOUT))
+        except CallFailed as error:
+            if not error.name.endswith(".AlreadySubscribed"):  # it had heard the try before
+                raise
+
+    async def _catch_up(self, on_missed: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await self._subscribe()
+        except CallFailed as error:
+            self._on_trouble(f"systemd does not tell what becomes of units, agentd looks itself: {error}")
+        await on_missed()
+
+    def close(self) -> None:
+        """Ends what is under way; units go on."""
+        self._tasks.close()
+
+    # Units
+
+    async def start_unit(self, unit: str, *, patience: float = TIMEOUT) -> str:
+        """Asks for the start of a unit; returns the path of systemd's job for it. Raises CallFailed.
+
+        After CallFailed with `away` set, systemd may have heard all the same.
+        """
+        (job,) = await self._bus.call(MANAGER, "StartUnit", "ss", unit, "replace", patience=patience)
+        return str(job)
+
+    async def stop_unit(self, unit: str, *, patience: float = TIMEOUT) -> str:
+        """Asks for the stop of a unit; returns the path of systemd's job for it. Raises CallFailed."""
+        (job,) = await self._bus.call(MANAGER, "StopUnit", "ss", unit, "replace", patience=patience)
+        return str(job)
+
+    async def reload(self) -> None:
+        """Has systemd run its generators and read its units anew. Raises CallFailed."""
+        await insist(lambda: self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT))
+
+    async def is_alive(self, unit: str) -> bool:
+        """Returns whether a unit runs, or something is asked of it. Raises CallFailed."""
+        remote = _unit(unit)
+        state, job = await self._bus.get(remote, "ActiveState"), await self._bus.get(remote, "Job")
+        return state not in {"inactive", "failed"} or job[0] != 0
+
+    async def beginning(self, unit: str) -> tuple[int, str]:
+        """Returns when a unit began, in microseconds (0: it has not), and the id of its invocation ("": the same).
+
+        Where systemd does not answer, that is 0 and "": the end of the unit tells the invocation.
+        """
+        remote = _unit(unit)
+        try:
+            at, invocation = await asyncio.gather(
+                self._bus.get(remote, "InactiveExitTimestamp"), self._bus.get(remote, "InvocationID")
+            )
+        except CallFailed:
+            return 0, ""
+        return at, bytes(invocation).hex() if any(invocation) else ""
+
+    async def failure(self, unit: str) -> str:
+        """Returns why a service failed: a word of systemd's and the status of systemd.exec(5), or "" if not known."""
+        service = (NAME, unit_path(unit), f"{NAME}.Service")
+        try:
+            result, status = await self._bus.get(service, "Result"), await self._bus.get(service, "ExecMainStatus")
+        except CallFailed:
+            return ""
+        return f"{result}, status {status}" if status else str(result)
+
+
+def _unit(unit: str) -> Remote:
+    return NAME, unit_path(unit), f"{NAME}.Unit"

@@ -1,0 +1,119 @@
+"""Several cores as one: news travels up, a core that fails is shut off, and the others go on."""
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from agentd.core.part import Core, Effect
+from agentd.core.parts import Parts
+
+
+class Said(Effect, frozen=True):
+    who: str
+    what: int
+
+
+class Talker(Core):
+    """A core that notes what it is asked, answers what `answers` says, and fails where it is told to."""
+
+    def __init__(self, name: str, answers: Callable[[Effect], Effect | None] = lambda _: None, due: int = 0) -> None:
+        self.name, self.due, self.answers = name, due, answers
+        self.asked: list[str] = []
+        self.fails = ""
+        self.wants: list[Effect] = []
+
+    def _note(self, what: str) -> None:
+        self.asked.append(what)
+        if what == self.fails:
+            raise ZeroDivisionError(what)
+
+    def tick(self, now: int) -> None:
+        self._note("tick")
+        self.wants.append(Said(self.name, now))
+
+    def wakeup(self) -> int | None:
+        self._note("wakeup")
+        return self.due or None
+
+    def effects(self) -> list[Effect]:
+        self._note("effects")
+        taken, self.wants = self.wants, []
+        return taken
+
+    def heard(self, effects: Sequence[Effect], now: int) -> None:
+        self._note("heard")
+        self.wants += [answer for effect in effects if (answer := self.answers(effect)) is not None]
+
+    def clock_stepped(self, delta: int, now: int) -> None:
+        self._note("clock_stepped")
+
+    def drain(self) -> None:
+        self._note("drain")
+
+    def save_all(self) -> None:
+        self._note("save_all")
+
+
+def together(*talkers: Talker) -> tuple[Parts, list[str]]:
+    failed: list[str] = []
+    parts = Parts(
+        {talker.name: talker for talker in talkers},
+        lambda name, error: failed.append(f"{name}: {type(error).__name__}"),
+    )
+    return parts, failed
+
+
+def test_effects_come_in_the_order_of_parts_and_everybody_hears_all() -> None:
+    first = Talker("first")
+    second = Talker("second", lambda effect: Said("second", 99) if effect == Said("first", 5) else None)
+    parts, failed = together(first, second)
+    parts.tick(5)
+    assert parts.effects(5) == [Said("first", 5), Said("second", 5), Said("second", 99)]
+    assert parts.effects(5) == []
+    assert failed == []
+
+
+def test_the_first_wakeup_counts() -> None:
+    parts, _ = together(Talker("a", due=7), Talker("b"), Talker("c", due=3))
+    assert parts.wakeup() == 3
+    assert together(Talker("a"))[0].wakeup() is None
+
+
+ASKED: dict[str, Callable[[Parts], object]] = {
+    "tick": lambda parts: parts.tick(1),
+    "wakeup": lambda parts: parts.wakeup(),
+    "effects": lambda parts: parts.effects(1),
+    "heard": lambda parts: (parts.tick(1), parts.effects(1)),
+    "clock_stepped": lambda parts: parts.clock_stepped(1, 1),
+    "drain": lambda parts: parts.drain(),
+    "save_all": lambda parts: parts.save_all(),
+}
+
+
+@pytest.mark.parametrize("where", ASKED)
+def test_a_core_that_raises_is_asked_nothing_more_and_the_others_go_on(where: str) -> None:
+    bad, good = Talker("bad"), Talker("good")
+    bad.fails = where
+    parts, failed = together(bad, good)
+    ASKED[where](parts)
+    assert failed == ["bad: ZeroDivisionError"]
+    assert where in good.asked
+    bad.asked.clear()
+    good.asked.clear()
+    for ask in ASKED.values():
+        ask(parts)
+    assert bad.asked == []
+    assert set(good.asked) == set(ASKED)
+    assert failed == ["bad: ZeroDivisionError"]
+
+
+def test_parts_that_answer_each_other_without_end_do_not_hang_the_loop() -> None:
+    ping = Talker("ping", lambda effect: Said("ping", 0) if effect == Said("pong", 0) else None)
+    pong = Talker("pong", lambda effect: Said("pong", 0) if effect == Said("ping", 0) else None)
+    quiet = Talker("quiet")
+    parts, failed = together(quiet, ping, pong)
+    ping.wants.append(Said("ping", 0))
+    assert len(parts.effects(1)) == 100
+    assert failed in (["ping: RecursionError"], ["pong: RecursionError"])
+    quiet.wants.append(Said("quiet", 1))
+    assert Said("quiet", 1) in parts.effects(2)
