@@ -80,7 +80,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
     parts = [
         await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
-        await reboots.plug(daemon, jobs.core, bus, systemd, logind, loaded.config, boot, machine_id()),
+        await reboots.plug(daemon, jobs.core, bus, systemd, loaded.config, boot, machine_id()),
     ]
     await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)

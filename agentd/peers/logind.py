@@ -22,6 +22,7 @@ _PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incompl
 _LONGEST = 200  # characters of a program's text about its inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
+_MOST_ASKED = 64  # sessions that are looked into; whoever has one of the others counts as logged in
 _FIRST = 3.0  # seconds that a start waits for logind to answer; jobs do not wait for one that is slow
 
 
@@ -132,7 +133,7 @@ class Logind:
         """Returns the sessions of people who are logged in. Raises CallFailed."""
         (listed,) = await self._bus.call(_MANAGER, "ListSessions")
         found = []
-        for _, uid, user, seat, path in listed:
+        for _, uid, user, seat, path in listed[:_MOST_ASKED]:
             try:
                 (facts,) = await self._bus.call((_NAME, path, PROPERTIES), "GetAll", "s", f"{_NAME}.Session")
             except CallFailed as error:
@@ -143,7 +144,7 @@ class Logind:
                 idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
                 terminal = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
                 found.append(Session(user or user_name(uid), str(terminal or ""), idle))
-        return found
+        return found + [Session(user or user_name(uid), str(seat)) for _, uid, user, seat, _ in listed[_MOST_ASKED:]]
 
     async def user_of(self, pid: int) -> str:
         """Returns the user of the session that a process belongs to, or ""."""

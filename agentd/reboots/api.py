@@ -1,21 +1,25 @@
-"""What D-Bus callers see of reboots: the handlers of the interface Reboot and the records that they return."""
+"""The members of org.agentd1.Reboot: the handlers and the records that callers get."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import only, record
+from agentd.bus.arguments import limit_of, only, record
 from agentd.bus.server import Caller, Handler
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, WEEK
-from agentd.core.reboots import guards
-from agentd.core.reboots.model import Blocker, Facts, Reboot
+from agentd.core.reboots import guards, wishes
+from agentd.core.reboots.model import PART, Blocker, Reboot
 from agentd.core.reboots.reboots import Reboots
+from agentd.core.reboots.wishes import ByHand
+from agentd.part import Host
+from agentd.reboots.look import Looks
+from agentd.reboots.people import People
+from agentd.reboots.slots import Slots
+from agentd.reboots.tables import list_reboots
 
 KINDS = ("reboot", "soft-reboot", "kexec")
-_MOST = 10_000
-_STANDALONE = "agentd runs standalone here and does not reboot the machine"
 _REBOOT = {
     **dict.fromkeys(("cause", "reason", "kind", "occurrence", "state", "note", "health"), "s"),
     **dict.fromkeys(("id", "requested", "begin", "until", "at", "issued", "up", "downtime"), "t"),
@@ -34,90 +38,49 @@ _STATUS = {
 _HOLDER = {**dict.fromkeys(("id", "host", "state"), "s"), "since": "t", "mine": "b"}
 
 
-class Reader(Protocol):
-    """The questions that callers ask of the store."""
-
-    def reboots(self, *, state: str = "", cause: str = "", limit: int = 50) -> list[Reboot]: ...
-
-
-class Host(Protocol):
-    """What the handlers need of the daemon; `reboots` is None where it does not reboot the machine."""
-
-    reboots: Reboots | None
-
-    @property
-    def store(self) -> Reader: ...
-    def now(self) -> int: ...
-    def ready(self) -> None: ...
-    def settle(self) -> Awaitable[None]: ...
-    def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Awaitable[Any]: ...
-
-
-class Peers(Protocol):
-    """What they need of the machine."""
-
-    def look(self) -> Awaitable[tuple[Facts, str]]:
-        """What the machine is like, and what logind says to a reboot."""
-
-    def user_of(self, caller: Caller) -> Awaitable[str]:
-        """The user who calls, as they logged in."""
-
-    def holders(self) -> Awaitable[list[Any]]:
-        """Who holds the fleet's slots. Raises Refused Unsupported, PeerFailed."""
-
-
 def reboot_record(reboot: Reboot) -> dict[str, Any]:
-    """A reboot as ListReboots describes it."""
+    """Returns a reboot as ListReboots describes it."""
     values = structs.asdict(reboot)
     return record({**{key: values[key] for key in _REBOOT if key in values}, "downtime": reboot.downtime}, _REBOOT)
 
 
-class RebootApi:
-    """The members of org.agentd1.Reboot."""
+def standalone_answers(host: Host) -> Mapping[str, Handler]:
+    """Returns the members that answer where agentd does not reboot the machine."""
 
-    def __init__(self, host: Host, peers: Peers | None) -> None:
+    async def list_all(filter: dict[str, Any]) -> list[dict[str, Any]]:
+        return await _listed(host, filter)
+
+    return {"GetStatus": lambda: record({"state": "disabled"}, _STATUS), "ListReboots": list_all}
+
+
+class Api:
+    """The members of the interface. Those that only read are answered from a look that is some seconds old."""
+
+    def __init__(self, host: Host, reboots: Reboots, looks: Looks, people: People, slots: Slots) -> None:
         self._host = host
-        self._machine = peers
+        self._reboots = reboots
+        self._looks = looks
+        self._people = people
+        self._slots = slots
 
     def methods(self) -> dict[str, Handler]:
-        """The handlers by the names that bus.Server wants."""
+        """Returns the handlers by their members' names."""
         handlers = (
             self.GetStatus, self.RequestReboot, self.RebootNow, self.Examine, self.CancelReboot, self.Clear,
             self.ListReboots, self.ListHolders,
         )  # fmt: skip
-        return {f"Reboot.{handler.__name__}": handler for handler in handlers}
+        return {handler.__name__: handler for handler in handlers}
 
     def properties(self) -> dict[str, Callable[[], Any]]:
-        """The getters by the names that bus.Server wants."""
-        return {"Reboot.State": self._state, "Reboot.Blockers": self._blockers}
-
-    def _state(self) -> str:
-        return "disabled" if self._host.reboots is None else self._host.reboots.state
-
-    def _blockers(self) -> list[dict[str, Any]]:
-        return [] if self._host.reboots is None else _blocker_records(self._host.reboots.blockers)
-
-    @property
-    def _reboots(self) -> Reboots:
-        if self._host.reboots is None:
-            raise Refused("Unsupported", _STANDALONE)
-        return self._host.reboots
-
-    @property
-    def _peers(self) -> Peers:
-        if self._machine is None:
-            raise Refused("Unsupported", _STANDALONE)
-        return self._machine
+        """Returns the getters by their properties' names."""
+        return {"State": lambda: self._reboots.state, "Blockers": lambda: _blocker_records(self._reboots.blockers)}
 
     async def GetStatus(self) -> dict[str, Any]:
-        if self._host.reboots is None:
-            return record({"state": "disabled"}, _STATUS)
-        facts, can = await self._peers.look()
-        reboots, policy, now = self._reboots, self._reboots.policy, self._host.now()
-        coming = reboots.coming(now)
+        look, reboots, now = await self._looks.recent(), self._reboots, self._host.now()
+        policy, coming = reboots.policy, reboots.coming(now)
         values: dict[str, Any] = {
             "state": reboots.state,
-            "required": facts.required,
+            "required": look.facts.required,
             "booted": reboots.boot.at,
             "next_begin": coming.opens if coming else 0,
             "next_end": coming.end if coming else 0,
@@ -129,7 +92,7 @@ class RebootApi:
             "min_uptime": policy.limits.min_uptime,
             "breakers": [f"{cause}: {why}" for cause, why in reboots.ledger.breakers.items()],
             "ledger": reboots.ledger.lost,
-            "can": can,
+            "can": look.can,
             "kinds": list(KINDS),
             "fleet": "" if policy.fleet is None else (policy.fleet.fleetlock or ", ".join(policy.fleet.etcd)),
             "slot": reboots.slot,
@@ -144,42 +107,29 @@ class RebootApi:
         self._host.ready()
         cause, within = options.get("cause", "request"), options.get("within", 0)
         try:
-            reboot = self._reboots.request(reason, cause, _kind(options), within, self._host.now())
+            reboot = wishes.request(self._reboots, reason, cause, _kind(options), within, self._host.now())
         finally:  # a breaker that opened is stored too
             await self._host.settle()
         return reboot.id
 
     async def RebootNow(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        wish = await self._wish(options, caller)
+        wish = _wish(options, await self._people.user(caller))
+        look = await self._looks.anew()
+        self._host.hear(PART, lambda: self._reboots.observed(look.facts, self._host.now()))
+        await self._host.settle()  # the look may have led to something
         self._host.ready()
-        reboot = self._reboots.by_hand(**wish, now=self._host.now())
+        reboot = wishes.by_hand(self._reboots, wish, self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
 
     async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:
-        wish = await self._wish(options, caller)
-        reboot = self._reboots.examined(**wish, now=self._host.now())
-        return _blocker_records(self._reboots.in_the_way(reboot, self._host.now()))
-
-    async def _wish(self, options: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        """The options of a reboot by hand, after a look at what is in its way."""
-        only(options, reason=str, at=int, force_users=bool, kind=str, within=int)
-        reboots, owner = self._reboots, await self._peers.user_of(caller)
-        facts, _ = await self._peers.look()
-        reboots.observed(facts, self._host.now())
-        await self._host.settle()  # the look may have led to something
-        return {
-            "reason": options.get("reason", ""),
-            "kind": _kind(options),
-            "at": options.get("at", 0),
-            "within": options.get("within", 0),
-            "force_users": options.get("force_users", False),
-            "owner": owner,
-        }
+        wish = _wish(options, await self._people.known_user(caller))
+        look = await self._looks.recent()
+        return _blocker_records(wishes.examine(self._reboots, wish, look.facts, self._host.now()))
 
     async def CancelReboot(self, caller: Caller) -> dict[str, Any]:
-        who = await self._peers.user_of(caller)
-        reboot = self._reboots.cancel(f"taken back by {who or 'somebody'}", self._host.now())
+        who = await self._people.user(caller)
+        reboot = wishes.cancel(self._reboots, f"taken back by {who or 'somebody'}", self._host.now())
         await self._host.settle()
         return reboot_record(reboot)
 
@@ -189,19 +139,26 @@ class RebootApi:
         return cleared
 
     async def ListReboots(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
-        only(filter, limit=int, state=str, cause=str)
-        limit = filter.get("limit", 50)
-        if not 1 <= limit <= _MOST:
-            raise Refused("InvalidArgument", f"limit must lie between 1 and {_MOST}, not {limit}")
-        found = await self._host.ask(self._host.store.reboots, **{**filter, "limit": limit})
-        return [reboot_record(reboot) for reboot in found]
+        return await _listed(self._host, filter)
 
     async def ListHolders(self) -> list[dict[str, Any]]:
-        return [record(structs.asdict(holder), _HOLDER) for holder in await self._peers.holders()]
+        return [record(structs.asdict(holder), _HOLDER) for holder in await self._slots.holders()]
+
+
+async def _listed(host: Host, filter: dict[str, Any]) -> list[dict[str, Any]]:
+    only(filter, limit=int, state=str, cause=str)
+    found = await host.ask(list_reboots, **{**filter, "limit": limit_of(filter)})
+    return [reboot_record(reboot) for reboot in found]
 
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:
     return [record(structs.asdict(blocker), _BLOCKER) for blocker in blockers]
+
+
+def _wish(options: dict[str, Any], owner: str) -> ByHand:
+    """Returns what the options of a reboot by hand say. Raises Refused InvalidArgument."""
+    only(options, reason=str, at=int, force_users=bool, kind=str, within=int)
+    return ByHand(**{**options, "kind": _kind(options), "owner": owner})
 
 
 def _kind(options: dict[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""What the machine's files say about a reboot: whether one is wanted, and whether packages are being installed."""
+"""Files that tell about a reboot: whether one is wanted, and whether packages are being installed."""
 
 import contextlib
 import re
@@ -13,12 +13,13 @@ _HELD = re.compile(r"^\d+: \S+ +\S+ +WRITE +(-?\d+) +[0-9a-f]+:[0-9a-f]+:(\d+) "
 
 
 def reboot_required() -> bool:
-    """Whether an upgrade asks for a reboot."""
+    """Tells whether an upgrade asks for a reboot."""
     return REQUIRED.exists()
 
 
 def package_manager() -> list[Blocker]:
-    """Who holds a lock of dpkg or apt. The files are root's; who holds them is for everybody to read in /proc/locks.
+    """Returns the process that holds a lock of dpkg or apt. The files are root's, but everybody may read in /proc/locks
+    which process holds them.
 
     An inode of another file system may have the same number; then a reboot waits for nothing, which is the safe side.
     """

@@ -8,6 +8,7 @@ import os
 import select
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ class FakeLogind:
         self.reboots: list[int] = []  # the flags of each RebootWithFlags that was granted
         self.down_after = -1.0  # seconds from PrepareForShutdown(true) until the machine went down
         self.message, self.walls, self.said = message, list[str](), ""
+        self.asked: Counter[str] = Counter()  # the members that were called
         self.clock = {"NTP": False, "NTPSynchronized": False}
         self._held: list[Any] = []
         self._address = address
@@ -156,6 +158,7 @@ class FakeLogind:
     def _answer(self, message: Any) -> None:
         fields = message.header.fields
         member = fields[HeaderFields.member]
+        self.asked[member] += 1
         if member in self.hangs:
             self._held.append(message)
             return

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-from jeepney import HeaderFields, MatchRule, MessageType
+from jeepney import DBusAddress, HeaderFields, MatchRule, MessageType, new_method_call
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
-from tests.bus.harness import Agentd, CallError
+from tests.bus.harness import OBJECT, Agentd, CallError
 from tests.bus.logind_template import FakeLogind
 
 BUS = """<busconfig><type>session</type><listen>unix:path={0}/bus</listen><auth>EXTERNAL</auth>
@@ -32,7 +32,8 @@ AT_ONCE = "grace: 0s, limits: {min_uptime: 0s}"
 class Machine(Agentd):
     """Its agentd is started, killed and booted anew like any other; its bus and logind stay.
 
-    `core` are constants of the core that are to be other ones, in seconds; `dpkg` is a lock's file that is held open.
+    `times` are those of the core of reboots that are to be other ones, in seconds; `dpkg` is a lock's file that is held
+    open.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -47,7 +48,7 @@ class Machine(Agentd):
         self.logind = FakeLogind(self.address, self.state / "wall")
         self.logind.start()
         self.boots = 1
-        self.core: dict[str, float] = {}
+        self.times: dict[str, float] = {}
         self.dpkg: IO[str] | None = None
         self._heard: list[tuple[str, tuple[Any, ...]]] = []
         self._ears: DBusConnection = open_dbus_connection(self.address)
@@ -66,8 +67,8 @@ class Machine(Agentd):
 
     def up(self, policy: str = "") -> "Machine":
         """Starts agentd in this boot, with what it is configured for or another policy."""
-        core = [f"--core={name}={seconds}" for name, seconds in self.core.items()]
-        self.program = ("tests.bus.rebooting", f"--address={self.address}", f"--boot-id=boot-{self.boots}", *core)
+        times = [f"--times={name}={seconds}" for name, seconds in self.times.items()]
+        self.program = ("tests.bus.rebooting", f"--address={self.address}", f"--boot-id=boot-{self.boots}", *times)
         if policy or not self.config.exists():
             text = CONFIG.replace("GO", str(self.folder / "go")).replace("BEGUN", str(self.folder / "begun"))
             self.config.write_text(text.replace("POLICY", policy or AT_ONCE))
@@ -87,6 +88,20 @@ class Machine(Agentd):
         service = self.folder / "services" / f"{name}.service"
         service.write_text(f"[D-BUS Service]\nName={name}\nExec={program}\n")
         self._ears.send_and_get_reply(message_bus.ReloadConfig())
+
+    def at_once(self, number: int, member: str, signature: str = "", *body: Any) -> None:
+        """Makes so many calls before any is answered; all are answered with a value."""
+        interface, _, name = member.partition(".")
+        address = DBusAddress(OBJECT, "org.agentd1", f"org.agentd1.{interface}")
+        with open_dbus_connection(self.address) as bus:
+            for _ in range(number):
+                bus.send(new_method_call(address, name, signature or None, body))
+            answered = 0
+            while answered < number:
+                message = bus.receive(timeout=20)
+                if message.header.message_type is not MessageType.signal:
+                    assert message.header.message_type is MessageType.method_return, message.body
+                    answered += 1
 
     # What a user sees
 

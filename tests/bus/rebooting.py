@@ -10,59 +10,63 @@ import sys
 from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from agentd import __main__ as entry
-from agentd import log, private
+from agentd import assembly, log, private
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.quantities import SECOND
-from agentd.core.reboots import afterboot, reboots, slot
-from agentd.core.reboots.model import Boot
+from agentd.core.reboots.model import Boot, Times
 from agentd.daemon.daemon import Daemon
 from agentd.jobs import children
+from agentd.jobs.part import JobsShell
 from agentd.linux import now
+from agentd.peers.systemd import Systemd
 from agentd.reboots import machine
-from agentd.reboots.part import Rebooter
-
-
-class OnGivenBus(children.Standalone):
-    """Jobs as child processes, without a bus of their own."""
-
-    async def start_bus(self) -> str:
-        return self.address
+from agentd.reboots import part as reboots
 
 
 @contextlib.asynccontextmanager
-async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Any]:
-    """The composition of agentd.__main__ for a machine that it may reboot."""
+async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
+    """The composition of agentd.assembly for a machine that agentd may reboot."""
     state = options.state_dir.absolute()
-    own = Daemon(loaded, partial(files.load, options.config), partial(files.folders, options.config), str(state.parent))
-    entry._handle_signals(own)
-    executor = OnGivenBus(state, await private.lock(state), own.run_started, own.run_ended, own.executor_lost)
-    executor.address = options.address
+    load, folders = partial(files.load, options.config), partial(files.folders, options.config)
+    daemon = Daemon("standalone", loaded, load, folders)
+    assembly.handle_signals(daemon)
+    jobs = JobsShell(daemon)
+    lock = await private.lock(state)
+    executor = children.Children(state, str(state.parent), lock, jobs.started, jobs.ended, daemon.lost)
     await bus.connect(options.address)
-    rebooter = Rebooter(bus, own, state, options.address)
-    await own.start(state, "test", Boot(options.boot_id, now()), executor, bus, None, rebooter)
+    systemd, boot = Systemd(bus, daemon.trouble, daemon.defect), Boot(options.boot_id, now())
+    given = (one.partition("=") for one in options.times)
+    times = Times(**{name: int(float(seconds) * SECOND) for name, _, seconds in given})
+    booted, rebooted = await daemon.open(state, boot.id, boot.at)
+    parts = [
+        await jobs.plug(executor, loaded.config, machine="test", booted=booted, rebooted=rebooted),
+        await reboots.plug(
+            daemon, jobs.core, bus, systemd, loaded.config, boot, "test", address=options.address, times=times
+        ),
+    ]
+    await daemon.start(parts, bus)
+    own = private.PrivateBus(state)
+    own.address = options.address
     private.runtime().mkdir(parents=True, exist_ok=True)
-    executor.publish()
-    yield own
+    own.publish()
+    yield daemon
 
 
 def main() -> int:
     parser = entry._parser()
     parser.add_argument("--address", required=True, help="of the bus")
     parser.add_argument("--boot-id", required=True, help="of the boot of the machine; an unknown one begins now")
-    parser.add_argument("--core", action="append", default=[], metavar="NAME=SECONDS", help="another constant")
+    parser.add_argument(
+        "--times", action="append", default=[], metavar="NAME=SECONDS", help="another of Reboots' Times"
+    )
     options = parser.parse_args()
-    for name, _, seconds in (given.partition("=") for given in options.core):
-        (module,) = (known for known in (afterboot, reboots, slot) if hasattr(known, name))
-        setattr(module, name, int(float(seconds) * SECOND))
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
-    entry._standalone = rebooting
     log.setup(options.log_level)
-    return asyncio.run(entry._serve(options, files.load(options.config)))
+    return asyncio.run(entry.serve(options, files.load(options.config), rebooting))
 
 
 if __name__ == "__main__":

@@ -200,11 +200,37 @@ def test_limits_hold_programs_and_not_people(machine: Machine) -> None:
     machine.until_state("issued")
 
 
+# What only reads
+
+
+def test_a_read_changes_nothing_and_logind_is_asked_a_bounded_number_of_times(machine: Machine) -> None:
+    machine.times["look"] = 3600  # nothing is looked at but because somebody reads
+    machine.logind.can = "challenge"
+    for number in range(5):
+        machine.logind.log_in(str(number), "alice", Class="greeter")
+    machine.up()
+    machine.request()
+    machine.until(lambda: machine.blockers() == ["logind"], "the pending reboot to be held")
+    machine.logind.can = "yes"  # the next look of the machine's own would have it rebooted
+    decided = machine.call("Jobs.ListDecisions", "a{sv}", {})
+    before, asked, began = machine.reboots(), machine.logind.asked.total(), time.monotonic()
+    for _ in range(100):
+        assert [plain(one)["kind"] for one in machine.call("Reboot.Examine", "a{sv}", {})] in ([], ["logind"])
+        assert machine.status()["state"] == "waiting"
+    machine.at_once(100, "Reboot.Examine", "a{sv}", {})
+    machine.at_once(100, "Reboot.GetStatus")
+    looks = 2 + (time.monotonic() - began) / 5
+    a_look, a_caller = 3 + 5, 2  # three questions and one for each session; its session and whose that is
+    assert machine.logind.asked.total() - asked <= looks * a_look + 2 * a_caller, machine.logind.asked
+    assert (machine.reboots(), machine.blockers(), machine.logind.reboots) == (before, ["logind"], [])
+    assert machine.call("Jobs.ListDecisions", "a{sv}", {}) == decided
+
+
 # From the wish to the boot
 
 
 def test_a_reboot_by_hand_drains_is_issued_and_is_verified_after_the_boot(machine: Machine) -> None:
-    machine.core["CHECK"] = 0.2
+    machine.times["check"] = 0.2
     machine.up()
     work = machine.work()
     assert machine.ctl("reboot-now", "--reason", "new firmware").returncode == 0
@@ -327,7 +353,7 @@ def test_a_cancelled_one_that_drains_lets_work_go_on(machine: Machine) -> None:
 
 @pytest.mark.parametrize(("hook", "state", "health"), [("no", "waiting", ""), ("quick", "issued", "no.2: exit-code")])
 def test_the_hooks_are_asked(machine: Machine, hook: str, state: str, health: str) -> None:
-    machine.core["CHECK"] = 0.2
+    machine.times["check"] = 0.2
     machine.up(f"{AT_ONCE}, hooks: {{before: {hook}, after: no}}")
     machine.now()
     machine.until_state(state)
@@ -342,7 +368,7 @@ def test_the_hooks_are_asked(machine: Machine, hook: str, state: str, health: st
 
 
 def test_a_window_reboots_the_machine_once_and_only_when_it_asks_for_it(machine: Machine) -> None:
-    machine.core["LOOK_REQUIRED"] = 0.2
+    machine.times["look_required"] = 0.2
     opened = datetime.now(UTC) - timedelta(minutes=1)
     nightly = f"nightly: {{at: '{opened:%H:%M}', window: 3h}}, only_if_required: true"
     machine.up(f"{nightly}, {AT_ONCE}")
@@ -386,7 +412,7 @@ def test_a_shutdown_that_is_under_way_already_is_not_taken_for_ours(machine: Mac
 
 
 def test_a_machine_that_does_not_go_down_is_tried_again_later(machine: Machine) -> None:
-    machine.core["ANSWER"] = 1
+    machine.times["answer"] = 1
     machine.up()
     machine.logind.hangs.add("RebootWithFlags")
     machine.request()
@@ -396,13 +422,13 @@ def test_a_machine_that_does_not_go_down_is_tried_again_later(machine: Machine) 
 
 
 def test_without_logind_nothing_reboots_and_its_lock_is_taken_when_it_comes(machine: Machine) -> None:
+    machine.times["look"] = 0.5
     machine.logind.stop()
     machine.up()
     machine.request()
     machine.until(lambda: machine.blockers() == ["logind"], "logind to be missed")
     machine.logind.start()
     machine.until(lambda: machine.logind.delays == ["agentd"], "the lock to be taken")
-    machine.call("Reboot.Examine", "a{sv}", {})
     machine.until(lambda: machine.reboot_state == "issued", "the look to count", 5)
 
 
@@ -617,7 +643,7 @@ def test_a_killed_agentd_knows_in_the_next_boot_what_became_of_its_reboot(machin
 
 
 def test_a_shutdown_that_was_cancelled_while_agentd_was_away_is_noticed(machine: Machine) -> None:
-    machine.core["ANSWER"] = 1
+    machine.times["answer"] = 1
     pending_in(machine, "issued")
     machine.kill()
     machine.logind.cancel(told=True)
@@ -641,6 +667,23 @@ def test_logind_is_not_asked_before_that_is_on_the_disk(machine: Machine) -> Non
     machine.until_asked(1)
 
 
+def test_an_announced_reboot_is_withdrawn_while_nothing_can_be_stored(machine: Machine) -> None:
+    machine.up(WARNED)
+    machine.request()
+    machine.until_told("RebootAnnounced")
+    assert machine.process is not None
+    free = resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE, (0, free[1]))
+    assert refusal(machine.request)[0] == "StoreUnavailable"  # the disk is known to be full from here on
+    key = machine.logind.block()
+    assert "backup-tool" in machine.until_told("RebootWithdrawn", 5)[0]
+    assert "cannot be stored" in str(machine.property("Manager.Warnings"))
+    machine.logind.unblock(key)
+    resource.prlimit(machine.process.pid, resource.RLIMIT_FSIZE, free)
+    machine.until_told("RebootAnnounced")
+    assert machine.logind.reboots == []
+
+
 def damage_file(machine: Machine) -> None:
     (machine.state / "agentd.db").write_bytes(b"no database at all" * 500)
 
@@ -655,6 +698,7 @@ def damage_record(machine: Machine) -> None:
 def test_a_ledger_that_was_lost_holds_automatic_reboots_until_it_is_cleared(
     machine: Machine, damage: Callable[[Machine], None]
 ) -> None:
+    machine.times["look"] = 0.5
     machine.up()
     machine.now(at=("t", usec(3600)))
     machine.cancel()
@@ -671,7 +715,6 @@ def test_a_ledger_that_was_lost_holds_automatic_reboots_until_it_is_cleared(
         machine.kill()
     machine.up()
     assert machine.ctl("reboot", "clear").returncode == 0
-    machine.call("Reboot.Examine", "a{sv}", {})
     machine.until_state("issued")
     machine.boot()
     assert (machine.status()["ledger"], machine.reboots()[0]["state"]) == ("", "verified")

@@ -2,34 +2,39 @@
 
 from msgspec.structs import replace
 
-from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Run
 from agentd.core.quantities import SECOND, format_duration
 from agentd.core.reboots.book import Book
 from agentd.core.reboots.model import FINAL, Boot, Reboot
+from agentd.core.reboots.work import Work
 
-CHECK = 30 * SECOND
-"""After agentd's start in a new boot the machine is checked."""
+_LEFT = "this machine may still hold a slot in a fleet that is no longer configured; release it on that fleet's server"
 
 
 class AfterBoot:
-    """Looks after the machine once agentd has started."""
+    """Has the machine checked so many microseconds after agentd's start in a new boot.
 
-    def __init__(self, book: Book, engine: Jobs) -> None:
-        self.due = 0  # when the machine is checked; 0: it is not
+    `due` is the instant of the check, 0 where none is wanted.
+    """
+
+    def __init__(self, book: Book, jobs: Work, check: int) -> None:
+        self.due = 0
         self._book = book
-        self._engine = engine
+        self._jobs = jobs
+        self._after = check
         self._check: Run | None = None
 
-    def take_up(self, boot: Boot, now: int) -> Reboot | None:
-        """Deals with what the agentd before this one left; returns the reboot that is still to be."""
+    def take_up(self, boot: Boot, now: int, *, fleet: bool) -> Reboot | None:
+        """Deals with the reboot that the agentd before this one left; returns it where it is still to be.
+
+        `fleet` tells whether a fleet is configured.
+        """
         book = self._book
-        fleet = self._engine.config.reboot.fleet is not None
         if book.ledger.lost:
-            book.remember(slot=fleet)  # it may hold one: to give back what is not held does no harm
+            book.remember(slot=fleet)  # the machine may hold one: to give back what is not held does no harm
         elif book.ledger.slot and not fleet:
             book.remember(slot=False)
-            book.decide(now, "this machine may hold a slot of a fleet that is not configured any more: free it there")
+            book.decide(now, _LEFT)
         opened = next((reboot for reboot in book.ledger.reboots if reboot.state not in FINAL), None)
         rest = tuple(reboot for reboot in book.ledger.reboots if reboot is not opened)
         book.ledger = replace(book.ledger, reboots=rest)
@@ -38,7 +43,7 @@ class AfterBoot:
                 opened = replace(opened, state="waiting", at=0)
                 book.save(opened)
                 book.decide(now, f"reboot {opened.id} waits: agentd was started anew")
-            self.due = now + CHECK if self._to_check else 0
+            self.due = now + self._after if self._to_check else 0
             return opened
         if opened is not None and opened.state == "issued":
             reboot = replace(opened, state="verified", up=now, led_to=boot.id, health="pending")
@@ -48,23 +53,24 @@ class AfterBoot:
             reboot = replace(opened, state="superseded", note="the machine booted before it was asked to")
             book.enter(reboot)
             book.decide(now, f"reboot {reboot.id}: {reboot.note}")
-        self.due = now + CHECK if self._to_check else 0
+        self.due = now + self._after if self._to_check else 0
         return None
 
     def clock_stepped(self, delta: int) -> None:
-        """The wall clock was set by delta."""
+        """Moves along with the wall clock, which was set by `delta`."""
         self.due = self.due and self.due + delta
 
     def over(self, hook: str | None, now: int) -> bool:
-        """Has the machine checked, by a job if there is one for that; whether that has just ended."""
+        """Has the machine checked when that is due, by the job `hook` if there is one; tells whether the check has just
+        ended."""
         if self.due and now >= self.due:
             self.due = 0
             wanted = hook is not None and self._unseen is not None
-            self._check = self._engine.run_hook(hook, "hook", now) if hook is not None and wanted else None
+            self._check = self._jobs.run_hook(hook, "hook", now) if hook is not None and wanted else None
             if self._check is None:
                 self._found("", now)
                 return True
-        if self._check is None or (ended := self._engine.outcome(self._check)) is None:
+        if self._check is None or (ended := self._jobs.outcome(self._check)) is None:
             return False
         self._check = None
         self._found("" if ended.result == "success" else f"{ended.run_id}: {ended.result}", now)
@@ -72,7 +78,7 @@ class AfterBoot:
 
     @property
     def ill(self) -> bool:
-        """Whether the machine was not found well after its last reboot: it keeps its slot, as a warning to all."""
+        """Whether the machine was not found well after its last reboot: then it keeps its slot, as a warning to all."""
         last = self._last
         return last is not None and last.id > self._book.ledger.forgiven and last.health not in {"", "well"}
 
@@ -83,7 +89,7 @@ class AfterBoot:
 
     @property
     def _unseen(self) -> Reboot | None:
-        """That one, where the machine was not looked at since."""
+        """The last reboot that happened, where the machine was not checked since."""
         return self._last if self._last is not None and self._last.health == "pending" else None
 
     @property

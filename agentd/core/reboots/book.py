@@ -3,7 +3,19 @@
 from msgspec.structs import replace
 
 from agentd.core.part import Decided, Effect
-from agentd.core.reboots.model import Ledger, LedgerSaved, Reboot, RebootChanged, RebootOver, RebootSaved
+from agentd.core.reboots import guards
+from agentd.core.reboots.model import (
+    FINAL,
+    LEGAL,
+    PART,
+    Boot,
+    Ledger,
+    LedgerSaved,
+    Reboot,
+    RebootChanged,
+    RebootOver,
+    RebootSaved,
+)
 
 
 class Book:
@@ -13,9 +25,14 @@ class Book:
         self.ledger = ledger
         self.effects: list[Effect] = []
 
+    def take(self) -> list[Effect]:
+        """Returns the effects since the last call."""
+        taken, self.effects = self.effects, []
+        return taken
+
     def decide(self, now: int, reason: str) -> None:
-        """Tells what was decided and why."""
-        self.effects.append(Decided(now, "reboots", "reboot", "", reason))
+        """Notes a decision with its reason, a sentence."""
+        self.effects.append(Decided(now, PART, "reboot", "", reason))
 
     def remember(self, **changed: object) -> None:
         """Keeps what is remembered beside the reboots: fields of Ledger."""
@@ -26,6 +43,18 @@ class Book:
         """Keeps a reboot as it is now, while it is under way."""
         self.effects += [RebootSaved(reboot), RebootChanged()]
 
+    def move(self, reboot: Reboot, state: str, now: int) -> Reboot | None:
+        """Returns the reboot in another state, and keeps it so; None, and a decision that tells, where the state it is
+        in does not lead there."""
+        if state not in LEGAL.get(reboot.state, ()):
+            self.decide(now, f"refused: from {reboot.state} to {state}")
+            return None
+        moved = replace(reboot, state=state)
+        self.save(moved)
+        if state not in FINAL and state != "waiting":  # the reason for those two is told by the caller
+            self.decide(now, f"reboot {reboot.id} is {state}")
+        return moved
+
     def enter(self, reboot: Reboot) -> None:
         """Keeps a reboot that is over, as the newest or in the place of itself."""
         known = self.ledger.reboots
@@ -35,3 +64,28 @@ class Book:
             reboots = (reboot, *known)
         self.ledger = replace(self.ledger, reboots=reboots)
         self.effects += [RebootSaved(reboot), RebootOver(reboot), RebootChanged()]
+
+    def breaker(self, cause: str, boot: Boot, now: int) -> str:
+        """Returns why a cause must not reboot the machine again, or "". The breaker of a cause that its reboot did not
+        cure opens, and stays open until clear()."""
+        if not (why := self.ledger.breakers.get(cause, "")) and (
+            why := guards.comes_again(cause, self.ledger, boot, now)
+        ):
+            self.remember(breakers={**self.ledger.breakers, cause: why})
+            self.decide(now, f"the breaker of {cause} opened: {why}")
+        return why
+
+    def clear(self, now: int, *more: str) -> list[str]:
+        """Trusts all causes and the ledger again; returns a sentence for each, and those of what else was cleared."""
+        cleared = [f"{cause} may reboot the machine again" for cause in self.ledger.breakers]
+        cleared += ["the ledger is trusted again; the limits count from now"] if self.ledger.lost else []
+        cleared += more
+        if cleared:
+            self.remember(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
+            self.decide(now, f"cleared: {'; '.join(cleared)}")
+        return cleared
+
+    def save_all(self, pending: Reboot | None) -> None:
+        """Keeps everything once more: the store that had it is gone."""
+        self.effects += map(RebootSaved, self.ledger.reboots if pending is None else (pending, *self.ledger.reboots))
+        self.remember()

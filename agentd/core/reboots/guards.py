@@ -1,4 +1,4 @@
-"""What is in the way of a reboot: from what was observed, the policy and the ledger."""
+"""The things in the way of a reboot, from the facts that were observed, the policy and the ledger."""
 
 from collections.abc import Iterable
 
@@ -13,12 +13,12 @@ RIGHT_AFTER = HOUR
 
 
 def of_the_machine(facts: Facts) -> list[Blocker]:
-    """What holds every reboot: block inhibitors, the package manager, logind itself."""
+    """Returns what holds every reboot: block inhibitors, the package manager, logind itself."""
     return list(facts.blockers)
 
 
 def of_people(reboot: Reboot, policy: RebootPolicy, facts: Facts, boot: Boot, now: int) -> list[Blocker]:
-    """Sessions of others than who asked, as long as the policy lets them hold it."""
+    """Returns the sessions of others than the reboot's owner, as long as the policy lets them hold the reboot."""
     patience, idle = policy.wait_for.users, policy.wait_for.idle
     over = patience is not None and now - max(reboot.begin, reboot.requested) >= patience
     if reboot.force_users or over or overdue(policy, boot, now):
@@ -32,7 +32,7 @@ def of_people(reboot: Reboot, policy: RebootPolicy, facts: Facts, boot: Boot, no
 
 
 def of_jobs(runs: Iterable[tuple[Run, bool]], policy: RebootPolicy, boot: Boot, now: int) -> list[Blocker]:
-    """Runs of critical jobs."""
+    """Returns the runs of critical jobs; each run comes with whether its job is one."""
     if overdue(policy, boot, now):
         return []
     return [
@@ -45,7 +45,7 @@ def of_jobs(runs: Iterable[tuple[Run, bool]], policy: RebootPolicy, boot: Boot, 
 def of_caution(
     reboot: Reboot, policy: RebootPolicy, facts: Facts, ledger: Ledger, boot: Boot, now: int
 ) -> list[Blocker]:
-    """What holds automatic reboots alone: limits, an unset clock, a ledger that was lost."""
+    """Returns what holds automatic reboots alone: limits, an unset clock, a ledger that was lost."""
     if not reboot.automatic:
         return []
     found = []
@@ -65,17 +65,20 @@ def of_caution(
 
 
 def overdue(policy: RebootPolicy, boot: Boot, now: int) -> bool:
-    """Whether the machine has been up for longer than `latest`: then people and jobs do not hold a reboot."""
+    """Tells whether the machine has been up for longer than `latest`: then people and jobs hold no reboot."""
     return policy.latest is not None and now - boot.at >= policy.latest
 
 
 def issued_within(ledger: Ledger, span: int, now: int) -> int:
-    """How many automatic reboots were asked for in the last day or week. Those of a clock that ran ahead count too."""
+    """Returns how many automatic reboots logind was asked for within the last `span` microseconds, a day or a week.
+
+    Those of a clock that ran ahead count too.
+    """
     return sum(reboot.automatic and reboot.issued > now - span + _EARLIER for reboot in ledger.reboots)
 
 
 def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:
-    """Why a cause must not reboot the machine again: the sentence, or ""."""
+    """Returns why a cause must not reboot the machine again, as a sentence; "" where it may."""
     last = next((reboot for reboot in ledger.reboots if reboot.state == "verified"), None)
     if last is None or last.id <= ledger.forgiven or last.cause != cause:
         return ""
@@ -86,5 +89,5 @@ def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:
 
 
 def sentence(blockers: Iterable[Blocker]) -> str:
-    """The blockers as one text."""
+    """Returns the blockers as one text."""
     return "; ".join(blocker.why for blocker in blockers)

@@ -1,18 +1,51 @@
 """The types of reboots: the ledger's records, what is in a reboot's way, what was observed, and the effects."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from agentd.core.part import Effect, Stored
+from agentd.core.part import Beginning, Effect, Stored, Urgent
+from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.policy import Kind
 
+PART = "reboots"
+"""The part, as it signs its decisions and holds jobs."""
 FINAL = frozenset({"verified", "deferred", "cancelled", "superseded"})
+LEGAL = {
+    "waiting": {"announced", "draining", *FINAL},
+    "announced": {"waiting", "draining", *FINAL},
+    "draining": {"waiting", "locked", *FINAL},
+    "locked": {"waiting", "issued", *FINAL},
+    "issued": {"waiting", "verified", "cancelled"},
+}
+"""Where each state of a reboot may lead. A reboot that is over stays so."""
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """The times for which reboots wait for things, in microseconds; tests have less time than machines."""
+
+    look: int = 10 * SECOND
+    """Between two looks at what is in the way."""
+    look_required: int = MINUTE
+    """Between two looks whether the machine asks for a reboot, within a window."""
+    answer: int = 2 * MINUTE
+    """After logind was asked: by then the machine goes down, or the reboot did not happen."""
+    hook_again: int = 5 * MINUTE
+    """Before a hook that said no is asked again."""
+    check: int = 30 * SECOND
+    """From agentd's start in a new boot until the machine is checked."""
+    slot_kept: int = 10 * MINUTE
+    """For so long the fleet's slot is kept while something else is in the way of the reboot."""
+
+
+TIMES = Times()
 
 
 class Reboot(Struct, frozen=True, kw_only=True):
-    """One reboot, from the wish until it is over. Instants are 0 until they are known.
+    """One reboot, from the wish until it is over. Instants are in microseconds since 1970, and 0 until they are known.
 
-    It may be carried out in [begin, until]; `at` is the instant that was announced, `boot` the boot it is to end,
-    `down` the last sign of life before it. `health` is "pending" until the machine was looked at after its boot.
+    The reboot may be carried out in [begin, until]; `at` is the instant that was announced, `boot` the boot that the
+    reboot is to end, `down` the last sign of life before it, `led_to` the boot after it. The sessions of its `owner`,
+    who asked for it, do not hold it. `health` is "pending" until the machine was checked after its boot.
     """
 
     id: int
@@ -22,7 +55,7 @@ class Reboot(Struct, frozen=True, kw_only=True):
     automatic: bool = True
     occurrence: str = ""
     force_users: bool = False
-    owner: str = ""  # whose sessions do not hold it: who asked for it
+    owner: str = ""
     requested: int = 0
     begin: int = 0
     until: int = 0
@@ -32,19 +65,29 @@ class Reboot(Struct, frozen=True, kw_only=True):
     issued: int = 0
     down: int = 0
     up: int = 0
-    led_to: str = ""  # the boot that it led to
+    led_to: str = ""
     attempts: int = 0
     note: str = ""
     health: str = ""
 
     @property
     def downtime(self) -> int:
-        """Microseconds from the last sign of life to agentd's start; 0 where it did not happen."""
+        """Microseconds from the last sign of life to agentd's start; 0 for a reboot that did not happen."""
         return max(0, self.up - (self.down or self.issued)) if self.up else 0
+
+    def stepped(self, delta: int) -> "Reboot":
+        """Returns the reboot after the wall clock was set by `delta`: instants that were meant as elapsed time move
+        along, those of the wall clock stay."""
+        moved = replace(self, issued=self.issued and self.issued + delta)
+        if self.begin == self.requested:  # at once, not at an instant of the wall clock
+            begin, until = self.begin + delta, self.until + delta
+            moved = replace(moved, requested=begin, begin=begin, until=until)
+        return moved
 
 
 class Blocker(Struct, frozen=True):
-    """Something in the way of a reboot: who holds it, and why, as a sentence."""
+    """Something in the way of a reboot: the program, user, job or host that holds the reboot, why, as a sentence, and
+    since when (0: unknown)."""
 
     kind: str
     who: str
@@ -53,7 +96,7 @@ class Blocker(Struct, frozen=True):
 
 
 class Session(Struct, frozen=True):
-    """Somebody who is logged in; `idle_since` is 0 where they are not idle."""
+    """Somebody who is logged in; `idle_since` is an instant, or 0 for somebody who is not idle."""
 
     user: str
     place: str
@@ -61,8 +104,9 @@ class Session(Struct, frozen=True):
 
 
 class Facts(Struct, frozen=True, kw_only=True):
-    """What was observed of the machine: `blockers` hold every reboot (inhibitors, package manager, logind), sessions
-    hold it where the policy says so, `clock` (a reason to distrust it) and `ledger` hold the automatic ones."""
+    """The machine as it was observed: `blockers` hold every reboot (inhibitors, package manager, logind), `sessions`
+    hold one where the policy says so, `clock`, a reason to distrust the clock, holds automatic ones. `required` tells
+    whether the machine asks for a reboot."""
 
     blockers: tuple[Blocker, ...] = ()
     sessions: tuple[Session, ...] = ()
@@ -71,17 +115,18 @@ class Facts(Struct, frozen=True, kw_only=True):
 
 
 class Boot(Struct, frozen=True):
-    """Which boot of the machine this is, and when it was by the wall clock."""
+    """A boot of the machine: its id, and its instant by the wall clock."""
 
     id: str
     at: int
 
 
 class Ledger(Struct, frozen=True, kw_only=True):
-    """What is taken up at start: the newest reboots, and what is remembered beside them.
+    """The newest reboots, newest first, and what is remembered beside them, as taken up at start.
 
     `lost` tells why the ledger cannot be trusted; `breakers` are the causes that must not reboot again, with the
-    reason; `slot` whether the machine may hold one of its fleet; a reboot up to `forgiven` opens no breaker any more.
+    reason; `slot` tells whether the machine may hold a slot of its fleet; a reboot with an id up to `forgiven` opens no
+    breaker any more.
     """
 
     reboots: tuple[Reboot, ...] = ()
@@ -92,15 +137,19 @@ class Ledger(Struct, frozen=True, kw_only=True):
     next_id: int = 1
 
 
-# Effects. The first two are stored before any other is asked for.
+# Effects. A reboot that was announced may be withdrawn, and the fleet's slot given back, while nothing can be stored:
+# an agentd that is started anew then finds the reboot pending and the slot held, looks at the machine afresh and asks
+# the fleet again. Nothing else is done before it is stored, least of all a reboot.
 
 
 class RebootSaved(Stored, frozen=True):
+    """A reboot as it is now."""
+
     reboot: Reboot
 
 
 class LedgerSaved(Stored, frozen=True):
-    """What is remembered beside the reboots, as in Ledger."""
+    """The rest of the ledger, beside the reboots; the fields are those of Ledger."""
 
     breakers: dict[str, str]
     lost: str
@@ -109,41 +158,73 @@ class LedgerSaved(Stored, frozen=True):
 
 
 class RebootLooks(Effect, frozen=True):
-    """The facts are wanted: Reboots.observed()."""
+    """The machine is to be looked at; the facts go to Reboots.observed()."""
 
 
-class RebootWarns(Effect, frozen=True):
-    """People are to be told that a reboot comes at `at`."""
+class RebootWarns(Beginning, frozen=True):
+    """People are to be told that a reboot comes at the instant `at`."""
 
+    reboot: int
     reason: str
     at: int
 
+    @property
+    def subject(self) -> str:
+        return f"reboot {self.reboot}"
 
-class RebootWithdrawn(Effect, frozen=True):
-    """People were told that a reboot comes, and it does not."""
 
+class RebootWithdrawn(Urgent, frozen=True):
+    """People are to be told that a reboot that was announced does not come for now."""
+
+    reboot: int
     why: str
 
+    @property
+    def subject(self) -> str:
+        return f"reboot {self.reboot}"
 
-class SlotWanted(Effect, frozen=True):
-    """The fleet's slot is wanted: Reboots.slot_answered()."""
+
+class SlotWanted(Beginning, frozen=True):
+    """The fleet is to be asked for a slot; its answer goes to Reboots.slot_answered()."""
 
     reason: str
 
+    @property
+    def subject(self) -> str:
+        return "slot"
 
-class SlotFreed(Effect, frozen=True):
-    """The fleet's slot is no longer needed: Reboots.slot_freed()."""
+
+class SlotFreed(Urgent, frozen=True):
+    """The fleet is to be given its slot back; Reboots.slot_freed() is told once it has it."""
+
+    @property
+    def subject(self) -> str:
+        return "slot"
 
 
-class RebootIssues(Effect, frozen=True):
-    """logind is to reboot the machine: Reboots.refused() when it does not."""
+class RebootIssues(Beginning, frozen=True):
+    """logind is to be asked for a reboot; Reboots.refused() is told why it does not come."""
 
     reboot: Reboot
 
+    @property
+    def subject(self) -> str:
+        return f"reboot {self.reboot.id}"
+
+
+class NothingRuns(Urgent, frozen=True):
+    """The machine goes down, and no job runs any more: agentd need not delay the shutdown."""
+
+    @property
+    def subject(self) -> str:
+        return "shutdown"
+
 
 class RebootOver(Effect, frozen=True):
+    """Listeners are to be told that a reboot is over, or was found well or ill after its boot."""
+
     reboot: Reboot
 
 
 class RebootChanged(Effect, frozen=True):
-    """The state or the blockers are others."""
+    """Listeners are to be told that the state or the blockers are others."""

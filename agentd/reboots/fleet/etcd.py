@@ -1,9 +1,4 @@
-"""A slot of the machine's group, held while it reboots: no more machines of a fleet reboot at once than it has slots.
-
-Either a server that speaks FleetLock (zincati's protocol: airlock and others) keeps the slots, or etcd does, in
-airlock's own key, so that both kinds of machines can share a group. Whatever goes wrong, the answer is no. Everything
-here blocks: the daemon calls it in a thread.
-"""
+"""Slots that etcd keeps, in airlock's own key."""
 
 import os
 import time
@@ -58,14 +53,14 @@ class _Token(Struct):
 
 
 class _Semaphore(Struct):
-    """airlock's."""
+    """The value of airlock's key."""
 
     total_slots: Annotated[int, Meta(ge=0)]
     holders: list[str]
 
 
 class _Record(Struct):
-    """What is known of a holder beyond its id."""
+    """The facts of a holder beyond its id."""
 
     host: str = ""
     since: int = 0
@@ -73,7 +68,7 @@ class _Record(Struct):
 
 
 class _Seen(Struct):
-    """A group at one revision; `fields` is airlock's JSON with whatever else stands there."""
+    """A group at one revision; `fields` is airlock's JSON, with keys that nobody here knows."""
 
     version: int
     fields: dict[str, Any]
@@ -86,8 +81,8 @@ class Etcd:
     """etcd's JSON gateway. The slots are airlock's key; two keys beside it tell what a holder is doing.
 
     A user needs to read and write com.coreos.airlock/groups/GROUP/, /agentd/holders/GROUP/ and /agentd/alive/GROUP/.
-    The key below alive/ ends with a lease, so that a machine that does not come back shows as overdue. Its slot stays
-    taken: then is exactly when the others must not go on.
+    The key below alive/ ends with a lease, so that a machine that does not come back shows as overdue. The slot of such
+    a machine stays taken: the others must not go on just then. `downtime` is in seconds; `pause` waits for some.
     """
 
     def __init__(
@@ -99,8 +94,8 @@ class Etcd:
         self._credentials = credentials
         self._lifetime = max(1, 2 * downtime)
         self._pause = pause
-        self._peers = [Peer("etcd", url, credentials, 1 << 20) for url in settings.etcd]  # who answered last is first
-        self._secrets: dict[str, str] = {}  # by what they are
+        self._peers = [Peer("etcd", url, credentials, 1 << 20) for url in settings.etcd]  # the last that answered first
+        self._secrets: dict[str, str] = {}  # token and password
         self._key = f"com.coreos.airlock/groups/{settings.group}/v1/semaphore".encode()
         self._records = f"/agentd/holders/{settings.group}/".encode()
         self._alive = f"/agentd/alive/{settings.group}/".encode()
@@ -112,7 +107,7 @@ class Etcd:
             held = self._id in seen.semaphore.holders
             if not held and len(seen.semaphore.holders) >= seen.semaphore.total_slots:
                 raise self._full(seen)
-            # Of a try that comes to nothing it ends by itself.
+            # If this try fails, the lease runs out by itself.
             lease = lease or self._call("/v3/lease/grant", {"TTL": self._lifetime}, _Lease)
             before = seen.records.get(self._id)
             since = before.since if held and before else time.time_ns() // 1000
@@ -163,7 +158,7 @@ class Etcd:
         raise Unavailable(f"{self._peers[0]}: others changed the group {self._settings.group} at every try")
 
     def _look(self) -> _Seen:
-        """All keys of the group at one revision."""
+        """Returns all keys of the group at one revision."""
         ranges = ({"key": self._key}, _below(self._records), {**_below(self._alive), "keys_only": True})
         found = self._call("/v3/kv/txn", {"success": [{"request_range": wanted} for wanted in ranges]}, _Found)
         slots, records, alive = (answer.response_range.kvs for answer in found.responses)
@@ -183,7 +178,7 @@ class Etcd:
         )
 
     def _change(self, seen: _Seen, holders: Iterable[str], *others: dict[str, Any]) -> bool:
-        """Writes all of it or, where the slots are no longer as they were seen, nothing."""
+        """Writes all changes, or none where the slots are no longer as they were seen; tells which."""
         fields = {**seen.fields, "holders": sorted(holders)}
         changes = [*others]
         if fields != seen.fields:
@@ -192,7 +187,8 @@ class Etcd:
         return self._call("/v3/kv/txn", {"compare": [same], "success": changes}, _Done).succeeded
 
     def _call(self, path: str, body: object, kind: type[_Answer]) -> _Answer:
-        """The answer of the first that gives one. What it asks for may happen twice: each change is compared."""
+        """Returns the answer of the first peer that gives one. A question may be carried out twice: each change is
+        compared."""
         failures = []
         peers = self._peers
         for turn, peer in enumerate(peers):
@@ -237,7 +233,7 @@ class Etcd:
 
 
 def _below(prefix: bytes) -> dict[str, Any]:
-    """etcd's range of all keys that begin with a prefix."""
+    """Returns etcd's range of all keys that begin with a prefix."""
     return {"key": prefix, "range_end": prefix[:-1] + bytes([prefix[-1] + 1])}
 
 
@@ -246,7 +242,7 @@ def _name(entry: _Entry, prefix: bytes) -> str:
 
 
 def _record(value: bytes) -> _Record:
-    """Nothing depends on it: a damaged one is one without content."""
+    """Returns what a holder's key says; nothing depends on that, so a damaged one says nothing."""
     try:
         return msgspec.json.decode(value, type=_Record)
     except CONFUSING:

@@ -1,4 +1,4 @@
-"""Slots that a server keeps which speaks FleetLock."""
+"""Slots that a FleetLock server keeps."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from agentd.reboots.fleet.lock import Holder
 
 
 class FleetLock:
-    """A server that speaks FleetLock. Both questions may be repeated: the answer is the same."""
+    """A server that speaks FleetLock. Both questions may be repeated: the answer stays the same."""
 
     def __init__(self, settings: FleetPolicy, own_id: str, credentials: Path | None) -> None:
         self._peer = Peer("the FleetLock server", settings.fleetlock, credentials, 64 << 10)

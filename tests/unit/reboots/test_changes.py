@@ -7,10 +7,12 @@ import pytest
 from agentd.core.config import Config
 from agentd.core.jobs.model import RunStarts, RunStops
 from agentd.core.jobs.settings import Job, Retries
-from agentd.core.part import Refused
+from agentd.core.part import Beginning, Decided, Refused, Urgent
 from agentd.core.quantities import DAY
-from agentd.core.reboots.model import Blocker, Facts, Ledger, Reboot, RebootIssues, SlotFreed
+from agentd.core.reboots import model, wishes
+from agentd.core.reboots.model import Blocker, Facts, Ledger, NothingRuns, Reboot, RebootIssues, SlotFreed, SlotWanted
 from agentd.core.reboots.policy import FleetPolicy, Hooks, RebootLimits, RebootPolicy, WaitFor
+from agentd.core.reboots.wishes import ByHand
 from tests.unit.reboots.world import (
     HOUR,
     INHIBITOR,
@@ -31,20 +33,13 @@ LONG = {"long": Job(name="long", run=("x",), timezone="UTC", stop_timeout=2 * MI
 
 
 def by_hand(world: World, at: int = 0) -> Reboot:
-    reboot = world.reboots.by_hand("new disks", None, at, 0, world.now, force_users=False, owner="me")
+    reboot = wishes.by_hand(world.reboots, ByHand(reason="new disks", at=at, owner="me"), world.now)
     world.pump()
     return reboot
 
 
 def cancel(world: World) -> None:
-    world.reboots.cancel("taken back", world.now)
-    world.pump()
-
-
-def configure(world: World, policy: RebootPolicy) -> None:
-    world.config = Config(jobs=world.config.jobs, reboot=policy, timezone="UTC")
-    world.engine.reconfigure(world.config, world.now)
-    world.reboots.reconfigured(world.now)
+    wishes.cancel(world.reboots, "taken back", world.now)
     world.pump()
 
 
@@ -72,7 +67,7 @@ def test_a_window_that_became_shorter_ends_earlier() -> None:
     world = World(nightly("03:00", window=6 * HOUR, limits=FREE))
     world.facts = Facts(blockers=(INHIBITOR,))
     world.until(NIGHT + 10 * MINUTE)
-    configure(world, nightly("03:00", window=HOUR, limits=FREE))
+    world.configure(nightly("03:00", window=HOUR, limits=FREE))
     world.until(NIGHT + 2 * HOUR)
     world.facts = Facts()
     world.until(START + 12 * HOUR)
@@ -98,10 +93,10 @@ def test_what_is_left_of_a_window_must_be_enough_to_warn() -> None:
     world.until(NIGHT + 55 * MINUTE)
     world.facts = Facts()
     world.until(NIGHT + 2 * HOUR)
-    assert "shorter than the warning (10min)" in world.rows[1].note
+    assert "warning of 10min (reboot.grace)" in world.rows[1].note
     assert len(world.reasons().splitlines()) < 6
     with pytest.raises(Refused, match="longer than the warning"):
-        world.reboots.request("the disk is worn", "smart", None, 10 * MINUTE, world.now)
+        wishes.request(world.reboots, "the disk is worn", "smart", None, 10 * MINUTE, world.now)
 
 
 def test_what_runs_is_not_stopped_for_nothing_at_the_end_of_a_window() -> None:
@@ -110,7 +105,7 @@ def test_what_runs_is_not_stopped_for_nothing_at_the_end_of_a_window() -> None:
     world.takes = {"long": 60 * HOUR}
     world.facts = Facts(blockers=(INHIBITOR,))
     world.until(NIGHT + HOUR - 15 * SECOND)
-    world.engine.run("long", world.now)
+    world.jobs.run("long", world.now)
     world.facts = Facts()
     world.until(NIGHT + 2 * HOUR)
     assert len(world.rebooted) == 1
@@ -151,7 +146,7 @@ def test_a_reboot_at_once_goes_on_when_the_clock_is_set_far_ahead() -> None:
     world = World(RebootPolicy(), LONG)
     world.reboots.observed(Facts(), world.now)
     world.takes = {"long": 5 * MINUTE}
-    world.engine.run("long", world.now)
+    world.jobs.run("long", world.now)
     world.pump()
     by_hand(world)
     assert world.state == "draining"
@@ -218,7 +213,7 @@ def test_a_check_that_runs_already_is_the_check() -> None:
     world = World(nightly("03:00", limits=FREE, hooks=Hooks(after="check")), CHECK)
     world.takes = {"check": 5 * MINUTE}
     world.until(NIGHT + 40 * SECOND)
-    world.engine.run("check", world.now)
+    world.jobs.run("check", world.now)
     world.after(HOUR)
     assert len(world.told(RunStarts)) == 1
     assert world.rows[1].health == "well"
@@ -312,9 +307,7 @@ def test_another_fleet_has_granted_nothing() -> None:
     world.until(NIGHT - 5 * MINUTE)
     assert (world.state, world.reboots.slot) == ("announced", True)
     world.slots = ["all 1 slots are held, by web2"]
-    configure(
-        world, nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FleetPolicy(fleetlock="http://other.example"))
-    )
+    world.configure(nightly("03:00", window=2 * HOUR, limits=FREE, fleet=FleetPolicy(fleetlock="http://other.example")))
     world.until(NIGHT + HOUR)
     assert (world.rebooted, world.held_by()) == ([], ["fleet"])
 
@@ -329,3 +322,83 @@ def test_a_lost_ledger_may_have_held_a_slot_and_a_fleet_that_is_gone_has_none(fl
     assert not world.ledger.slot
     assert bool(world.told(SlotFreed)) == (fleet is not None)
     assert world.told(RebootIssues) == []
+
+
+# Beside other parts
+
+
+def test_what_somebody_else_holds_stays_held_when_a_reboot_is_taken_back() -> None:
+    world = World(RebootPolicy(), LONG)
+    world.takes = {"long": HOUR}
+    world.jobs.run("long", world.now)
+    world.pump()
+    world.reboots.observed(Facts(), world.now)
+    world.jobs.hold("rule quiet", "a rule paused the jobs")
+    by_hand(world)
+    assert world.state == "draining"
+    assert "about to reboot" in world.jobs.held
+    cancel(world)
+    assert world.jobs.held == "a rule paused the jobs"
+    with pytest.raises(Refused, match="a rule paused the jobs"):
+        world.jobs.run("long", world.now)
+    world.jobs.release("rule quiet", world.now)
+    assert world.jobs.held == ""
+
+
+def test_what_somebody_else_holds_stays_held_when_a_shutdown_is_cancelled() -> None:
+    world = World(RebootPolicy())
+    world.jobs.hold("rule quiet", "a rule paused the jobs")
+    world.reboots.preparing(down=True, now=world.now)
+    world.reboots.preparing(down=False, now=world.now)
+    assert world.jobs.held == "a rule paused the jobs"
+
+
+def test_the_end_of_the_last_run_is_heard_while_the_machine_goes_down() -> None:
+    world = World(RebootPolicy(), LONG)
+    world.takes = {"long": MINUTE}
+    world.jobs.run("long", world.now)
+    world.pump()
+    world.reboots.preparing(down=True, now=world.now)
+    world.after(MINUTE - SECOND)
+    assert world.told(NothingRuns) == []
+    world.after(2 * SECOND)
+    assert len(world.told(NothingRuns)) == 1
+
+
+def test_an_agentd_that_stops_begins_no_reboot() -> None:
+    world = World(nightly("03:00", limits=FREE))
+    world.parts.drain()
+    assert world.parts.wakeup() is None
+    world.now = NIGHT
+    world.parts.tick(world.now)
+    world.pump()
+    assert (world.state, world.rows) == ("idle", {})
+
+
+def test_an_end_never_overtakes_its_beginning() -> None:
+    world = World(nightly("03:00", limits=FREE, fleet=FLEET))
+    world.until(NIGHT - 5 * MINUTE)
+    cancel(world)
+    (warning, *_), (withdrawn,) = world.told(RebootWarns), world.told(RebootWithdrawn)
+    (wanted,), (freed,) = world.told(SlotWanted), world.told(SlotFreed)
+    assert (warning.subject, wanted.subject) == (withdrawn.subject, freed.subject)
+    assert all(isinstance(effect, Urgent) for effect in (withdrawn, freed))
+    assert all(isinstance(effect, Beginning) for effect in (warning, wanted))
+    reboot = Reboot(id=withdrawn.reboot, cause="nightly", reason="r")
+    assert RebootIssues(reboot).subject == withdrawn.subject
+
+
+def test_nothing_that_leads_to_a_reboot_passes_before_it_is_stored() -> None:
+    passes = {kind.__name__ for kind in vars(model).values() if isinstance(kind, type) and issubclass(kind, Urgent)}
+    assert passes - {"Urgent"} == {"RebootWithdrawn", "SlotFreed", "NothingRuns"}
+    assert issubclass(RebootIssues, Beginning)
+
+
+def test_a_wish_that_is_examined_begins_nothing() -> None:
+    world = World(RebootPolicy())
+    facts = Facts(blockers=(INHIBITOR,))
+    assert wishes.examine(world.reboots, ByHand(owner="me"), facts, world.now) == [INHIBITOR]
+    with pytest.raises(Refused, match="a year away"):
+        wishes.examine(world.reboots, ByHand(at=1), facts, world.now)
+    world.pump()
+    assert (world.state, world.rows, world.held_by(), world.told(Decided)) == ("idle", {}, [], [])

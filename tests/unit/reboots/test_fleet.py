@@ -23,11 +23,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from agentd.core.reboots.policy import FleetPolicy, check_url
+from agentd.core.reboots.policy import FleetPolicy, check_group, check_url
 from agentd.peers import http
 from agentd.peers.http import Unavailable
 from agentd.reboots.fleet import etcd, lock
-from agentd.reboots.fleet.connect import check_group, connect
+from agentd.reboots.fleet.connect import connect
 from agentd.reboots.fleet.etcd import Etcd
 from agentd.reboots.fleet.lock import Fleet, Holder
 from tests.unit.reboots.fleetlock_server import FleetLockServer
@@ -889,7 +889,7 @@ def test_groups_are_of_the_signs_that_the_protocol_allows() -> None:
 
 def test_a_fleet_has_one_keeper_of_slots() -> None:
     for settings in (FleetPolicy(), FleetPolicy(fleetlock="http://127.0.0.1", etcd=("http://127.0.0.1",))):
-        with pytest.raises(ValueError, match="and not both"):
+        with pytest.raises(ValueError, match="needs exactly one of fleetlock and etcd"):
             connect(settings, "host", MACHINE, None, 60)
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert({"etcd": ["http://127.0.0.1"], "slots": 0}, FleetPolicy)

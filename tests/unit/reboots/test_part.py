@@ -1,46 +1,35 @@
-"""The shell around reboots: what it asks of logind, timedated and a fleet, and what it does not ask any more."""
+"""The shell around reboots: what it asks of logind and of a fleet, and what it does not ask any more."""
 
 import asyncio
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from agentd.bus.connection import CallFailed
-from agentd.core.reboots.model import Boot, Reboot, RebootIssues
+from agentd.core.config import Config
+from agentd.core.jobs.jobs import Jobs
+from agentd.core.jobs.model import Saved
+from agentd.core.part import Effect, Stored
+from agentd.core.reboots import model
+from agentd.core.reboots.model import Boot, Ledger, NothingRuns, Reboot, RebootIssues, RebootWarns, RebootWithdrawn
 from agentd.core.reboots.policy import FleetPolicy
 from agentd.linux import now
 from agentd.peers.logind import Logind
-from agentd.reboots.part import Rebooter
+from agentd.reboots.part import Shell, plug
+from agentd.reboots.slots import Slots
+from agentd.tasks import Tasks
+from tests.unit.reboots.fakes import Bus, Host, Systemd
 
 ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1)
+MACHINE = "0" * 31 + "1"
 
 
-class Bus:
-    """Answers each property with the value, or the error, that it was given for it."""
-
-    def __init__(self, **answers: Any) -> None:
-        self.answers = answers
-
-    async def get(self, _peer: Any, name: str) -> Any:
-        if isinstance(answer := self.answers[name], Exception):
-            raise answer
-        return answer
-
-    async def call(self, _peer: Any, _member: str) -> Any:
-        return (self.answers["inhibitors"],)
-
-
-class Host:
-    async def saved(self) -> None: ...
-    def pump(self) -> None: ...
-
-
-def rebooter(bus: Any = None, **reboots: Any) -> Any:
-    made: Any = Rebooter(bus, Host(), Path("/nowhere"))
-    made._reboots = SimpleNamespace(**reboots)
-    return made
+def shell(given: Any = None, **reboots: Any) -> Any:
+    host: Any = given or Host()
+    bus: Any = Bus()
+    systemd: Any = Systemd()
+    core: Any = SimpleNamespace(**reboots)
+    return Shell(host, bus, systemd, core, MACHINE, None)
 
 
 @pytest.mark.parametrize(
@@ -57,53 +46,93 @@ def test_logind_is_only_asked_for_what_is_still_wanted_once_it_is_stored(pending
     calls = []
 
     async def scenario() -> None:
-        made = rebooter(pending=pending)
+        made = shell(pending=pending)
 
         async def reboot(kind: str, _message: str) -> None:
             calls.append(kind)
 
         made.logind.reboot = reboot
-        made.carry_out(RebootIssues(ISSUED))
-        await asyncio.gather(*made._tasks)
+        await made.does()[RebootIssues](RebootIssues(ISSUED))
 
     asyncio.run(scenario())
     assert calls == ["reboot"] * asked
 
 
-@pytest.mark.parametrize(
-    ("answers", "sentence"),
-    [
-        ({"NTP": True, "NTPSynchronized": True}, ""),
-        ({"NTP": False, "NTPSynchronized": False}, ""),
-        ({"NTP": True, "NTPSynchronized": False}, "not synchronised yet"),
-        ({"NTP": CallFailed("org.freedesktop.DBus.Error.ServiceUnknown", "no such name")}, ""),
-        ({"NTP": CallFailed("org.freedesktop.DBus.Error.Timeout", "too slow")}, "timedated does not answer (too slow)"),
-    ],
-)
-def test_a_clock_is_trusted_only_when_that_is_known(answers: dict[str, Any], sentence: str) -> None:
-    made = rebooter(Bus(**answers))
-    found = asyncio.run(made._distrust(Boot("b", now())))
-    assert (sentence in found, bool(found)) == (True, bool(sentence))
-    made._bus = Bus(NTP=True, NTPSynchronized=False)
-    assert bool(asyncio.run(made._distrust(Boot("b", now())))) == bool(sentence), (
-        "what was not known is not asked again"
-    )
+@pytest.mark.parametrize(("runs", "ended"), [(0, False), (1, False), (1, True)])
+def test_the_machine_goes_down_when_nothing_runs_or_logind_waits_no_longer(runs: int, ended: bool) -> None:
+    async def scenario() -> None:
+        made = shell(runs=runs, going_down=True, preparing=lambda _down, _now: None)
+        let_go = []
+
+        async def patience() -> float:
+            return 1.0 if runs and not ended else 3600.0
+
+        made.logind.patience, made.logind.release_lock = patience, lambda: let_go.append(True)
+        made.does()[NothingRuns](NothingRuns())  # of a shutdown before, which was cancelled
+        made.prepare(True)
+        await asyncio.sleep(0)
+        assert not (runs and let_go)
+        if ended:
+            made.does()[NothingRuns](NothingRuns())
+        await asyncio.wait_for(made._ending, 10)
+        assert let_go == [True]
+
+    asyncio.run(scenario())
+
+
+def test_people_are_told_that_a_reboot_comes_and_that_it_does_not() -> None:
+    async def scenario() -> None:
+        host: Any = Host()
+        made = shell(host)
+        made.does()[RebootWarns](RebootWarns(7, "new disks", now()))
+        made.does()[RebootWithdrawn](RebootWithdrawn(7, "backup-tool holds the machine up"))
+        assert [(member, body[0]) for _, member, *body in host.server.told] == [
+            ("RebootAnnounced", "new disks"),
+            ("RebootWithdrawn", "backup-tool holds the machine up"),
+        ]
+        await asyncio.gather(*made.tasks._tasks)
+        assert host.defects == []
+
+    asyncio.run(scenario())
+
+
+def test_the_part_carries_out_every_effect_of_its_core() -> None:
+    async def scenario() -> None:
+        host: Any = Host()
+        host.take_up = lambda _: asyncio.sleep(0, Ledger())
+        bus: Any = Bus()
+        systemd: Any = Systemd()
+        config = Config()
+        jobs = Jobs(config.jobs, Saved(), now())
+        part = await plug(host, jobs, bus, systemd, config, Boot("b", now()), MACHINE)
+        effects = {
+            kind
+            for kind in vars(model).values()
+            if isinstance(kind, type) and issubclass(kind, Effect) and kind.__module__ == model.__name__
+        }
+        assert part.does.keys() == {kind for kind in effects if not issubclass(kind, Stored)}
+        assert (part.name, part.vital, part.core is not None) == ("reboots", True, True)
+
+    asyncio.run(scenario())
 
 
 def test_the_slot_of_a_fleet_that_is_configured_no_more_is_given_back_to_it() -> None:
     released = []
 
     async def scenario() -> None:
-        made = rebooter(ledger=SimpleNamespace(slot=True))
-        made.configure(FleetPolicy(fleetlock="https://old.example"), "0" * 31 + "1")
-        former = made.fleet
+        tasks = Tasks(lambda _: None)
+        core: Any = SimpleNamespace(ledger=SimpleNamespace(slot=True))
+        host: Any = Host()
+        made = Slots(host, core, MACHINE, tasks)
+        made.configure(FleetPolicy(fleetlock="https://old.example"))
+        former: Any = made.fleet
         assert former is not None
         former.release = lambda: released.append("old")
-        made.configure(FleetPolicy(fleetlock="https://old.example"), "0" * 31 + "1")  # reloaded, the same
-        assert made._tasks == set()
+        made.configure(FleetPolicy(fleetlock="https://old.example"))  # reloaded, the same
+        assert tasks._tasks == set()
         made.fleet = former
-        made.configure(None, "0" * 31 + "1")
-        await asyncio.gather(*made._tasks)
+        made.configure(None)
+        await asyncio.gather(*tasks._tasks)
 
     asyncio.run(scenario())
     assert released == ["old"]
@@ -111,7 +140,8 @@ def test_the_slot_of_a_fleet_that_is_configured_no_more_is_given_back_to_it() ->
 
 def test_who_holds_the_machine_up_is_one_line_however_it_is_written() -> None:
     text = "first line\n\x1b[31msecond\tline " + "x" * 1000
-    bus: Any = Bus(inhibitors=[("shutdown:idle", "a\nb", text, "block", 0, 7), ("sleep", "c", "d", "block", 0, 8)])
+    listed = [("shutdown:idle", "a\nb", text, "block", 0, 7), ("sleep", "c", "d", "block", 0, 8)]
+    bus: Any = Bus(ListInhibitors=listed)
     logind = Logind(bus, None, lambda _: None, lambda: None, lambda _: None)
     (blocker,) = asyncio.run(logind.inhibitors())
     assert blocker.who == "a b"

@@ -11,9 +11,24 @@ from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import parse
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY
-from agentd.core.reboots.model import FINAL, Blocker, Facts, Ledger, Reboot, RebootIssues, RebootLooks, Session
+from agentd.core.reboots import wishes
+from agentd.core.reboots.book import Book
+from agentd.core.reboots.model import (
+    FINAL,
+    LEGAL,
+    Blocker,
+    Facts,
+    Ledger,
+    Reboot,
+    RebootIssues,
+    RebootLooks,
+    RebootSaved,
+    Session,
+    Times,
+)
 from agentd.core.reboots.policy import FleetPolicy, Hooks, RebootLimits, RebootPolicy, WaitFor, Window
-from agentd.core.reboots.reboots import ANSWER, LEGAL, Reboots
+from agentd.core.reboots.reboots import Reboots
+from agentd.core.reboots.wishes import ByHand
 from tests.unit.reboots.world import (
     HOUR,
     INHIBITOR,
@@ -86,8 +101,8 @@ def test_a_critical_job_holds_it_and_another_gets_its_time() -> None:
     }
     world = World(nightly("03:00"), jobs)
     world.takes = {"copy": 3 * HOUR + 10 * MINUTE, "feed": 3 * HOUR + 25 * MINUTE}
-    world.engine.run("copy", world.now)
-    world.engine.run("feed", world.now)
+    world.jobs.run("copy", world.now)
+    world.jobs.run("feed", world.now)
     world.pump()
     world.until(START + 3 * HOUR + 5 * MINUTE)
     assert world.held_by() == ["job"]
@@ -102,12 +117,12 @@ def test_what_takes_too_long_is_stopped_and_nothing_new_starts() -> None:
     }
     world = World(nightly("03:00", wait_for=WaitFor(jobs=10 * MINUTE)), jobs)
     world.takes = {"feed": 100 * HOUR}
-    world.engine.run("feed", world.now)
+    world.jobs.run("feed", world.now)
     world.pump()
     world.until(START + 3 * HOUR + 5 * MINUTE)
     assert world.state == "draining"
     with pytest.raises(Refused, match="about to reboot") as refused:
-        world.engine.run("often", world.now)
+        world.jobs.run("often", world.now)
     assert refused.value.name == "Draining"
     world.after(6 * MINUTE)
     assert [at - START for at in world.rebooted] == [3 * HOUR + 10 * MINUTE]
@@ -130,13 +145,13 @@ def test_something_that_comes_up_while_jobs_end_takes_it_back_and_jobs_start_aga
     jobs = {"feed": Job(name="feed", timezone="UTC", run=("/f",))}
     world = World(nightly("03:00"), jobs)
     world.takes = {"feed": 3 * HOUR + 5 * MINUTE}
-    world.engine.run("feed", world.now)
+    world.jobs.run("feed", world.now)
     world.pump()
     world.until(START + 3 * HOUR + MINUTE)
     assert world.state == "draining"
     world.facts = Facts(blockers=(INHIBITOR,))
     world.after(5 * MINUTE)
-    assert (world.state, world.engine.held, world.rebooted) == ("waiting", "", [])
+    assert (world.state, world.jobs.held, world.rebooted) == ("waiting", "", [])
 
 
 def test_a_hook_that_says_no_holds_it_and_is_asked_again() -> None:
@@ -158,14 +173,14 @@ def test_a_hook_that_says_no_holds_it_and_is_asked_again() -> None:
 
 def test_limits_hold_automatic_reboots_and_not_those_by_hand() -> None:
     world = World(RebootPolicy(limits=RebootLimits(min_uptime=HOUR, per_day=1, per_week=5)))
-    world.reboots.request("one", "rule a", None, 0, world.now)
+    wishes.request(world.reboots, "one", "rule a", None, 0, world.now)
     world.after(20 * MINUTE)
     assert len(world.rebooted) == 1
     world.after(2 * HOUR)
-    world.reboots.request("two", "rule b", None, 2 * HOUR, world.now)
+    wishes.request(world.reboots, "two", "rule b", None, 2 * HOUR, world.now)
     world.after(HOUR)
     assert world.held_by() == ["limit"]
-    world.reboots.by_hand("now", None, 0, 0, world.now, force_users=False, owner="")
+    wishes.by_hand(world.reboots, ByHand(reason="now"), world.now)
     world.pump()
     assert len(world.rebooted) == 2
     assert [row.state for row in world.rows.values()] == ["verified", "cancelled", "verified"]
@@ -175,7 +190,7 @@ def test_min_uptime_is_waited_for() -> None:
     world = World(RebootPolicy(limits=RebootLimits(min_uptime=HOUR)))
     world.booted = world.now - 10 * MINUTE
     world.boot()
-    world.reboots.request("memory", "rule a", None, 0, world.now)
+    wishes.request(world.reboots, "memory", "rule a", None, 0, world.now)
     world.after(30 * MINUTE)
     assert world.held_by() == ["uptime"]
     world.after(HOUR)
@@ -185,26 +200,26 @@ def test_min_uptime_is_waited_for() -> None:
 
 def test_the_same_cause_right_after_its_boot_trips_the_breaker_until_it_is_cleared() -> None:
     world = World(RebootPolicy(limits=FREE))
-    world.reboots.request("memory", "rule memory", None, 0, world.now)
+    wishes.request(world.reboots, "memory", "rule memory", None, 0, world.now)
     world.after(15 * MINUTE)
     assert len(world.rebooted) == 1
     for _ in range(2):
         with pytest.raises(Refused, match="did not cure it") as refused:
-            world.reboots.request("memory", "rule memory", None, 0, world.now)
+            wishes.request(world.reboots, "memory", "rule memory", None, 0, world.now)
         assert refused.value.name == "Breaker"
         world.pump()
         world.boot()  # it outlives a restart
-    world.reboots.request("errors", "rule errors", None, 0, world.now)
+    wishes.request(world.reboots, "errors", "rule errors", None, 0, world.now)
     world.pump()
-    world.reboots.cancel("somebody", world.now)
+    wishes.cancel(world.reboots, "somebody", world.now)
     assert "rule memory may reboot the machine again" in world.reboots.clear(world.now)
     world.pump()
     world.boot()
-    world.reboots.request("memory", "rule memory", None, 0, world.now)
+    wishes.request(world.reboots, "memory", "rule memory", None, 0, world.now)
     world.after(15 * MINUTE)
     assert len(world.rebooted) == 2
     with pytest.raises(Refused, match="did not cure it"):
-        world.reboots.request("memory", "rule memory", None, 0, world.now)
+        wishes.request(world.reboots, "memory", "rule memory", None, 0, world.now)
 
 
 def test_a_lost_ledger_holds_automatic_reboots_until_a_person_acts() -> None:
@@ -238,7 +253,7 @@ def test_a_wish_that_leads_to_no_boot_is_found() -> None:
     assert world.state == "issued"
     world.boot()  # agentd was restarted meanwhile
     assert world.state == "issued"
-    world.after(ANSWER - 30 * SECOND)
+    world.after(Times().answer - 30 * SECOND)
     assert world.state == "waiting"
     assert "did not go down" in world.reasons()
 
@@ -260,13 +275,13 @@ def test_a_foreign_shutdown_drains_and_a_cancelled_one_resumes() -> None:
     world = World(RebootPolicy(), jobs)
     world.reboots.preparing(True, world.now)
     with pytest.raises(Refused, match="going down"):
-        world.engine.run("feed", world.now)
+        world.jobs.run("feed", world.now)
     world.after(5 * MINUTE)
-    assert not world.engine.entries["feed"].last
+    assert not world.jobs.entries["feed"].last
     world.reboots.preparing(False, world.now)
     world.pump()
     world.after(2 * MINUTE)
-    assert world.engine.entries["feed"].last
+    assert world.jobs.entries["feed"].last
 
 
 def test_a_cancelled_shutdown_of_ours_is_not_tried_again() -> None:
@@ -278,7 +293,7 @@ def test_a_cancelled_shutdown_of_ours_is_not_tried_again() -> None:
     assert world.state == "issued"
     world.reboots.preparing(False, world.now)
     world.after(3 * HOUR)
-    assert (world.rows[1].state, world.engine.held, len(world.told(RebootIssues))) == ("cancelled", "", 1)
+    assert (world.rows[1].state, world.jobs.held, len(world.told(RebootIssues))) == ("cancelled", "", 1)
 
 
 def test_by_hand_goes_at_once_or_names_what_is_in_the_way() -> None:
@@ -286,9 +301,9 @@ def test_by_hand_goes_at_once_or_names_what_is_in_the_way() -> None:
     world.facts = Facts(sessions=(Session("alice", "tty2"), Session("root", "pts/0")))
     world.reboots.observed(world.facts, world.now)
 
-    def by_hand(**how: object) -> Reboot:
-        options = {"force_users": False, "owner": "root", **how}
-        return world.reboots.by_hand("update", None, 0, 0, world.now, **options)  # type: ignore[arg-type]
+    def by_hand(*, force_users: bool = False) -> Reboot:
+        wish = ByHand(reason="update", force_users=force_users, owner="root")
+        return wishes.by_hand(world.reboots, wish, world.now)
 
     with pytest.raises(Refused, match="alice is logged in on tty2") as refused:
         by_hand()
@@ -305,15 +320,15 @@ def test_by_hand_goes_at_once_or_names_what_is_in_the_way() -> None:
 
 def test_a_reboot_at_an_instant_warns_ahead_and_can_be_taken_back() -> None:
     world = World(RebootPolicy(grace=10 * MINUTE))
-    world.reboots.by_hand("update", None, START + HOUR, 0, world.now, force_users=False, owner="")
+    wishes.by_hand(world.reboots, ByHand(reason="update", at=START + HOUR), world.now)
     world.until(START + 55 * MINUTE)
     assert world.state == "announced"
-    world.reboots.cancel("somebody", world.now)
+    wishes.cancel(world.reboots, "somebody", world.now)
     world.after(HOUR)
     assert (world.rows[1].state, world.rebooted) == ("cancelled", [])
     with pytest.raises(Refused, match="no reboot is pending"):
-        world.reboots.cancel("somebody", world.now)
-    world.reboots.by_hand("update", None, world.now + HOUR, 0, world.now, force_users=False, owner="")
+        wishes.cancel(world.reboots, "somebody", world.now)
+    wishes.by_hand(world.reboots, ByHand(reason="update", at=world.now + HOUR), world.now)
     world.after(2 * HOUR)
     assert len(world.rebooted) == 1
 
@@ -400,14 +415,16 @@ def test_a_year_of_nights_has_each_night_once(zone: str, steps: bool) -> None:
 
 
 def test_every_step_that_is_not_drawn_is_refused_and_logged() -> None:
-    for state, target in itertools.product(LEGAL, {*LEGAL, *FINAL}):
-        world = World(nightly("03:00"))
-        world.reboots.pending = Reboot(id=9, cause="x", reason="x", state=state)
-        moved = world.reboots._move(target, world.now)
-        assert (moved is not None) == (target in LEGAL[state])
+    for state, target in itertools.product([*LEGAL, *FINAL], {*LEGAL, *FINAL}):
+        book = Book(Ledger())
+        moved = book.move(Reboot(id=9, cause="x", reason="x", state=state), target, START)
+        assert (moved is not None) == (target in LEGAL.get(state, ()))
+        effects = book.take()
         if moved is None:
-            assert world.reboots.pending.state == state
-            assert f"refused: from {state} to {target}" in world.reasons() + str(world.reboots._book.effects)
+            assert not any(isinstance(effect, RebootSaved) for effect in effects)
+            assert f"refused: from {state} to {target}" in str(effects)
+        else:
+            assert (moved.state, effects[0]) == (target, RebootSaved(moved))
 
 
 def test_answers_that_nobody_waits_for_change_nothing() -> None:

@@ -1,4 +1,4 @@
-"""A machine that reboots in no time: the core's reboots and engine, a ledger, and what logind would do."""
+"""A machine that reboots in no time: the cores of jobs and reboots, a ledger, and what logind would do."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import JobSaved, JobState, Outcome, RunStarts, RunStops, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Decided
+from agentd.core.parts import Parts
 from agentd.core.quantities import HOUR, MINUTE, SECOND
 from agentd.core.reboots.model import (
     Blocker,
@@ -59,10 +60,23 @@ class World:
     def boot(self) -> None:
         """agentd starts: with what is stored."""
         self.seq = getattr(self, "seq", 1)
-        self.engine = Jobs(self.config, Saved(states=self.states, next_seq=self.seq), self.now)
+        self.jobs = Jobs(self.config.jobs, Saved(states=self.states, next_seq=self.seq), self.now)
         newest = tuple(self.rows[key] for key in sorted(self.rows, reverse=True))
         ledger = replace(self.ledger, reboots=newest, next_id=max(self.rows, default=0) + 1)
-        self.reboots = Reboots(self.engine, ledger, Boot(f"boot-{self.boots}", self.booted), self.now, host="h")
+        boot, policy = Boot(f"boot-{self.boots}", self.booted), self.config.reboot
+        self.reboots = Reboots(self.jobs, ledger, boot, policy, self.config.timezone, self.now, host="h")
+        self.parts = Parts({"jobs": self.jobs, "reboots": self.reboots}, self._failed)
+        self.pump()
+
+    @staticmethod
+    def _failed(name: str, error: Exception) -> None:
+        raise AssertionError(f"a defect in {name}") from error
+
+    def configure(self, policy: RebootPolicy) -> None:
+        """Another policy is in force."""
+        self.config = replace(self.config, reboot=policy)
+        self.jobs.configure(self.config.jobs, self.config.concurrency, self.now)
+        self.reboots.configure(policy, self.config.timezone, self.now)
         self.pump()
 
     def power_cycle(self, away: int) -> None:
@@ -73,11 +87,10 @@ class World:
         self.boot()
 
     def pump(self) -> None:
-        while effects := [*self.engine.effects(), *self.reboots.effects()]:
+        while effects := self.parts.effects(self.now):
             self.seen += effects
             for effect in effects:
                 self.carry_out(effect)
-            self.reboots.tick(self.now)
 
     def carry_out(self, effect: Any) -> None:
         if isinstance(effect, RebootSaved):
@@ -95,12 +108,12 @@ class World:
             self.reboots.slot_freed()
         elif isinstance(effect, RunStarts):
             self.seq = max(self.seq, effect.run.seq + 1)
-            self.engine.started(effect.run.run_id, self.now)
+            self.jobs.started(effect.run.run_id, self.now)
             self.running[effect.run.run_id] = self.now + self.takes.get(effect.run.job, 0)
         elif isinstance(effect, RunStops):
             if effect.run_id in self.running:
                 del self.running[effect.run_id]
-                self.engine.ended(effect.run_id, Outcome(result=effect.result), self.now)
+                self.jobs.ended(effect.run_id, Outcome(result=effect.result), self.now)
         elif isinstance(effect, RebootIssues) and self.refuses:
             self.reboots.refused(self.refuses, self.now)
         elif isinstance(effect, RebootIssues) and not self.silent:
@@ -111,8 +124,7 @@ class World:
         """Lets time pass."""
         self.pump()
         while True:
-            wanted = [when for when in (self.engine.wakeup(), self.reboots.wakeup(), *self.running.values()) if when]
-            after = min(wanted, default=then + 1)
+            after = self._next(then + 1)
             if after > then:
                 break
             self.now = max(self.now, after)
@@ -121,20 +133,17 @@ class World:
                 if end <= self.now:
                     del self.running[run_id]
                     result = self.results.get(run_id.rpartition(".")[0], "success")
-                    self.engine.ended(run_id, Outcome(result=result), self.now)
-            self.engine.tick(self.now)
-            self.reboots.tick(self.now)
+                    self.jobs.ended(run_id, Outcome(result=result), self.now)
+            self.parts.tick(self.now)
             self.pump()
-            same = (
-                self.now == before
-                and min(
-                    (when for when in (self.engine.wakeup(), self.reboots.wakeup(), *self.running.values()) if when),
-                    default=then + 1,
-                )
-                <= before
-            )
+            same = self.now == before and self._next(then + 1) <= before
             assert not (same and self._stuck(before)), f"it wants to be called again at once: {self.reboots.pending}"
         self.now = max(self.now, then)
+
+    def _next(self, otherwise: int) -> int:
+        """When something is due or ends."""
+        wanted = (self.parts.wakeup(), *self.running.values())
+        return min((when for when in wanted if when is not None), default=otherwise)
 
     def _stuck(self, at: int) -> bool:
         self._at, count = (at, getattr(self, "_count", 0) + 1) if getattr(self, "_at", None) == at else (at, 0)
@@ -148,8 +157,7 @@ class World:
         self.now += delta
         self.booted += delta
         self.running = {run_id: end + delta for run_id, end in self.running.items()}
-        self.engine.clock_stepped(delta, self.now)
-        self.reboots.clock_stepped(delta, self.now)
+        self.parts.clock_stepped(delta, self.now)
         self.pump()
 
     @property

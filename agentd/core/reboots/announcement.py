@@ -1,0 +1,43 @@
+"""The announcement of a reboot: for which instant, and the warnings before it."""
+
+from msgspec.structs import replace
+
+from agentd.core.reboots.book import Book
+from agentd.core.reboots.model import Reboot, RebootWarns
+from agentd.core.reboots.policy import RebootPolicy
+
+
+def instant(reboot: Reboot, policy: RebootPolicy, now: int) -> int:
+    """Returns when a reboot may happen: after the warning; but one by hand at an instant happens then."""
+    if not reboot.automatic and (reboot.begin == reboot.requested or now < reboot.begin):
+        return max(now, reboot.begin)
+    return max(reboot.begin, now + policy.grace)
+
+
+class Announcement:
+    """Has people told of a reboot when it is announced, and for each warning. `due` are the instants of the warnings
+    to come."""
+
+    def __init__(self, book: Book) -> None:
+        self.due: list[int] = []
+        self._book = book
+        self._warning: RebootWarns
+
+    def begin(self, reboot: Reboot, at: int, policy: RebootPolicy, now: int) -> Reboot:
+        """Announces a reboot for an instant, where that is not now; returns it, kept so."""
+        reboot = replace(reboot, at=at)
+        self._book.save(reboot)
+        if at > now:
+            self.due = sorted(at - ahead for ahead in policy.warnings if now < at - ahead)
+            self._warning = RebootWarns(reboot.id, reboot.reason, at)
+            self._book.effects.append(self._warning)
+        return reboot
+
+    def warn(self, now: int) -> None:
+        """Tells people once more, once for all warnings that are due."""
+        self.due = [when for when in self.due if when > now]
+        self._book.effects.append(self._warning)
+
+    def end(self) -> None:
+        """Warns people no more."""
+        self.due = []

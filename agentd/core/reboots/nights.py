@@ -1,0 +1,63 @@
+"""The windows of the policy in force: which comes next, the reboot it wants, and whether one is still to be."""
+
+from collections.abc import Iterable
+
+from agentd.core.reboots.model import Reboot
+from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.reboots.windows import Calendar, Occurrence
+from agentd.core.times import timezone
+
+
+class Nights:
+    """The windows on this machine's calendar. `zone` is the name of their time zone (empty: UTC), `host` seeds the
+    jitter, `done` are the keys of the windows that were dealt with."""
+
+    def __init__(self, host: str, done: Iterable[str], policy: RebootPolicy, zone: str, now: int) -> None:
+        self._calendar = Calendar(host, done, now)
+        self.configure(policy, zone)
+
+    def configure(self, policy: RebootPolicy, zone: str) -> None:
+        """Takes the policy and the time zone that are in force from now on."""
+        self._policy, self._zone = policy, timezone(zone or "UTC")
+        self._calendar.forget()
+
+    def clock_stepped(self) -> None:
+        """Works the coming windows out anew: the wall clock was set."""
+        self._calendar.forget()
+
+    def coming(self, now: int) -> Occurrence | None:
+        """Returns the window that is open or comes next, of those that were not dealt with."""
+        self._calendar.look(now)
+        return self._calendar.coming(self._policy, self._zone)
+
+    @property
+    def due(self) -> int | None:
+        """The instant at which people are to be warned of the next window; None: there is no window."""
+        coming = self._calendar.coming(self._policy, self._zone)
+        return None if coming is None else coming.begin - self._policy.grace
+
+    def wish(self, now: int) -> Reboot | None:
+        """Returns the reboot that the window wants which is open, or comes so soon that people are to be warned."""
+        coming = self.coming(now)
+        if coming is None or now < coming.begin - self._policy.grace:
+            return None
+        return Reboot(
+            id=0,
+            cause="nightly",
+            reason=f"the window {coming.key}",
+            kind=self._policy.kind,
+            occurrence=coming.key,
+            requested=now,
+            begin=coming.begin,
+            until=coming.end,
+        )
+
+    def deal_with(self, reboot: Reboot) -> None:
+        """Notes that the window of a reboot, if it has one, has had its try."""
+        if reboot.occurrence:
+            self._calendar.deal_with(reboot.occurrence)
+
+    def end_of(self, reboot: Reboot) -> int | None:
+        """Returns when the window of a reboot ends; None where the policy does not have that window any more."""
+        same = self._calendar.find(reboot.occurrence, self._policy, self._zone)
+        return None if same is None or same.begin > reboot.until else same.end

@@ -1,0 +1,118 @@
+"""A look at the machine: who holds it up, who is logged in, whether its clock can be trusted.
+
+Callers who only read share looks, and an answer may be some seconds old: however often they ask, logind is asked a
+bounded number of times. Whoever acts looks anew.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from agentd.bus.connection import Bus, CallFailed
+from agentd.core.quantities import HOUR
+from agentd.core.reboots.model import Blocker, Facts
+from agentd.peers.logind import Logind
+from agentd.reboots import machine
+from agentd.tasks import Tasks
+
+RECENT = 5.0
+"""Seconds for which a look answers those who only read."""
+_TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.freedesktop.timedate1")
+_NO_TIMEDATE = {"ServiceUnknown", "NameHasNoOwner", "NoSuchUnit", "UnitMasked", "UnknownProperty"}
+_Answer = TypeVar("_Answer")
+
+
+class Look(Struct, frozen=True):
+    """The facts that were seen, and logind's answer to a reboot: yes, no, challenge or na.
+
+    Under an inhibitor the answer is yes: the inhibitor is among the facts itself.
+    """
+
+    facts: Facts
+    can: str
+
+
+class Looks:
+    """Looks at the machine. `uptime` tells how long the machine is up, in microseconds, `clock` elapsed seconds."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        logind: Logind,
+        uptime: Callable[[], int],
+        tasks: Tasks,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._bus = bus
+        self._logind = logind
+        self._uptime = uptime
+        self._tasks = tasks
+        self._clock = clock
+        self._synchronised = False
+        self._shared: asyncio.Task[Look] | None = None
+        self._since = 0.0  # when the shared look began
+
+    async def anew(self) -> Look:
+        """Looks at the machine now. Whatever cannot be seen is among the blockers."""
+        return await asyncio.shield(self._begin())
+
+    async def recent(self) -> Look:
+        """Returns a look that began at most RECENT seconds ago; those who ask meanwhile share one."""
+        task = self._shared
+        if task is None or (task.done() and self._clock() - self._since >= RECENT):
+            task = self._begin()
+        return await asyncio.shield(task)
+
+    def forget(self) -> None:
+        """Has the next reader look anew: something has changed."""
+        self._shared = None
+
+    def _begin(self) -> asyncio.Task[Look]:
+        """Looks at the machine; readers share that from now on."""
+        self._shared, self._since = self._tasks.do(self._look()), self._clock()
+        return self._shared
+
+    async def _look(self) -> Look:
+        blockers = machine.package_manager()
+        inhibitors, sessions, can = await asyncio.gather(
+            _told(self._logind.inhibitors()), _told(self._logind.sessions()), _told(self._logind.can_reboot())
+        )
+        wanted = (inhibitors, sessions) if inhibitors else (inhibitors, sessions, can)
+        failed = next((answer for answer in wanted if isinstance(answer, CallFailed)), None)
+        if failed is not None or isinstance(inhibitors, CallFailed) or isinstance(sessions, CallFailed):
+            inhibitors, sessions = [], []
+            blockers.append(Blocker("logind", "systemd-logind", f"systemd-logind does not answer: {failed}"))
+        elif not inhibitors and can != "yes":
+            text = f"logind does not let agentd reboot this machine (CanReboot says {can})"
+            blockers.append(Blocker("logind", "systemd-logind", text))
+        facts = Facts(
+            blockers=(*inhibitors, *blockers),
+            sessions=tuple(sessions),
+            clock=await self._distrust(),
+            required=machine.reboot_required(),
+        )
+        return Look(facts, "yes" if inhibitors else "na" if isinstance(can, CallFailed) else can)
+
+    async def _distrust(self) -> str:
+        """Returns why the clock should not be trusted yet: a time service is on and has not reached anybody."""
+        if self._synchronised or self._uptime() > 6 * HOUR:
+            return ""
+        try:
+            if await self._bus.get(_TIMEDATE, "NTP") and not await self._bus.get(_TIMEDATE, "NTPSynchronized"):
+                return "the clock is not synchronised yet (timedatectl)"
+        except CallFailed as error:
+            if error.name.rpartition(".")[2] not in _NO_TIMEDATE:
+                return f"it is not known whether the clock is synchronised: timedated does not answer ({error})"
+        self._synchronised = True
+        return ""
+
+
+async def _told(question: Awaitable[_Answer]) -> _Answer | CallFailed:
+    """Returns what a peer answers, or how it failed."""
+    try:
+        return await question
+    except CallFailed as error:
+        return error

@@ -1,0 +1,82 @@
+"""The people of a machine: who asks for a reboot, and how they are told of one."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+from agentd import log as logging
+from agentd.bus.connection import Bus, CallFailed
+from agentd.bus.server import Caller
+from agentd.core.quantities import MINUTE, SECOND
+from agentd.core.reboots.model import RebootWarns, RebootWithdrawn
+from agentd.part import Host
+from agentd.peers.logind import Logind, user_name
+from agentd.peers.systemd import Systemd
+from agentd.tasks import Tasks
+
+log = logging.get()
+
+_WALL_UNIT = "agentd-wall.service"
+_KNOWN = 32  # callers whose user is remembered
+
+
+class People:
+    """Knows callers by the users they logged in as, and tells everybody of reboots: in the log, by signals and, with a
+    unit that writes the message in the state directory to all terminals, there."""
+
+    def __init__(self, host: Host, bus: Bus, systemd: Systemd, logind: Logind, tasks: Tasks) -> None:
+        self._host = host
+        self._bus = bus
+        self._systemd = systemd
+        self._logind = logind
+        self._tasks = tasks
+        self._message = host.folder / "wall"
+        self._known: dict[str, asyncio.Task[str]] = {}  # by the unique name on the bus, which nobody ever has again
+
+    async def user(self, caller: Caller) -> str:
+        """Returns the user who calls, as they logged in: sudo does not change that; "" where that is not known."""
+        self._known.pop(caller.sender, None)
+        return await self.known_user(caller)
+
+    async def known_user(self, caller: Caller) -> str:
+        """Returns the same for somebody who only reads: each caller is looked up once."""
+        if (asked := self._known.get(caller.sender)) is None:
+            asked = self._known[caller.sender] = self._tasks.do(self._user(caller.sender))
+            for forgotten in list(self._known)[:-_KNOWN]:
+                del self._known[forgotten]
+        return await asyncio.shield(asked)
+
+    async def _user(self, sender: str) -> str:
+        try:
+            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", sender)
+            uid = await self._bus.call_bus("GetConnectionUnixUser", "s", sender)
+        except CallFailed:
+            return ""
+        return await self._logind.user_of(pid) or user_name(uid)
+
+    def tell(self, member: str, *body: Any) -> None:
+        """Sends a signal of the interface Reboot."""
+        self._host.server.emit("Reboot", member, *body)
+
+    def warn(self, effect: RebootWarns) -> None:
+        """Tells everybody that a reboot comes."""
+        local = datetime.fromtimestamp(effect.at / SECOND, UTC).astimezone()
+        minutes = max(0, round((effect.at - self._host.now()) / MINUTE))
+        text = f"The machine reboots at {local:%H:%M} (in {minutes} min): {effect.reason}"
+        log.info(text, id="reboot")
+        self.tell("RebootAnnounced", effect.reason, effect.at)
+        self._tasks.do(self._wall(f"{text}\nSave your work. To see what is in its way: agentctl reboot status"))
+
+    def withdraw(self, effect: RebootWithdrawn) -> None:
+        """Tells everybody that the announced reboot does not come for now."""
+        log.info(f"no reboot for now: {effect.why}", id="reboot")
+        self.tell("RebootWithdrawn", effect.why)
+        self._tasks.do(self._wall(f"The reboot that was announced does not come for now: {effect.why}"))
+
+    async def _wall(self, text: str) -> None:
+        """Writes to the terminals of those who are logged in: a unit does that, as agentd has no terminal's group."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(None, self._message.write_text, f"{text}\n")
+            await self._systemd.start_unit(_WALL_UNIT)
+        except (OSError, CallFailed) as error:
+            log.warning(f"the message could not be written to the terminals: {error}", id="reboot")

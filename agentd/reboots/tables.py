@@ -1,0 +1,107 @@
+"""The ledger of reboots on disk."""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from agentd.core.config import History
+from agentd.core.part import Effect
+from agentd.core.reboots.model import PART, Ledger, LedgerSaved, Reboot, RebootSaved
+
+_REMEMBERED_AS = "reboot-guards"  # the fact in which stands what is remembered beside the reboots
+_IN_MIND = 1000  # reboots that the core knows of: nightly ones of almost three years
+_LOST = "the ledger of reboots was lost with a damaged database"
+
+
+class RebootTables:
+    """The tables of reboots. A ledger that cannot be read is told to be lost, never guessed."""
+
+    part = PART
+    migrations: tuple[str, ...] = (
+        """
+        CREATE TABLE reboots (
+            id INTEGER PRIMARY KEY, state TEXT NOT NULL, cause TEXT NOT NULL, record TEXT NOT NULL);
+        """,
+    )
+
+    def load(self, db: sqlite3.Connection) -> Ledger:
+        """Returns the ledger, with the newest reboots. Records that cannot be read are removed: they are told of once,
+        and then until that is cleared."""
+        beside, lost = LedgerSaved({}, "", slot=False), ""
+        (text,) = db.execute("SELECT value FROM facts WHERE name = ?", (_REMEMBERED_AS,)).fetchone() or (None,)
+        try:
+            beside = beside if text is None else msgspec.json.decode(text, type=LedgerSaved)
+        except msgspec.MsgspecError as error:
+            lost = f"what was remembered beside the reboots cannot be read ({error})"
+        rows = db.execute("SELECT id, record FROM reboots").fetchall()
+        if damaged := [key for key, record in rows if _reboot(record) is None]:
+            lost = f"{len(damaged)} of {len(rows)} records in the ledger of reboots cannot be read"
+            with _together(db):
+                _remember(db, replace(beside, lost=lost))
+                db.executemany("DELETE FROM reboots WHERE id = ?", [(key,) for key in damaged])
+        (highest,) = db.execute("SELECT coalesce(max(id), 0) FROM reboots").fetchone()
+        return Ledger(
+            reboots=tuple(list_reboots(db, limit=_IN_MIND)),
+            breakers=beside.breakers,
+            lost=lost or beside.lost,
+            slot=beside.slot,
+            forgiven=beside.forgiven,
+            next_id=highest + 1,
+        )
+
+    def afresh(self, db: sqlite3.Connection, aside: Path) -> None:  # noqa: ARG002 - the store tells where the old one is
+        """Notes in a new database, from its first moment on, that the ledger of reboots was lost."""
+        _remember(db, LedgerSaved({}, _LOST, slot=False))
+
+    def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
+        """Stores reboots and what is remembered beside them, of each the last word; returns how many reboots."""
+        reboots = {effect.reboot.id: effect.reboot for effect in effects if isinstance(effect, RebootSaved)}
+        db.executemany(
+            "INSERT OR REPLACE INTO reboots VALUES (?, ?, ?, ?)",
+            ((key, one.state, one.cause, msgspec.json.encode(one).decode()) for key, one in reboots.items()),
+        )
+        for beside in [effect for effect in effects if isinstance(effect, LedgerSaved)][-1:]:
+            _remember(db, beside)
+        return len(reboots)
+
+    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
+        """Forgets nothing: the ledger is what keeps a machine from rebooting again and again."""
+
+
+def list_reboots(db: sqlite3.Connection, *, state: str = "", cause: str = "", limit: int = 50) -> list[Reboot]:
+    """Returns reboots, newest first, without those whose record is damaged."""
+    rows = db.execute(
+        "SELECT record FROM reboots WHERE (? = '' OR state = ?) AND (? = '' OR cause = ?) ORDER BY id DESC LIMIT ?",
+        (state, state, cause, cause, limit),
+    )
+    return [reboot for (record,) in rows if (reboot := _reboot(record)) is not None]
+
+
+def _remember(db: sqlite3.Connection, beside: LedgerSaved) -> None:
+    text = msgspec.json.encode(beside).decode()
+    db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_REMEMBERED_AS, text))
+
+
+def _reboot(record: str) -> Reboot | None:
+    """Returns a reboot as it is stored; None where that cannot be read."""
+    try:
+        return msgspec.json.decode(record, type=Reboot)
+    except msgspec.MsgspecError:
+        return None
+
+
+@contextlib.contextmanager
+def _together(db: sqlite3.Connection) -> Iterator[None]:
+    """Has changes made all or not at all, within a transaction or without one."""
+    db.execute("SAVEPOINT reboots")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK TO reboots")
+        raise
+    finally:
+        db.execute("RELEASE reboots")
