@@ -48,7 +48,7 @@ async def standalone(options: argparse.Namespace, loaded: files.Loaded, bus: Bus
         booted, rebooted = await daemon.open(state, boot_id(), boot_time())
         parts = [
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
-            await reboots.absent_part(daemon),
+            await reboots.plug_absent(daemon, loaded.config),
         ]
         await daemon.start(parts, bus)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)

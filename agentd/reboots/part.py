@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from agentd.core.reboots.model import (
     SlotWanted,
     Times,
 )
+from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.work import Work
 from agentd.part import Host, Part, absent
@@ -42,6 +44,7 @@ log = logging.get()
 
 CONTRACT = Path(__file__).with_name("org.agentd1.Reboot.xml")
 _STANDALONE = "agentd runs standalone here and does not reboot the machine"
+_NO_EFFECT = "reboot has no effect: standalone mode does not reboot the machine"
 _MARGIN = 1.0  # seconds of logind's patience that are left for saving
 
 
@@ -167,10 +170,15 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
     )
 
 
-async def absent_part(host: Host) -> Part:
-    """Returns the part where agentd does not reboot the machine: what was stored is told, all else is refused.
-
-    Raises sqlite3.Error.
-    """
+async def plug_absent(host: Host, config: Config) -> Part:
+    """Returns the part where agentd does not reboot the machine: what was stored is told, all else is refused, and a
+    policy in the configuration is warned about. Raises sqlite3.Error."""
     await host.take_up(RebootTables())
-    return absent(PART, CONTRACT, _STANDALONE, standalone_answers(host), State="disabled", Blockers=[])
+    policy = config.reboot
+
+    def configure(config: Config, _now: int) -> None:
+        nonlocal policy
+        policy = config.reboot
+
+    part = absent(PART, CONTRACT, _STANDALONE, standalone_answers(host), State="disabled", Blockers=[])
+    return replace(part, configure=configure, warnings=lambda: [_NO_EFFECT] if policy != RebootPolicy() else [])

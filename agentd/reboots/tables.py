@@ -11,13 +11,14 @@ from msgspec.structs import replace
 from agentd.core.config import History
 from agentd.core.part import Effect
 from agentd.core.reboots.model import PART, Ledger, LedgerSaved, Reboot, RebootSaved
+from agentd.part import Tables
 
 _REMEMBERED_AS = "reboot-guards"  # the fact in which stands what is remembered beside the reboots
 _IN_MIND = 1000  # reboots that the core knows of: nightly ones of almost three years
 _LOST = "the ledger of reboots was lost with a damaged database"
 
 
-class RebootTables:
+class RebootTables(Tables):
     """The tables of reboots. A ledger that cannot be read is told to be lost, never guessed."""
 
     part = PART

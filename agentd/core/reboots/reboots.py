@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from msgspec.structs import replace
 
 from agentd.core.jobs.model import RunChanged, RunStarts, RunStops
-from agentd.core.part import Effect, Refused
+from agentd.core.part import Core, Effect, Refused
 from agentd.core.quantities import HOUR, MINUTE, format_duration
 from agentd.core.reboots import announcement, guards
 from agentd.core.reboots.afterboot import AfterBoot
@@ -41,7 +41,7 @@ LITTLE = MINUTE
 """The clock may be set by less without people being told anything else."""
 
 
-class Reboots:
+class Reboots(Core):
     """Decides when the machine reboots: at most one reboot is pending at a time.
 
     `boot` is this boot of the machine, `zone` the name of the windows' time zone (empty: UTC), `host` seeds the jitter.
