@@ -1,4 +1,4 @@
-"""What is wrong with a text that is not YAML, in agentd's own words.
+"""Mistakes in a text that is not YAML, told in agentd's own words.
 
 The libraries that read YAML word their errors differently, and anew with a version; they agree on the place. So each
 sentence comes from the place, and from what is written there.
@@ -34,7 +34,7 @@ def unusable_escape(text: str) -> tuple[str, int] | None:
 
 
 def explain(error: yaml.MarkedYAMLError | ValueError, text: str) -> tuple[str, int]:
-    """What the error is, as a sentence, and the index in the text that it is about."""
+    """Returns the error as a sentence, and the index of the character that the sentence is about."""
     if isinstance(error, ValueError):  # PyYAML alone stumbles over an escape beyond Unicode
         found = _BEYOND_UNICODE.search(text)
         return _escape(text, found.start() if found else 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved
 from agentd.core.part import Effect, Refused
@@ -18,7 +19,7 @@ from agentd.part import members
 from agentd.reboots import machine
 from agentd.reboots.api import Api
 from agentd.reboots.look import Looks
-from agentd.reboots.part import CONTRACT, absent_part
+from agentd.reboots.part import CONTRACT, plug_absent
 from agentd.reboots.people import People
 from agentd.reboots.tables import list_reboots
 from agentd.tasks import Tasks
@@ -187,7 +188,7 @@ def test_every_member_of_the_contract_has_a_handler() -> None:
 def test_a_standalone_agentd_refuses_in_a_sentence_and_tells_what_was_stored() -> None:
     async def scenario() -> None:
         host: Any = Host()
-        part = await absent_part(host)
+        part = await plug_absent(host, Config())
         assert (part.core, part.properties["State"](), part.properties["Blockers"]()) == (None, "disabled", [])
         assert plain(part.methods["GetStatus"]())["state"] == "disabled"
         assert await part.methods["ListReboots"]({"state": "verified"}) == []
