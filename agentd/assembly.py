@@ -9,32 +9,39 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
 from agentd import private, sdnotify
 from agentd.bus.connection import Bus
 from agentd.config import files
+from agentd.core.config import Config
 from agentd.daemon.daemon import Daemon, Supervision
 from agentd.jobs import children, units
 from agentd.jobs.part import JobsShell
 from agentd.linux import boot_time
+from agentd.part import Host, Part
 from agentd.peers.polkit import Gate
 from agentd.peers.systemd import Systemd, this_boot
 from agentd.reboots import part as reboots
 
+Plug = Callable[[Host, Config], Awaitable[Part]]
+Load = Callable[[Path | None], files.Loaded]
+
 
 @contextlib.asynccontextmanager
-async def standalone(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
+async def standalone(
+    options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *more: Plug, load: Load = files.load
+) -> AsyncIterator[Daemon]:
     """An agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
 
-    Raises Unusable and what Daemon.start raises.
+    `more` makes further parts, whose settings `load` reads too. Raises Unusable and what Daemon.start raises.
     """
     state = (options.state_dir or private.default_state()).absolute()
     given: Path | None = options.config
     folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
-    daemon = Daemon("standalone", loaded, partial(files.load, given), partial(files.folders, given))
+    daemon = Daemon("standalone", loaded, partial(load, given), partial(files.folders, given))
     handle_signals(daemon)
     lock = await private.lock(state)
     jobs = JobsShell(daemon)
@@ -49,6 +56,7 @@ async def standalone(options: argparse.Namespace, loaded: files.Loaded, bus: Bus
         parts = [
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
             await reboots.plug_absent(daemon, loaded.config),
+            *[await plug(daemon, loaded.config) for plug in more],
         ]
         await daemon.start(parts, bus)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)

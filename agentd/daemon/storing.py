@@ -61,8 +61,8 @@ class Storing:
         for effect in effects:
             if isinstance(effect, Sampled):
                 self._collect(effect)
-            elif self.trouble and isinstance(effect, Urgent) and not self._begins(effect.subject):
-                self._host.carry_out(effect)  # a job that fills the disk must not wait for room on it
+            elif self.trouble and self._may_pass(effect):
+                self._host.carry_out(effect)
             else:
                 self._queue.append(effect)
         if self._queue and self._performing is None:
@@ -97,10 +97,21 @@ class Storing:
         await self.call(self._store.close)
         self._thread.shutdown()
 
-    def _begins(self, subject: str) -> bool:
-        """Whether what an urgent effect would end itself waits for room on the disk."""
+    def _may_pass(self, effect: Effect) -> bool:
+        """Whether an effect is carried out although nothing can be stored: a job that fills the disk must not wait for
+        room on it. The end of something whose beginning itself waits for room waits with it."""
+        if not isinstance(effect, Urgent):
+            return False
         waiting = (*self._batch, *self._queue)
-        return any(isinstance(effect, Beginning) and effect.subject == subject for effect in waiting)
+        return not any(isinstance(other, Beginning) and other.subject == effect.subject for other in waiting)
+
+    def _let_urgent_pass(self) -> None:
+        """Carries out what may not wait of the effects that were to be stored when the disk was found full."""
+        for waiting in (self._batch, self._queue):
+            urgent = [effect for effect in waiting if self._may_pass(effect)]
+            waiting[:] = [effect for effect in waiting if effect not in urgent]
+            for effect in urgent:
+                self._host.carry_out(effect)
 
     # Samples
 
@@ -162,6 +173,7 @@ class Storing:
                 where = self._store.folder
                 log.error(f"nothing starts: the state cannot be stored in {where}: {error}", id="state-trouble")
             self.trouble = f"nothing starts: the state cannot be stored: {error}"
+            self._let_urgent_pass()
             for future in (*self._waiting, *self._settled):  # also who came while it was tried
                 if not future.done():
                     text = f"{self.trouble}; your request is kept and carried out once it can be stored"

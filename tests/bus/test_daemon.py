@@ -306,7 +306,7 @@ def test_a_full_disk_starts_nothing_stops_nothing_and_is_told(agentd: Agentd) ->
     free = resource.prlimit(agentd.process.pid, resource.RLIMIT_FSIZE)
     # Files of the daemon may not grow any more: to SQLite that is a full disk.
     resource.prlimit(agentd.process.pid, resource.RLIMIT_FSIZE, (0, free[1]))
-    with pytest.raises(CallError, match="done as soon as it can be"):
+    with pytest.raises(CallError, match="carried out once it can be stored"):
         agentd.call("Jobs.Increase", "s", "feed")
     with pytest.raises(CallError) as caught:
         agentd.call("Jobs.RunJob", "sa{sv}", "hello", {})

@@ -13,15 +13,15 @@ from agentd.core.part import Core, Decided, Effect, Stored
 from agentd.part import Host, Part, Tables
 
 
-class Counts(Struct, frozen=True):  # the section `counts` of the configuration
+class Counts(Struct, frozen=True):
     limit: int = 3
 
 
+class Whole(Config, frozen=True, kw_only=True):
+    counts: Counts = Counts()  # in agentd, a field of Config itself
+
+
 class Counted(Stored, frozen=True):
-    total: int
-
-
-class CountChanged(Effect, frozen=True):
     total: int
 
 
@@ -30,16 +30,15 @@ class Counter(Core):
         self.counts, self.total, self._effects = counts, total, list[Effect]()
 
     def effects(self) -> list[Effect]:
-        taken, self._effects = self._effects, []
-        return taken
+        return [self._effects.pop(0) for _ in range(len(self._effects))]
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
         for _ in [effect for effect in effects if isinstance(effect, RunChanged) and effect.event == "finished"]:
             self.total += 1
             if self.total > self.counts.limit:
                 raise OverflowError("cannot count so far")
-            decided = Decided(now, "counts", "count", "runs", f"{self.total} have ended")
-            self._effects += [Counted(self.total), decided, CountChanged(self.total)]
+            why = f"{self.total} have ended"
+            self._effects += [Counted(self.total), Decided(now, "counts", "count", "runs", why)]
 
 
 class CountTables(Tables):
@@ -53,15 +52,8 @@ class CountTables(Tables):
         return db.executemany("INSERT INTO counts VALUES (?)", rows).rowcount if rows else 0
 
 
-async def plug(host: Host, config: Config) -> Part:
-    counter = Counter(getattr(config, "counts", Counts()), await host.take_up(CountTables()))
-
-    def configure(config: Config, _now: int) -> None:
-        counter.counts = getattr(config, "counts", Counts())
-
-    def tell(effect: CountChanged) -> None:
-        host.server.emit("Counts", "Changed", effect.total)
-
-    contract, properties = Path(__file__).with_name("org.agentd1.Counts.xml"), {"Total": lambda: counter.total}
-    does: dict[type[Effect], Any] = {CountChanged: tell}
-    return Part(name="counts", core=counter, does=does, contract=contract, properties=properties, configure=configure)
+async def plug(host: Host, config: Any) -> Part:
+    counter = Counter(config.counts, await host.take_up(CountTables()))
+    contract = Path(__file__).with_name("org.agentd1.Counts.xml")
+    does: dict[type[Effect], Any] = {Counted: lambda effect: host.server.emit("Counts", "Changed", effect.total)}
+    return Part(name="counts", core=counter, does=does, contract=contract, properties={"Total": lambda: counter.total})

@@ -91,11 +91,13 @@ def test_whatever_is_urgent_passes_while_the_disk_is_full_but_never_overtakes_it
     async def scenario() -> None:
         disk, host = FullDisk(), Host()
         storing = Storing(disk, host)  # type: ignore[arg-type]
-        storing.add([Decided(1, "schedulers", "lease", "bpfland", "asked for"), Begins("bpfland")])
+        asked = Decided(1, "schedulers", "lease", "bpfland", "asked for")
+        storing.add([asked, Begins("bpfland"), Ends("flash"), Ends("bpfland")])
         disk.go.set()
         await asyncio.wait_for(host.full.wait(), 10)
+        assert host.done == [Ends("flash")]  # although it stood in the batch that found the disk full
         storing.add([Ends("lavd"), Ends("bpfland"), Decided(2, "schedulers", "end", "lavd", "its client left")])
-        assert host.done == [Ends("lavd")]
+        assert host.done == [Ends("flash"), Ends("lavd")]
         await storing.close()
 
     asyncio.run(scenario())
