@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jeepney import MatchRule
+from jeepney import MatchRule, message_bus
 
 from tests.bus.harness import Agentd, CallError
 
