@@ -89,7 +89,7 @@ async def lock(state: Path, patience: float = 15.0) -> int:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-            alive = holder.isdigit() and _is_agentd(int(holder))
+            alive = holder.isdecimal() and _is_agentd(int(holder))
             if alive or asyncio.get_running_loop().time() > deadline:
                 os.close(descriptor)
                 who = f"another agentd (process {holder})" if alive else "the jobs of an agentd that was killed"

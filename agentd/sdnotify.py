@@ -19,4 +19,4 @@ def reloading() -> None:
 def watchdog() -> int | None:
     """Returns after how many microseconds the service manager takes a silent agentd for hung, or None for never."""
     text, mine = os.environ.get("WATCHDOG_USEC", ""), str(os.getpid())
-    return int(text) if text.isdigit() and os.environ.get("WATCHDOG_PID", mine) == mine else None
+    return int(text) if text.isdecimal() and os.environ.get("WATCHDOG_PID", mine) == mine else None

@@ -270,6 +270,7 @@ def _due_after(entry: Entry, t: int) -> int | None:
 
 
 def _split(run_id: str) -> tuple[str, int]:
+    """Returns the job and the number of a run's id."""
     job, _, number = run_id.rpartition(".")
-    # -1 is the number of no run
-    return job, int(number) if number.isdecimal() and len(number) < 16 else -1
+    # -1 is the number of no run, and so is one that SQLite could not hold
+    return job, int(number) if number.isascii() and number.isdigit() and len(number) < 16 else -1

@@ -43,7 +43,7 @@ class End(Struct, frozen=True):
         )
 
     def _verdict(self, verdict: str, *, by_systemd: bool | None, began: bool) -> Outcome:
-        if self.code == "exited" and self.status.isdigit():
+        if self.code == "exited" and self.status.isdecimal():
             code, name = int(self.status), ""
             # Of systemd's own codes (systemd.exec(5)) only start-job's 203 comes after the beginning.
             if code == 203 or (200 <= code <= 243 and not began):
@@ -86,7 +86,7 @@ def read_end(instance: str) -> End | None:
         return None
     if len(lines) < 7 or lines[6] != "end":
         return None
-    cpu, peak = (int(line) if line.isdigit() else 0 for line in lines[4:6])
+    cpu, peak = (int(line) if line.isdecimal() else 0 for line in lines[4:6])
     return End(lines[0], lines[1], lines[2], lines[3], cpu, peak, at)
 
 

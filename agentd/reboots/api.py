@@ -11,6 +11,7 @@ from agentd.core.part import Refused
 from agentd.core.quantities import DAY, WEEK
 from agentd.core.reboots import guards, wishes
 from agentd.core.reboots.model import PART, Blocker, Reboot
+from agentd.core.reboots.policy import KINDS_OF_REBOOT
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.wishes import ByHand
 from agentd.part import Host
@@ -19,7 +20,6 @@ from agentd.reboots.people import People
 from agentd.reboots.slots import Slots
 from agentd.reboots.tables import list_reboots
 
-KINDS = ("reboot", "soft-reboot", "kexec")
 _REBOOT = {
     **dict.fromkeys(("cause", "reason", "kind", "occurrence", "state", "note", "health"), "s"),
     **dict.fromkeys(("id", "requested", "begin", "until", "at", "issued", "up", "downtime"), "t"),
@@ -93,7 +93,7 @@ class Api:
             "breakers": [f"{cause}: {why}" for cause, why in reboots.ledger.breakers.items()],
             "ledger": reboots.ledger.lost,
             "can": look.can,
-            "kinds": list(KINDS),
+            "kinds": list(KINDS_OF_REBOOT),
             "fleet": "" if policy.fleet is None else (policy.fleet.fleetlock or ", ".join(policy.fleet.etcd)),
             "slot": reboots.slot,
         }
@@ -163,6 +163,6 @@ def _wish(options: dict[str, Any], owner: str) -> ByHand:
 
 def _kind(options: dict[str, Any]) -> Any:
     kind = options.get("kind")
-    if kind is not None and kind not in KINDS:
-        raise Refused("InvalidArgument", f'"{kind}" is not one of {", ".join(KINDS)}')
+    if kind is not None and kind not in KINDS_OF_REBOOT:
+        raise Refused("InvalidArgument", f'"{kind}" is not one of {", ".join(KINDS_OF_REBOOT)}')
     return kind

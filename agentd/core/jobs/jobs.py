@@ -140,7 +140,7 @@ class Jobs(Core):
             if target in entry.running or target in {run.run_id for run in entry.pending}:
                 return self._stop(entry, "stopped", "asked to stop", now, only=target)
         name, _, number = target.rpartition(".")
-        if number.isdigit() and name in self.entries and target not in self.entries:
+        if number.isascii() and number.isdigit() and name in self.entries and target not in self.entries:
             raise Refused("NoSuchRun", f"the run {target} is not under way")
         return self._stop(self.entry(target), "stopped", "asked to stop", now)
 

@@ -1,8 +1,4 @@
-"""The types that everything else speaks of: jobs, runs, events' outcomes and effects.
-
-They are msgspec structs: the configuration decoder reads their fields, constraints and defaults, so that a
-setting is written down in one place. The "kind" of a field names the parser for its text (config.KINDS).
-"""
+"""The types of jobs beside their settings: runs and their ends, the memory of a job, and the effects."""
 
 from msgspec import Struct
 

@@ -1,6 +1,5 @@
 """The roster: which jobs there are, what is remembered of each, and when each next has something to do."""
 
-import difflib
 from heapq import heapify, heappop, heappush
 
 from agentd.core.jobs import interval
@@ -9,6 +8,7 @@ from agentd.core.jobs.schedule import Schedule, begin, changed, dealt_with, step
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import Context
 from agentd.core.part import Effect, Refused
+from agentd.core.quantities import nearest
 from agentd.core.times import jitter_offset, timezone
 
 
@@ -71,8 +71,7 @@ class Roster:
     def named(self, name: str) -> Entry:
         """Returns the job of that name. Raises Refused NoSuchJob with the nearest name."""
         if name not in self.entries:
-            near = difflib.get_close_matches(name, self.entries, 1)
-            raise Refused("NoSuchJob", f'there is no job "{name}"' + (f" (did you mean {near[0]}?)" if near else ""))
+            raise Refused("NoSuchJob", f'there is no job "{name}"{nearest(name, self.entries)}')
         return self.entries[name]
 
     def running(self, run_id: str) -> Entry | None:

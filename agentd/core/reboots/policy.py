@@ -45,6 +45,7 @@ TimeOfDay = Annotated[int, Meta(extra={"kind": "time-of-day"})]
 JobName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 _EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _GROUP = r"^[a-zA-Z0-9.-]+\Z"
 
 
@@ -177,15 +178,19 @@ def check_group(text: str) -> None:
 
 
 def parse_dates(text: str) -> tuple[str, str]:
-    """First and last date from "2026-12-24" or "2026-12-24/2027-01-02". Raises ValueError with a sentence."""
+    """Returns the first and last date of "2026-12-24" or "2026-12-24/2027-01-02", both in that form.
+
+    Raises ValueError with a sentence.
+    """
     first, slash, last = text.partition("/")
-    try:
-        found = date.fromisoformat(first).isoformat(), date.fromisoformat(last if slash else first).isoformat()
-    except ValueError:
-        found = ("1", "0")
-    if found[0] > found[1] or len(first) != 10:
+    dates = (first, last if slash else first)
+    try:  # of the forms of ISO 8601 this one alone: what is compared as text later must look alike
+        usable = all(_DATE.fullmatch(one) and date.fromisoformat(one) for one in dates) and first <= dates[1]
+    except ValueError:  # a day that no calendar has
+        usable = False
+    if not usable:
         raise ValueError(f'"{text}" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)')
-    return found
+    return dates
 
 
 def check_url(text: str) -> None:

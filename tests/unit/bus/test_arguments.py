@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from agentctl.cli import MOST_RECORDS
 from agentd.bus.arguments import clean, limit_of, only, record
 from agentd.bus.connection import plain
 from agentd.core.part import Refused
@@ -35,6 +36,7 @@ def test_a_limit_has_its_bounds(limit: int) -> None:
     with pytest.raises(Refused, match=f"limit must lie between 1 and 10000, not {limit}"):
         limit_of({"limit": limit})
     assert [limit_of({}), limit_of({"limit": 1}), limit_of({"limit": 10_000})] == [50, 1, 10_000]
+    assert limit_of({"limit": MOST_RECORDS}) == MOST_RECORDS == 10_000  # what agentctl lets a person ask for
 
 
 def test_a_record_has_what_has_a_value_and_text_as_the_bus_carries_it() -> None:

@@ -998,6 +998,40 @@ BAD: list[tuple[str, str, list[str]]] = [
         ],
     ),
     (
+        "a week's day in the place of a date",
+        "reboot: {nightly: {except: [2026-W43-1]}}\n",
+        [
+            '1:29: reboot.nightly.except[0]: "2026-W43-1" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)',
+        ],
+    ),
+    (
+        "a last date without hyphens",
+        "reboot: {nightly: {except: [2026-12-24/20270102]}}\n",
+        [
+            (
+                '1:29: reboot.nightly.except[0]: "2026-12-24/20270102" is not a date '
+                "(try 2026-12-24, or 2026-12-24/2027-01-02)"
+            )
+        ],
+    ),
+    (
+        "a date in other digits",
+        "reboot: {nightly: {except: [2026-12-٢٤]}}\n",
+        [
+            '1:29: reboot.nightly.except[0]: "2026-12-٢٤" is not a date (try 2026-12-24, or 2026-12-24/2027-01-02)',
+        ],
+    ),
+    (
+        "a stretch that ends before its begin",
+        "reboot: {nightly: {except: [2026-12-24/2026-12-23]}}\n",
+        [
+            (
+                '1:29: reboot.nightly.except[0]: "2026-12-24/2026-12-23" is not a date '
+                "(try 2026-12-24, or 2026-12-24/2027-01-02)"
+            )
+        ],
+    ),
+    (
         "an hour that does not exist, of a second window",
         "reboot: {windows: [{hour: 2}, {hour: 24}]}\n",
         ['1:38: reboot.windows[1].hour: "24" must lie between 0 and 23'],

@@ -564,6 +564,15 @@ def test_a_run_that_is_not_under_way_cannot_be_stopped() -> None:
     assert host.engine.stop("backup", NOW + HOUR) == []
 
 
+@pytest.mark.parametrize("number", ["²", "٣", "x", ""])
+def test_a_run_has_a_number_in_ascii_digits(number: str) -> None:
+    with pytest.raises(Refused) as no:
+        Host(job()).engine.stop(f"backup.{number}", NOW)
+    assert (no.value.name, str(no.value)) == (
+        "NoSuchJob", f'there is no job "backup.{number}" (did you mean backup?)'
+    )  # fmt: skip
+
+
 def test_a_job_whose_name_looks_like_a_run_can_be_stopped() -> None:
     host = Host(job(), job("backup.7", Manual()))
     run = host.engine.run("backup.7", NOW)

@@ -56,6 +56,13 @@ def test_the_exit_code_and_the_signal_are_told() -> None:
     assert outcome("signal", "killed", "42").signal == "signal 42"
 
 
+def test_an_end_that_is_damaged_is_read_without_an_error() -> None:
+    assert outcome("exit-code", "exited", "²").result == "start-failed"
+    end = ended("abc", "success", "exited", "0", "²", "x", "end")
+    assert end is not None
+    assert (end.cpu_usec, end.peak_memory) == (0, 0)
+
+
 def test_a_stop_that_agentd_asked_for_has_its_result() -> None:
     assert outcome("success", "killed", "TERM", "stopped").result == "stopped"
     assert outcome("timeout", "killed", "KILL", "stopped").result == "stopped"
