@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentd import __version__, private
 from agentd.config import files
-from agentd.config.nodes import Problems
+from agentd.config.compose import Problems
 from agentd.core.part import Refused
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 from yaml import MappingNode, Node, ScalarNode
 
+from agentd.config.compose import Problem, Problems, compose
 from agentd.config.kinds import PARTS, Settings
-from agentd.config.nodes import Decoder, Problem, Problems, compose, locate, without_names
+from agentd.config.nodes import Decoder, locate, without_names
 from agentd.config.types import fields_of, is_by_name, section
 from agentd.core.config import Config
 from agentd.core.fields import Keys

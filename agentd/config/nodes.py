@@ -1,149 +1,26 @@
-"""YAML to typed structs with the place of every error.
+"""Nodes to typed structs with the place of every error.
 
-The text is composed to nodes, never constructed: a scalar keeps the text that was written, so `13:30` stays a
-time, `no` stays a word where a word is wanted, and each problem is told with its line and column, all of them
-at once. Types are msgspec structs; a field whose metadata names a "kind" is read by that parser, and one that is a
-mapping by name (core.fields.by_name) may be written as a list.
+Each problem is told with its line and column, all of them at once. Types are msgspec structs; a field whose metadata
+names a "kind" is read by that parser, and one that is a mapping by name (core.fields.by_name) may be written as a list.
 """
 
-import contextlib
-import io
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, get_args
 
-import yaml
 from msgspec import UNSET, Struct, ValidationError, convert, inspect
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
-from agentd.config import mistakes
+from agentd.config.compose import MAX_DEPTH, Problem, Problems, called, legible, place_of
 from agentd.config.types import fields_of, info_of, item_of, metadata, without_none
 from agentd.core.fields import Invalid, Keys, Parser
 from agentd.core.quantities import nearest, unknown_key
 
-_FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
-_MAX_BYTES = 16 << 20
-_MAX_DEPTH = 50  # libyaml's composer recurses, and would take the process down
 _MAX_VALUES = 1_000_000  # aliases may repeat a node without end
-_MAX_MESSAGE = 500
 _MAX_PROBLEMS = 1000
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}"
 _NAME_RULE = "1 to 100 letters, digits, _ . : - and none of . : - first"
-
-
-class Problem(Struct, frozen=True, order=True):
-    """One error in a configuration; line and column count from 1, 0 where no place is known."""
-
-    file: str
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        place = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.file}{place}: {self.message}"
-
-
-class Problems(Exception):
-    """A configuration cannot be used; `found` lists every error."""
-
-    def __init__(self, found: list[Problem]) -> None:
-        self.found = sorted(set(found))
-        super().__init__("\n".join(str(problem) for problem in self.found))
-
-
-class _TooDeep(yaml.MarkedYAMLError):
-    """A node is nested too deeply."""
-
-
-class _Loader(_FastLoader):  # type: ignore[misc]
-    """The loader, with an end to nesting: the composer calls these two methods around every node."""
-
-    _depth = 0
-
-    def descend_resolver(self, parent: Node | None, _: object) -> None:
-        self._depth += 1
-        if parent is not None and self._depth > _MAX_DEPTH:
-            raise _TooDeep(problem_mark=parent.start_mark)
-
-    def ascend_resolver(self) -> None:
-        self._depth -= 1
-
-
-class _Source(io.BytesIO):
-    """The text of a YAML file; its nodes carry `name` as the file they come from."""
-
-    def __init__(self, text: bytes, name: str) -> None:
-        super().__init__(text)
-        self.name = name
-
-
-class _NotYaml(Exception):
-    """A text is not YAML: a sentence, and the index of the character that it is about."""
-
-    def __init__(self, sentence: str, index: int) -> None:
-        super().__init__(sentence)
-        self.index = index
-
-
-def _composed(text: str, name: str) -> Node | None:
-    """The top node of a YAML text. Raises _NotYaml."""
-    found = mistakes.unprintable(text)
-    node: Node | None = None
-    if not found:
-        try:
-            node = yaml.compose(_Source(text.encode(), name), Loader=_Loader)
-            found = mistakes.unusable_escape(text)
-        except (yaml.MarkedYAMLError, ValueError) as error:  # the second for an escape beyond Unicode
-            found = _nested(error) or mistakes.explain(error, text)
-            # A loader reads ahead of what it composes, how far depends on its version: what is before it is told first.
-            with contextlib.suppress(yaml.YAMLError, ValueError):
-                try:
-                    yaml.compose(_Source(text[: found[1]].encode(), name), Loader=_Loader)
-                except _TooDeep as before:
-                    found = _nested(before) or found
-    if found:
-        raise _NotYaml(*found)
-    return node
-
-
-def _nested(error: Exception) -> tuple[str, int] | None:
-    mark = error.problem_mark if isinstance(error, _TooDeep) else None
-    return ("nested too deeply", mark.index) if mark else None
-
-
-def compose(file: Path, name: str) -> MappingNode:
-    """The top mapping of a YAML file; `name` is how errors call the file. Raises Problems."""
-
-    def refuse(message: str, line: int = 0, column: int = 0) -> Problems:
-        return Problems([Problem(name, line, column, _legible(message))])
-
-    def place(before: bytes) -> tuple[int, int]:
-        lines = before.decode(errors="replace").split("\n")
-        return len(lines), len(lines[-1]) + 1
-
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_MAX_BYTES + 1)
-        if len(text) > _MAX_BYTES:
-            raise refuse(f"is larger than {_MAX_BYTES >> 20} MiB")
-        text.decode()
-    except OSError as error:
-        raise refuse(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
-    except UnicodeDecodeError as error:
-        raise refuse("is not UTF-8 text", *place(text[: error.start])) from None
-    try:
-        node = _composed(written := text.decode("utf-8-sig"), name)
-    except _NotYaml as error:
-        raise refuse(f"is not YAML: {error}", *place(written[: error.index].encode())) from None
-    if node is None or (isinstance(node, ScalarNode) and node.tag.endswith(":null")):
-        start = yaml.Mark(name, 0, 0, 0, None, 0)
-        return MappingNode("tag:yaml.org,2002:map", [], start, start)
-    if not isinstance(node, MappingNode):
-        raise refuse(f"expected a mapping of settings, got {_called(node)}", *_place(node))
-    return node
 
 
 class Decoder:
@@ -159,14 +36,14 @@ class Decoder:
         where = f"{_dotted(path)}: " if path else ""
         if len(self.problems) >= _MAX_PROBLEMS:
             where, message = "", f"has more than {_MAX_PROBLEMS} errors; what comes after is not told"
-        self.problems.append(Problem(str(node.start_mark.name), *_place(node), _legible(f"{where}{message}")))
+        self.problems.append(Problem(str(node.start_mark.name), *place_of(node), legible(f"{where}{message}")))
         if len(self.problems) > _MAX_PROBLEMS:
             raise Problems(self.problems)
 
     def struct(self, node: Node, type_: type[Struct], path: Keys = (), **given: object) -> Any:
-        """A struct from a mapping; `given` are the fields that do not come from it. UNSET where the node has errors."""
+        """Returns a struct from a mapping; `given` are fields from elsewhere. UNSET where the node has errors."""
         if not isinstance(node, MappingNode):
-            self.problem(node, path, f"expected a mapping of settings, got {_called(node)}")
+            self.problem(node, path, f"expected a mapping of settings, got {called(node)}")
             return UNSET
         known = {field.encode_name: field for field in fields_of(type_) if field.name not in given}
         values = dict(given)
@@ -183,7 +60,7 @@ class Decoder:
         return type_(**values)
 
     def items(self, node: MappingNode, path: Keys) -> Iterator[tuple[str, Node, Node]]:
-        """The keys and values of a mapping; a key that comes twice is an error."""
+        """Yields the keys and values of a mapping; a key that comes twice is an error."""
         self._count(node, path)
         seen: dict[str, Node] = {}
         for key_node, value in node.value:
@@ -199,7 +76,7 @@ class Decoder:
                 yield key_node.value, key_node, value
 
     def value(self, node: Node, type_: Any, path: Keys) -> Any:
-        """A value of any type that a field may have; UNSET, and a problem noted, where the node is not one."""
+        """Returns a value of any type that a field may have; UNSET, and a problem noted, where the node is not one."""
         extra = metadata(type_)
         if "by_name" in extra:
             return self._things(node, type_, path)
@@ -222,7 +99,7 @@ class Decoder:
         return self._scalar(node, info, type_, path)
 
     def _things(self, node: Node, type_: Any, path: Keys) -> Any:
-        """The things of a mapping by name, or of a list where the field may be one."""
+        """Returns the things of a mapping by name, or of a list where the field may be one."""
         thing, or_list = metadata(type_)["by_name"], metadata(type_)["or_list"]
         things: dict[str, Any] = {}
         unnamed = without_names(node, type_)
@@ -248,7 +125,7 @@ class Decoder:
 
     def _dict(self, node: Node, item: Any, path: Keys) -> Any:
         if not isinstance(node, MappingNode):
-            self.problem(node, path, f"expected a mapping of names to values, got {_called(node)}")
+            self.problem(node, path, f"expected a mapping of names to values, got {called(node)}")
             return UNSET
         values = {key: self.value(value, item, (*path, key)) for key, _, value in self.items(node, path)}
         return UNSET if UNSET in values.values() else values
@@ -263,7 +140,7 @@ class Decoder:
 
     def _scalar(self, node: Node, info: inspect.Type, type_: Any, path: Keys) -> Any:
         if not isinstance(node, ScalarNode):
-            self.problem(node, path, f"expected one value, got {_called(node)}")
+            self.problem(node, path, f"expected one value, got {called(node)}")
             return UNSET
         text = node.value
         if isinstance(info, inspect.BoolType):
@@ -300,10 +177,10 @@ class Decoder:
         return UNSET
 
     def _plain(self, node: Node, path: Keys, depth: int = 0) -> Any:
-        """The node as text, lists and dictionaries of text, as it was written."""
+        """Returns the node as text, lists and dictionaries of text, as it was written."""
         if isinstance(node, ScalarNode):
             return node.value
-        if depth > _MAX_DEPTH:  # a node that holds itself
+        if depth > MAX_DEPTH:  # a node that holds itself
             self.problem(node, path, "is nested too deeply")
             return None
         if isinstance(node, MappingNode):
@@ -318,7 +195,7 @@ class Decoder:
             raise Problems(self.problems)
 
     def _constrained(self, node: Node, value: object, type_: Any, path: Keys) -> Any:
-        """The value, when it keeps to the bounds and patterns of its type."""
+        """Returns the value, when it keeps to the bounds and patterns of its type; else UNSET, and a problem noted."""
         info = info_of(type_)
         base = info.type if isinstance(info, inspect.Metadata) else info
         if not isinstance(base, inspect.IntType | inspect.StrType):
@@ -331,7 +208,7 @@ class Decoder:
 
 
 def without_names(node: Node, type_: Any) -> dict[str, Node] | None:
-    """The things of a list, or one that stands alone, where a mapping by name may be either; None: it is neither.
+    """Returns the things of a list, or one that stands alone, where a mapping by name may be either; None: neither.
 
     Their names are "1", "2" and so on, by their position.
     """
@@ -346,7 +223,7 @@ def without_names(node: Node, type_: Any) -> dict[str, Node] | None:
 
 
 def locate(node: Node, path: Keys, *, is_key: bool = False) -> tuple[Node, Keys]:
-    """The node at the end of a path, and the path as the file has it: with positions where a list is without names.
+    """Returns the node at the end of a path, and the path as the file has it: with positions in lists without names.
 
     The node is the last one on the way where the file has less than the whole path. `is_key` means the last key itself:
     the path is then that of the mapping with this key.
@@ -362,7 +239,7 @@ def locate(node: Node, path: Keys, *, is_key: bool = False) -> tuple[Node, Keys]
 
 
 def _below(node: Node, key: str | int) -> tuple[str | int, Node, Node] | None:
-    """The key or position of what lies under a key or name, the key's node, and the node."""
+    """Returns the key or position of what lies under a key or name, the key's node, and the node."""
     if isinstance(node, MappingNode):
         for key_node, value in node.value:
             if isinstance(key_node, ScalarNode) and key_node.value == key:
@@ -387,22 +264,5 @@ def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type) -> str:
     return "is too small" if isinstance(info, inspect.Metadata) else f"must be at least {base.ge}"
 
 
-def _legible(message: str) -> str:
-    """The message on one line, and of a length that can be read, whatever the file holds."""
-    if len(message) > _MAX_MESSAGE:
-        message = f"{message[: _MAX_MESSAGE // 2]} ... {message[-_MAX_MESSAGE // 2 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-
-
-def _place(node: Node) -> tuple[int, int]:
-    return node.start_mark.line + 1, node.start_mark.column + 1
-
-
 def _shown(node: Node) -> str:
-    return f'"{node.value}"' if isinstance(node, ScalarNode) else _called(node)
-
-
-def _called(node: Node) -> str:
-    if isinstance(node, ScalarNode):
-        return f'"{node.value}"' if node.value else "nothing"
-    return "a list" if isinstance(node, SequenceNode) else "a mapping"
+    return f'"{node.value}"' if isinstance(node, ScalarNode) else called(node)

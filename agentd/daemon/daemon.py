@@ -11,8 +11,8 @@ from agentd import __version__
 from agentd import log as logging
 from agentd.bus.connection import Bus
 from agentd.bus.server import Authorize, Offer, Server
+from agentd.config.compose import Problems
 from agentd.config.files import Loaded
-from agentd.config.nodes import Problems
 from agentd.core.config import History
 from agentd.core.part import Decided, Effect, Refused, Stored
 from agentd.core.parts import Parts

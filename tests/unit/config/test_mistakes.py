@@ -5,25 +5,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentd.config import mistakes, nodes
+from agentd.config import compose, mistakes
 from tests.unit.config.bad_configs import BAD
 
 NOT_YAML = [(case, text, sentences[0]) for case, text, sentences in BAD if ": is not YAML: " in sentences[0]]
-LOADERS = {"libyaml": nodes._FastLoader, "PyYAML alone": yaml.SafeLoader}
+LOADERS = {"libyaml": compose._FastLoader, "PyYAML alone": yaml.SafeLoader}
 METHODS = ("descend_resolver", "ascend_resolver")
 
 
 @pytest.fixture(params=LOADERS)
 def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The loader that one machine has and another has not."""
-    inherited = {name: value for name, value in vars(nodes._Loader).items() if name in {"_depth", *METHODS}}
-    monkeypatch.setattr(nodes, "_Loader", type("_Loader", (LOADERS[request.param],), inherited))
+    inherited = {name: value for name, value in vars(compose._Loader).items() if name in {"_depth", *METHODS}}
+    monkeypatch.setattr(compose, "_Loader", type("_Loader", (LOADERS[request.param],), inherited))
 
 
 def refusal(file: Path, text: str) -> str:
     file.write_text(text)
-    with pytest.raises(nodes.Problems) as caught:
-        nodes.compose(file, "FILE")
+    with pytest.raises(compose.Problems) as caught:
+        compose.compose(file, "FILE")
     return str(caught.value).removeprefix("FILE:")
 
 

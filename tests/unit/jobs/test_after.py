@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agentd.config import files
-from agentd.config.nodes import Problems
+from agentd.config.compose import Problems
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, Run, RunStarts, Saved
 from agentd.core.jobs.settings import Job
