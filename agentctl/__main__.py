@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = cli.main(arguments, prog_name="agentctl", standalone_mode=False)
     except Failure as failed:
-        # The sentence may quote what somebody else wrote: no control characters but line ends reach the terminal.
+        # The sentence may quote text of others: no control characters but line ends reach the terminal.
         click.echo("agentctl: " + "\n".join(safe(line) for line in str(failed).splitlines()), err=True)
         return failed.code
     except click.ClickException as wrong:

@@ -24,7 +24,7 @@ class Call(NamedTuple):
     interface: str
     member: str
     signature: str = ""  # of all arguments
-    free: bool = False  # the method changes nothing: nobody is asked for a password because of it
+    free: bool = False  # the method changes nothing, and never asks for a password
     options: Mapping[str, str] = {}  # the types of the keys that its a{sv} may have, where it takes one
 
 

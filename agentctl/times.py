@@ -85,7 +85,7 @@ def _instant(moment: datetime) -> int:
 
 
 def _exists(moment: datetime) -> bool:
-    """Tells whether the local clocks show this moment; they skip some."""
+    """Tells whether the local clocks show this moment; where the clocks change they skip some."""
     return moment.tzinfo is not None or moment.astimezone().replace(tzinfo=None) == moment
 
 

@@ -34,7 +34,7 @@ Load = Callable[[Path | None], files.Loaded]
 async def standalone(
     options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *more: Plug, load: Load = files.load
 ) -> AsyncIterator[Daemon]:
-    """An agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
+    """Composes an agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
 
     `more` makes further parts, whose settings `load` reads too. Raises Unusable and what Daemon.start raises.
     """
@@ -69,7 +69,7 @@ async def standalone(
 
 @contextlib.asynccontextmanager
 async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
-    """An agentd on the system bus whose jobs are systemd's units; polkit says who may do what.
+    """Composes an agentd on the system bus whose jobs are systemd's units; polkit says who may do what.
 
     Raises what Daemon.start raises.
     """

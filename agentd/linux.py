@@ -74,7 +74,7 @@ class WallTimer:
             self._report(told=False)
 
     def _report(self, *, told: bool) -> None:
-        """Calls back for the instant, or for a step: one that the kernel `told`, or one that shows by itself."""
+        """Calls back for the instant, or for a step of the clock, which the kernel `told` or the clocks show."""
         offset = boot_time()
         delta, self._offset = offset - self._offset, offset  # the offset drifts as the clock is slewed
         if told or abs(delta) >= _STEP:
@@ -93,7 +93,7 @@ class Watch:
         self._pending: asyncio.TimerHandle | None = None
         self._file = _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
         for folder in folders:
-            # A folder that does not exist cannot be watched; a reload by hand sees one that is made later.
+            # A missing folder cannot be watched; when it is made later, a reload by hand sees it.
             _libc.inotify_add_watch(self._file, os.fsencode(folder), _IN_CHANGES)
         asyncio.get_running_loop().add_reader(self._file, self._ready)
 

@@ -47,7 +47,7 @@ class _Unfailing:
     """Standard error, except that a full disk or a closed terminal loses lines and stops nothing."""
 
     def write(self, text: str) -> None:
-        # Not through its buffer: what that cannot get rid of makes Python 3.13 exit with 120.
+        # Past its buffer: text that is stuck there at the end makes Python 3.13 exit with 120.
         with contextlib.suppress(OSError, ValueError, AttributeError):
             os.write(sys.stderr.fileno(), text.encode(errors="backslashreplace"))
 

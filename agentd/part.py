@@ -39,7 +39,7 @@ class Part:
     methods: Mapping[str, Handler] = field(default_factory=dict)
     properties: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
     prepare: Callable[[Config], Awaitable[None]] = _at_once
-    """Makes a configuration possible before it is in force. Raises Refused."""
+    """Makes sure that a configuration can be carried out, before it is in force. Raises Refused."""
     configure: Callable[[Config, int], Sequence[str] | None] = _nothing
     """Takes the part's slice of a configuration that is in force from now on; returns a sentence for each change."""
     warnings: Callable[[], Sequence[str]] = tuple
@@ -57,12 +57,12 @@ class Part:
 
 
 class Tables:
-    """A part's tables in the store; every method runs on the storing thread. Derive from this class and write those
-    that are needed."""
+    """A part's tables in the store; every method runs on the storing thread. Derive from this class and write the
+    methods that are needed."""
 
     part: str
     migrations: tuple[str, ...]
-    """SQL scripts; a database knows how many of them it has seen. One that was released is never changed."""
+    """SQL scripts; a database knows how many of them it has seen. A script that was released is never changed."""
 
     def load(self, db: sqlite3.Connection) -> Any:
         """Returns what the core takes up at its start."""
@@ -97,7 +97,7 @@ class Host(Protocol):
 
     @property
     def failure(self) -> str:
-        """Why agentd ends without having been asked to, or empty."""
+        """The reason why agentd ends without having been asked to, or empty."""
 
     def now(self) -> int:
         """Returns the instant, in microseconds since 1970."""
@@ -106,7 +106,7 @@ class Host(Protocol):
         """Has what was decided stored and carried out."""
 
     def pump_soon(self) -> None:
-        """Does the same once for all reports that are read together."""
+        """Pumps once for all reports that are read together."""
 
     def ready(self) -> None:
         """Raises Refused StoreUnavailable while nothing can be stored and so nothing can be done."""
@@ -130,7 +130,7 @@ class Host(Protocol):
         """Calls question(db, **wanted) on the storing thread, after what was decided before is stored."""
 
     async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
-        """Returns decisions, newest first; those of one part, about one subject or one run where that is said."""
+        """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
 
     def lost(self, why: str) -> None:
         """Ends agentd: something without which it cannot go on is gone."""
@@ -143,8 +143,8 @@ class Host(Protocol):
 
 
 def absent(name: str, contract: Path, why: str, answers: Mapping[str, Handler], **at_rest: Any) -> Part:
-    """A part that cannot be here: its methods refuse with the sentence `why`, except those with an answer of their own;
-    its properties have the values `at_rest`."""
+    """Returns a part that cannot be here: its methods refuse with the sentence `why`, but for those with an answer of
+    their own; its properties have the values `at_rest`."""
 
     def refuse(*_: object) -> None:
         raise Refused("Unsupported", why)

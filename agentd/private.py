@@ -102,7 +102,7 @@ async def lock(state: Path, patience: float = 15.0) -> int:
 
 
 def _is_agentd(pid: int) -> bool:
-    """Whether the process lives (a zombie does not, and has no command line) and is an agentd."""
+    """Tells whether the process lives (a zombie does not, and has no command line) and is an agentd."""
     with contextlib.suppress(OSError):
         return b"agentd" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return False

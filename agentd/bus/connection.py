@@ -249,7 +249,7 @@ class Bus:
             self._rules[rule] -= 1
             if not self._rules[rule]:
                 del self._rules[rule]
-                # Nobody waits for the answer: a bus that is lost has forgotten the rule anyway.
+                # The answer is not awaited: a bus that is lost has forgotten the rule anyway.
                 no_reply = MessageFlag.NO_REPLY_EXPECTED
                 self.send(Message(*_DBUS, "RemoveMatch", flags=no_reply, signature="s", body=[rule]))
 
@@ -265,7 +265,7 @@ class Bus:
         """Hands a signal to its listeners."""
         listeners = self._listeners.get((message.path, message.interface, message.member), {})
         for token, (name, listener) in list(listeners.items()):
-            # Anybody may send us a signal of any interface: only the one that we listen to counts. A listener that was
+            # Anybody may send us a signal of any interface: only the peer that we listen to counts. A listener that was
             # told before may have ended this one.
             if token in listeners and message.sender in {name, self.owner(name)}:
                 try:
@@ -315,7 +315,7 @@ class Bus:
             self._send_next()
 
     def _on_message(self, message: Message) -> bool:
-        """Returns whether the message is dealt with; what is not is the library's own."""
+        """Returns whether the message is dealt with; the library deals with the others."""
         if message.message_type is MessageType.METHOD_CALL:
             return message.interface != "org.freedesktop.DBus.Peer" and self._on_call(message)
         if message.message_type is MessageType.SIGNAL:

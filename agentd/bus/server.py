@@ -1,7 +1,7 @@
 """The daemon's own object on the bus: calls are checked against the contract, permitted, and dispatched.
 
-Not dbus_next's ServiceInterface: that sends tracebacks to callers, logs every refusal and hides the sender, without
-which nobody can be asked for permission.
+dbus_next's ServiceInterface is not used: it sends tracebacks to callers, logs every refusal and hides the sender,
+without which polkit cannot be asked for permission.
 """
 
 import asyncio
@@ -97,7 +97,7 @@ class Server:
         self._properties: dict[str, dict[str, _Property]] = {}  # by interface, by member
         self._signals: dict[tuple[str, str], str] = {}  # by interface and member: the types of the arguments
         self._changed: dict[str, set[str]] = {}
-        self._refused: dict[str, str] = {}  # by interface: why nothing of it can be had
+        self._refused: dict[str, str] = {}  # by interface: the reason why it was shut off
         self._tasks = Tasks(lambda error: on_defect("answering a call", error))
         for offer in offers:
             self._add(offer)
@@ -161,7 +161,7 @@ class Server:
             self._bus.send(Message.new_signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
 
     def _told(self, name: str, found: _Property) -> Variant | None:
-        """Returns the value that a change is told with, or None: whoever wants it asks, and gets the error if any."""
+        """Returns the value that a change is told with, or None: clients then ask, and get the error if any."""
         if found.only_announced:
             return None
         try:
@@ -260,7 +260,7 @@ class Server:
 
 
 def joined(contracts: Sequence[Path]) -> str:
-    """Returns one document with what all contracts have within their node; what stands before that is the first's."""
+    """Returns one document with what all contracts have within their node; the rest is the first's."""
     parts = [contract.read_text().partition(_NODE) for contract in contracts]
     bodies = [rest.rpartition("</node>")[0] for _, _, rest in parts]
     return f"{parts[0][0] if parts else ''}{_NODE}{chr(10).join(bodies)}</node>\n"

@@ -41,7 +41,7 @@ class Loaded(Struct, frozen=True):
 
 
 def sources(given: Path | None) -> list[Path]:
-    """The files that make up the configuration: of one file, of one folder, or of the system's folders.
+    """Returns the files that make up the configuration: one file, those of one folder, or of the system's folders.
 
     A folder holds agentd.yaml and conf.d/*.yaml (or .yml); drop-ins are read in the order of their names.
     """
@@ -64,7 +64,7 @@ def _drop_ins(folder: Path) -> list[Path]:
 
 
 def folders(given: Path | None) -> list[Path]:
-    """The folders in which a change may alter the configuration."""
+    """Returns the folders in which a change may alter the configuration."""
     if given is not None and not given.is_dir():
         return [given.parent]
     return [path for top in (SYSTEM_DIRECTORIES if given is None else [given]) for path in (top, top / DROP_INS)]
@@ -112,7 +112,7 @@ def _load(given: Path | None, whole: type[Config], parts: Sequence[Settings]) ->
 
 
 def _layered(decoder: Decoder, files: Sequence[Path], whole: type[Config]) -> MappingNode:
-    """The settings of all files in one mapping, whose nodes know the files that they are from. Raises Problems."""
+    """Returns the settings of all files in one mapping, whose nodes know their files. Raises Problems."""
     layers = []
     for file in files:
         try:
@@ -131,7 +131,7 @@ def _layered(decoder: Decoder, files: Sequence[Path], whole: type[Config]) -> Ma
 
 
 def _levels(type_: Any) -> Callable[[str], Any] | None:
-    """The types of the settings below one of this type, by key, where files are laid over each other key by key.
+    """Returns the types of the settings below one of this type, by key, where files are merged key by key.
 
     None: a file replaces such a setting as a whole. Sections are laid over each other down to their last key, things in
     a mapping by name as far as their own settings.
@@ -159,7 +159,7 @@ def _check_keys(decoder: Decoder, node: Node, type_: Any, path: Keys) -> None:
 
 
 def _merge(base: Node, over: Node, type_: Any) -> Any:
-    """The settings of `base` with those of `over` laid over them, key by key as far as _levels says.
+    """Returns the settings of `base` with those of `over` laid over them, key by key as far as _levels says.
 
     Things without names in `base` are named by their position; in `over` they replace all that were there.
     """
@@ -181,12 +181,12 @@ def _merge(base: Node, over: Node, type_: Any) -> Any:
 
 
 def _name(name: str, thing: Node) -> ScalarNode:
-    """A key for a thing that the file gives none."""
+    """Returns a key for a thing that the file gives none."""
     return ScalarNode("tag:yaml.org,2002:str", name, thing.start_mark, thing.end_mark)
 
 
 def local_timezone() -> str:
-    """The machine's time zone by name: $TZ, else what /etc/localtime links to, else UTC."""
+    """Returns the machine's time zone by name: $TZ, else what /etc/localtime links to, else UTC."""
     target = os.environ.get("TZ", "").lstrip(":") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
     try:
         timezone(target)

@@ -1,6 +1,6 @@
 """Mistakes in a text that is not YAML, told in agentd's own words.
 
-The libraries that read YAML word their errors differently, and anew with a version; they agree on the place. So each
+The libraries that read YAML word their errors differently, and anew with a version, but agree on the place. So each
 sentence comes from the place, and from what is written there.
 """
 
@@ -18,13 +18,13 @@ _BEYOND_UNICODE = re.compile(r"\\U(?!000|0010)")
 
 
 def unprintable(text: str) -> tuple[str, int] | None:
-    """The first character that YAML does not allow, as a sentence and its index."""
+    """Returns the first character that YAML does not allow, as a sentence and its index."""
     found = _NOT_PRINTABLE.search(text)
     return (f"U+{ord(found.group()):04X} is a character that YAML does not allow", found.start()) if found else None
 
 
 def unusable_escape(text: str) -> tuple[str, int] | None:
-    """The first escape for half a surrogate pair: libyaml refuses it, PyYAML alone would read it."""
+    """Returns the first escape for half a surrogate pair: libyaml refuses it, PyYAML alone would read it."""
     if _HALF_A_PAIR.search(text):
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
             if isinstance(token, yaml.ScalarToken) and any("\ud800" <= letter <= "\udfff" for letter in token.value):

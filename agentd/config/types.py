@@ -19,12 +19,12 @@ def info_of(type_: Any) -> inspect.Type:
 
 @cache
 def fields_of(type_: type[Struct]) -> tuple[FieldInfo, ...]:
-    """The fields of a struct."""
+    """Returns the fields of a struct."""
     return fields(type_)
 
 
 def section(type_: Any) -> type[Struct] | None:
-    """The struct that a setting of this type is read into, key by key; None where a setting is anything else."""
+    """Returns the struct that a setting of this type is read into, key by key; None for any other type."""
     info = info_of(type_)
     if isinstance(info, inspect.UnionType):
         return section(without_none(type_))
@@ -37,7 +37,7 @@ def is_by_name(type_: Any) -> bool:
 
 
 def metadata(type_: Any) -> dict[str, Any]:
-    """The `extra` of a field's msgspec.Meta: its "kind", or that it is "by_name"."""
+    """Returns the `extra` of a field's msgspec.Meta: its "kind", or that it is "by_name"."""
     info = info_of(type_)
     return (info.extra or {}) if isinstance(info, inspect.Metadata) else {}
 
@@ -48,6 +48,6 @@ def without_none(type_: Any) -> Any:
 
 
 def item_of(type_: Any) -> type[Struct]:
-    """The struct of the things in a mapping by name."""
+    """Returns the struct of the things in a mapping by name."""
     item: type[Struct] = get_args(get_args(type_)[0])[1]
     return item

@@ -11,7 +11,7 @@ from agentd.core.reboots.policy import RebootPolicy
 
 
 class History(Struct, frozen=True, kw_only=True):
-    """How much of the past is kept: runs and decisions by age and number, output by size."""
+    """The past that is kept: runs and decisions by age and number, output by size."""
 
     keep: PositiveDuration = 90 * 24 * 60 * MINUTE
     runs: Annotated[int, Meta(ge=100)] = 100_000
@@ -22,7 +22,7 @@ class History(Struct, frozen=True, kw_only=True):
 class Config(Struct, frozen=True, kw_only=True):
     """A whole configuration. `concurrency` bounds the runs under way at once."""
 
-    # What belongs to no part.
+    # Settings of no part.
     timezone: ZoneName = ""  # the machine's
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 100
     watch: bool = True

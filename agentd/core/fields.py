@@ -96,7 +96,7 @@ def text_parser(parse: Callable[[str], object], expected: str) -> Parser:
 
 
 def weekdays(raw: Raw, *keys: str | int) -> tuple[int, ...]:
-    """Weekdays (Monday is 0) from "mon-fri", "sat,sun" or a list of such texts. Raises Invalid."""
+    """Returns the weekdays (Monday is 0) of "mon-fri", "sat,sun" or a list of such texts. Raises Invalid."""
     expected = "weekdays such as mon-fri"
     found = parse_each(raw, parse_weekdays, expected, *keys)
     if not found:
@@ -105,7 +105,7 @@ def weekdays(raw: Raw, *keys: str | int) -> tuple[int, ...]:
 
 
 def absolute_path(raw: Any, *keys: str | int) -> str:
-    """An absolute path that a line of a systemd unit can hold. Raises Invalid."""
+    """Returns an absolute path that a line of a systemd unit can hold. Raises Invalid."""
     path = as_text(raw, "a path", *keys)
     if not path.startswith("/"):
         raise Invalid(f'"{path}" is not an absolute path', *keys)

@@ -65,7 +65,7 @@ class Decided(Stored, frozen=True):
 
 class Core:
     """The deciding half of a part: derive from this class and write the methods that are needed. Every method returns
-    at once; what a call leads to comes out of effects()."""
+    at once; the effects of a call come out of effects()."""
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due at `now` (microseconds since 1970, as everywhere)."""

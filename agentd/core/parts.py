@@ -29,7 +29,7 @@ class Parts:
     def effects(self, now: int) -> list[Effect]:
         """Returns what all cores want, in order, after each has heard what the others want.
 
-        Parts that answer each other without end are a defect of the last that spoke: it is shut off.
+        Parts that answer each other without end are a defect of the last that spoke, which is shut off.
         """
         taken: list[Effect] = []
         for _ in range(ROUNDS):

@@ -1,7 +1,7 @@
 """Durations, sizes, times of day and weekdays: from a person's text to numbers, and back.
 
-The one grammar of the daemon's configuration and of agentctl, which imports no other module of agentd: this one needs
-nothing but the standard library. Numbers are written in ASCII digits, and the whole text must be what a parser reads.
+The one grammar of the daemon's configuration and of agentctl, which imports no other module of agentd: quantities needs
+the standard library alone. Numbers are written in ASCII digits, and the whole text must be what a parser reads.
 """
 
 import re
@@ -144,7 +144,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def unknown_key(key: str, names: Iterable[str]) -> str:
-    """Returns the sentence about a key that does not exist, with the one that was probably meant."""
+    """Returns the sentence about a key that does not exist, with the nearest key."""
     names = list(names)
     return f'unknown key "{key}"{nearest(key, names) or "; expected one of " + ", ".join(names)}'
 

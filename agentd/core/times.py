@@ -12,22 +12,22 @@ _USEC = timedelta(microseconds=1)
 
 
 def moment(instant: int, zone: tzinfo = UTC) -> datetime:
-    """The instant as the clocks of the zone show it."""
+    """Returns the instant as the clocks of the zone show it."""
     return (EPOCH + instant * _USEC).astimezone(zone)
 
 
 def instant_of(moment: datetime) -> int:
-    """The instant of a moment that knows its zone."""
+    """Returns the instant of a moment that knows its zone."""
     return (moment.astimezone(UTC) - EPOCH) // _USEC
 
 
 def midnight(day: date) -> datetime:
-    """The first moment of a date on a wall clock: without a zone, as local_instant and CronSim take it."""
+    """Returns the first moment of a date on a wall clock: without a zone, as local_instant and CronSim take it."""
     return datetime.combine(day, time())
 
 
 def local_instant(wall: datetime, zone: ZoneInfo) -> int:
-    """The instant of a local wall clock time: the first of two, and the jump itself where a gap swallows it."""
+    """Returns the instant of a local wall clock time: the first of two; the jump where a gap swallows the time."""
     first = wall.replace(tzinfo=zone, fold=0)
     instant = instant_of(first)
     if first.astimezone(UTC).astimezone(zone).replace(tzinfo=None) == wall:
@@ -38,7 +38,10 @@ def local_instant(wall: datetime, zone: ZoneInfo) -> int:
 
 
 def first_change(begin: int, end: int, zone: ZoneInfo) -> int | None:
-    """The first instant in (begin, end] with another offset than begin; no two changes lie within a day."""
+    """Returns the first instant in (begin, end] with another offset than begin; None: there is none.
+
+    No zone has two changes within a day.
+    """
     offset = offset_at(begin, zone)
     while begin < end:
         high = min(begin + DAY, end)
@@ -52,13 +55,13 @@ def first_change(begin: int, end: int, zone: ZoneInfo) -> int | None:
 
 
 def offset_at(instant: int, zone: ZoneInfo) -> timedelta:
-    """By how much the clocks of the zone are ahead of UTC at an instant."""
+    """Returns by how much the clocks of the zone are ahead of UTC at an instant."""
     return moment(instant, zone).utcoffset() or timedelta()
 
 
 @lru_cache(maxsize=512)
 def timezone(name: str) -> ZoneInfo:
-    """The time zone of that name. Raises ValueError with a sentence."""
+    """Returns the time zone of that name. Raises ValueError with a sentence."""
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
@@ -66,8 +69,8 @@ def timezone(name: str) -> ZoneInfo:
 
 
 def jitter_offset(host: str, name: str, jitter: int) -> int:
-    """A delay in [0, jitter), in the unit of `jitter`, that stays the same for a host and a job (or "reboot") and
-    differs between hosts."""
+    """Returns a delay in [0, jitter), in the unit of `jitter`, that stays the same for a host and a job (or "reboot")
+    and differs between hosts."""
     if not jitter:
         return 0
     digest = hashlib.blake2b(f"{host}/{name}".encode(), digest_size=8).digest()

@@ -1,4 +1,4 @@
-"""The loop around the parts: what happened reaches their cores, what they decided is stored and then carried out."""
+"""The loop around the parts: events reach their cores, their decisions are stored and then carried out."""
 
 import asyncio
 import time
@@ -160,10 +160,10 @@ class Daemon:
         log.info("agentd stopped", id="stopped")
 
     def _working(self) -> list[Part]:
-        """The parts that were not shut off."""
+        """Returns the parts that were not shut off."""
         return [part for name, part in self._plugged.items() if name not in self._off]
 
-    # What parts may ask
+    # For parts, as their Host
 
     @property
     def folder(self) -> Path:
@@ -186,7 +186,7 @@ class Daemon:
         return await self._storing.call(lambda: question(self._store.db, **wanted))
 
     async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
-        """Returns decisions, newest first; those of one part, about one subject or one run where that is said."""
+        """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
         found: list[Decided] = await self.ask(decisions, part=part, about=about, run_id=run_id, limit=limit)
         return found
 
@@ -217,7 +217,7 @@ class Daemon:
         self.ending.set()
 
     def hear(self, part: str, deed: Callable[[], object]) -> None:
-        """Lets a report reach the core of a part, then pumps. A defect there is the part's."""
+        """Lets a report of a peer reach the core of a part, then pumps. A defect there is the part's."""
         if part in self._off:
             return
         try:
@@ -226,7 +226,7 @@ class Daemon:
             self._failed(part, error)
         self.pump_soon()
 
-    # What people see
+    # For people
 
     @property
     def state(self) -> str:
@@ -251,7 +251,7 @@ class Daemon:
 
     async def reload(self) -> list[str]:
         """Reads the configuration again, all or nothing. Raises Refused InvalidConfig, PeerFailed."""
-        async with self._reading:  # what was read last is what is applied last
+        async with self._reading:  # so that the files that were read last are applied last
             try:
                 return await self._reload()
             finally:
@@ -343,7 +343,7 @@ class Daemon:
         self._pumping = False
         self._storing.add(self._parts.effects(now()))
         wanted = [self._parts.wakeup()]
-        if self._supervision.watchdog:  # by elapsed time: a clock that is set must not put the sign of life off
+        if self._supervision.watchdog:  # by elapsed time: setting the clock must not delay the sign of life
             wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
         self._timer.set(min((when for when in wanted if when is not None), default=None))
 

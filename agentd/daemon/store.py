@@ -183,7 +183,7 @@ class Store:
 def decisions(
     db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50
 ) -> list[Decided]:
-    """Returns decisions, newest first; those of one part, about one subject or about one run where that is said."""
+    """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
     rows = db.execute(
         "SELECT at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
         "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) ORDER BY id DESC LIMIT ?",

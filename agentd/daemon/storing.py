@@ -46,8 +46,8 @@ class Storing:
         self._thread = ThreadPoolExecutor(1, "store")
         self._queue: list[Effect] = []
         self._batch: list[Effect] = []
-        self._settled: list[asyncio.Future[None]] = []  # of callers that wait for the next batch
-        self._waiting: list[asyncio.Future[None]] = []  # of those whose batch is being stored
+        self._settled: list[asyncio.Future[None]] = []  # callers that wait for the next batch
+        self._waiting: list[asyncio.Future[None]] = []  # callers whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
         self._samples: list[Sampled] = []
         self._flush: asyncio.TimerHandle | None = None
@@ -98,8 +98,8 @@ class Storing:
         self._thread.shutdown()
 
     def _may_pass(self, effect: Effect) -> bool:
-        """Whether an effect is carried out although nothing can be stored: a job that fills the disk must not wait for
-        room on it. The end of something whose beginning itself waits for room waits with it."""
+        """Tells whether an effect is carried out although nothing can be stored: the stop of a job that fills the disk
+        must not wait for room on it. An end waits where its beginning does."""
         if not isinstance(effect, Urgent):
             return False
         waiting = (*self._batch, *self._queue)
@@ -125,11 +125,11 @@ class Storing:
 
     def _store_samples(self) -> None:
         self._flush, samples, self._samples = None, self._samples, []
-        if not self.trouble:  # what is kept for people never costs the schedule: without room it goes first
+        if not self.trouble:  # samples are for people and never cost the schedule: without room they go first
             self.call(self._write_samples, samples)
 
     def _write_samples(self, samples: Sequence[Sampled]) -> None:
-        """On the storing thread."""
+        """Stores samples, on the storing thread."""
         try:
             self._store.sample(samples)
         except sqlite3.Error as error:
@@ -157,7 +157,7 @@ class Storing:
 
     def _performed(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Effects that nobody carries out would be a daemon that only seems to live.
+            # Without its effects the daemon would only seem to live.
             self._host.defect("carrying out effects", error)
             self._host.lost("of a defect, which is in the log")
 
@@ -174,7 +174,7 @@ class Storing:
                 log.error(f"nothing starts: the state cannot be stored in {where}: {error}", id="state-trouble")
             self.trouble = f"nothing starts: the state cannot be stored: {error}"
             self._let_urgent_pass()
-            for future in (*self._waiting, *self._settled):  # also who came while it was tried
+            for future in (*self._waiting, *self._settled):  # also callers that came meanwhile
                 if not future.done():
                     text = f"{self.trouble}; your request is kept and carried out once it can be stored"
                     future.set_exception(Refused("StoreUnavailable", text))
@@ -187,7 +187,7 @@ class Storing:
             self._host.trouble_changed()
 
     def _write(self, effects: Sequence[Effect]) -> Exception | None:
-        """On the storing thread: stores effects; returns what prevented it. A damaged store is replaced."""
+        """Stores effects, on the storing thread; returns the error where that fails. A damaged store is replaced."""
         try:
             self._store.write(effects)
         except sqlite3.Error as error:

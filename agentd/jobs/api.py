@@ -42,7 +42,7 @@ _DECISION = {"at": "t", "kind": "s", "job": "s", "run_id": "s", "reason": "s"}
 
 
 def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
-    """A run as ListRuns describes it."""
+    """Returns a run as ListRuns describes it."""
     values: dict[str, Any] = {"run_id": run.run_id, **structs.asdict(run)}
     for key in ("seq", "not_before", *(() if tail else ("tail",))):
         del values[key]
@@ -50,7 +50,7 @@ def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
 
 
 def job_record(entry: Entry) -> dict[str, Any]:
-    """A job as ListJobs describes it."""
+    """Returns a job as ListJobs describes it."""
     job, state, last = entry.job, entry.state, entry.last
     newest = next(reversed(entry.running.values()), None)
     values: dict[str, Any] = {
@@ -257,13 +257,13 @@ class JobsApi:
 
 
 def _decision_record(decision: Decided) -> dict[str, Any]:
-    """A decision as ListDecisions describes it."""
+    """Returns a decision as ListDecisions describes it."""
     values = {name: getattr(decision, name) for name in ("at", "kind", "run_id", "reason")}
     return record({**values, "job": decision.about}, _DECISION)
 
 
 def _due_after(entry: Entry, t: int) -> int | None:
-    """A due time later than t that a run will be started for, or would have been at that time."""
+    """Returns the first due time later than t that a run will be started for, or would have been at that time."""
     if t >= entry.state.handled:
         return entry.schedule.next_due(entry.state, t)
     return entry.schedule.next_after(t)
@@ -272,5 +272,5 @@ def _due_after(entry: Entry, t: int) -> int | None:
 def _split(run_id: str) -> tuple[str, int]:
     """Returns the job and the number of a run's id."""
     job, _, number = run_id.rpartition(".")
-    # -1 is the number of no run, and so is one that SQLite could not hold
+    # -1, the number of no run, also for a number that SQLite could not hold
     return job, int(number) if number.isascii() and number.isdigit() and len(number) < 16 else -1

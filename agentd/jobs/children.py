@@ -1,6 +1,5 @@
-"""Runs as child processes: no root, no systemd. A supervisor process starts all of them: nothing outlives agentd.
-
-The supervisor is supervisor.py, started by its path.
+"""Runs as child processes, without root and systemd. A supervisor process (supervisor.py, started by its path)
+starts them, so that nothing outlives agentd.
 """
 
 import asyncio
@@ -45,7 +44,7 @@ class Link:
         in_burst: Callable[[], bool],
     ) -> None:
         self.under_way: set[str] = set()
-        self.unstored: set[str] = set()  # those, and the ended ones whose end is not stored yet
+        self.unstored: set[str] = set()  # runs under way, and ended ones whose end is not stored yet
         self._on_report = on_report
         self._on_lost = on_lost
         self._in_burst = in_burst
@@ -152,9 +151,9 @@ class Children:
         self._on_lost = on_lost
         self._closing = False
         self._supervisors: list[Link] = []
-        self._places: dict[str, Link] = {}  # of the runs whose end is not stored yet
+        self._places: dict[str, Link] = {}  # by run, until its end is stored
         self._unstarted: dict[str, int] = {}  # when the runs are due of which no report came yet
-        self._helpers: dict[str, str] = {}  # what each is for people, by its id; those of runs have a dot in theirs
+        self._helpers: dict[str, str] = {}  # the names for people, by id; ids of runs have a dot, these have none
         self.address = ""
         supervisor.adopt_orphans()
         self._add_supervisor()
@@ -166,14 +165,14 @@ class Children:
         return added
 
     def _place(self) -> Link:
-        """The supervisor for one more run."""
+        """Returns the supervisor for one more run."""
         place = min(self._supervisors, key=lambda one: len(one.under_way))
         if len(place.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
             return self._add_supervisor()
         return place
 
     def _in_burst(self) -> bool:
-        """Whether many processes are to be started right now."""
+        """Tells whether many processes are to be started right now."""
         latest = now()
         overdue = [due for due in self._unstarted.values() if due <= latest]
         return len(overdue) > _BURST and max(overdue) > latest - supervisor.PATIENCE * SECOND
@@ -234,12 +233,12 @@ class Children:
         )
 
     def stop(self, run_id: str, result: str) -> None:
-        """Ends a run's process group; it will be reported with that result."""
+        """Ends a run's process group; the run will be reported with that result."""
         if (place := self._places.get(run_id)) is not None:
             place.order(op="stop", id=run_id, result=result)
 
     def stored(self, run_id: str) -> None:
-        """The end of a run is stored: its supervisor may forget it, and a second one may go when it has no other."""
+        """Lets the supervisor forget a run whose end is stored; a second supervisor without other runs may go."""
         place = self._places.pop(run_id, None)
         if place is None:
             return
@@ -289,7 +288,7 @@ class Children:
             wait()
 
     def _lost(self) -> None:
-        """A supervisor was killed: ends what it left behind, which this process has adopted, and all else."""
+        """Ends what a supervisor that was killed left behind, which this process has adopted, and all else."""
         if self._closing:
             return
         for below in supervisor.descendants(os.getpid()):

@@ -9,5 +9,5 @@ from agentd.core.jobs import unitfile
 
 
 def units() -> dict[str, str]:
-    """The units' texts by their names; none without a configuration. Raises Problems, OSError."""
+    """Returns the units' texts by their names; none without a configuration. Raises Problems, OSError."""
     return dict(unitfile.units(files.load().config.jobs)) if files.sources(None) else {}

@@ -1,4 +1,4 @@
-"""Jobs as a part: what their core decided is handed to an executor, and told."""
+"""Jobs as a part: their core's decisions are handed to an executor, and told."""
 
 import asyncio
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ thousand runs that are due together take."""
 
 
 class Executor(Protocol):
-    """The one that runs the jobs: children.Standalone or units.Systemd."""
+    """Runs the jobs that the core wants to run: children.Children or units.Units."""
 
     outlives: bool
     """Whether runs go on when agentd ends."""
@@ -62,7 +62,7 @@ class Executor(Protocol):
         """Learns that the end of a run is stored."""
 
     def close(self) -> None:
-        """Leaves or ends what runs, as the executor does."""
+        """Ends the runs under way, or leaves them to systemd."""
 
 
 class JobsShell:
@@ -112,15 +112,15 @@ class JobsShell:
         """The core of jobs, for the parts that build on it."""
         return self._core
 
-    # What the executor reports
+    # Reports of the executor
 
     def started(self, run_id: str, at: int, invocation: str = "") -> None:
-        """The process of a run exists since `at`."""
+        """Lets the core know that the process of a run exists since `at`."""
         self._host.hear(NAME, lambda: self._core.started(run_id, at, invocation))
         self._look_idle()
 
     def ended(self, run_id: str, outcome: Outcome) -> None:
-        """A run is over."""
+        """Lets the core know that a run is over."""
         self._host.hear(NAME, lambda: self._core.ended(run_id, outcome, self._host.now()))
         self._look_idle()
 
@@ -142,7 +142,7 @@ class JobsShell:
         self._host.server.emit("Jobs", "Notified", run.job, run.run_id, effect.event, effect.text)
 
     def _tell(self, effect: RunChanged) -> None:
-        """Tells listeners and the log; what is told of here is stored."""
+        """Tells listeners and the log of a run that is stored as it is told."""
         run, server = effect.run, self._host.server
         if effect.event == "started":
             log.debug(f"{run.run_id} started", id="run-started", job=run.job, run_id=run.run_id)

@@ -18,7 +18,7 @@ _PASSED_ON = {"timeout", "oom-kill"}  # systemd's words that are agentd's too
 
 
 class End(Struct, frozen=True):
-    """How an invocation of a unit ended; words and numbers as $SERVICE_RESULT and so on in systemd.exec(5)."""
+    """The end of an invocation of a unit; words and numbers as $SERVICE_RESULT and so on in systemd.exec(5)."""
 
     invocation: str
     result: str
@@ -104,7 +104,7 @@ def forget_note(instance: str) -> None:
 
 
 def read_notes() -> list[Note]:
-    """Returns the notes of the agentd before this one, and removes those that are not whole. Raises OSError."""
+    """Returns the notes of the agentd before this one, and removes notes that are not whole. Raises OSError."""
     NOTES.mkdir(mode=0o755, exist_ok=True)
     NOTES.chmod(0o755)
     found = []

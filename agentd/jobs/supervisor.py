@@ -1,15 +1,15 @@
 """The process that starts, bounds and reaps the jobs of a standalone agentd.
 
-It is the daemon's only child and adopts (PR_SET_CHILD_SUBREAPER) whatever its own children leave behind, so
+The supervisor is a child of the daemon and adopts (PR_SET_CHILD_SUBREAPER) whatever its own children leave behind, so
 that every process of every job is below it. When the daemon goes away, however suddenly, the socket between
-them ends, and everything below ends too: no job outlives its agentd. Run as a script, it needs the standard
-library alone and stays small, which makes each fork cheap.
+the two ends, and everything below ends too: no job outlives its agentd. Run as a script, the supervisor needs the
+standard library alone and stays small, which makes each fork cheap.
 
-It speaks datagrams of JSON. To it: {"op": "start", "id", "argv", "env", "cwd", "user", "group", "output", "cap",
-"timeout", "kill_after", "at"} (times in seconds, null for none, "at" of the monotonic clock),
-{"op": "stop", "id", "result"} and {"op": "stored", "id"}: the end of that run is stored. From it: {"ev": "started",
-"id", "at"} and {"ev": "ended", "id", ...} with the fields of model.Outcome. Ends that the daemon did not live to store
-are left in a file, a line each, for the next one.
+Both sides speak datagrams of JSON. To the supervisor: {"op": "start", "id", "argv", "env", "cwd", "user", "group",
+"output", "cap", "timeout", "kill_after", "at"} (times in seconds, null for none, "at" of the monotonic clock),
+{"op": "stop", "id", "result"} and {"op": "stored", "id"}: the end of that run is stored. To the daemon: {"ev":
+"started", "id", "at"} and {"ev": "ended", "id", ...} with the fields of model.Outcome. Ends that the daemon did not
+live to store are left in a file, a line each, for the next daemon.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ TAIL_BYTES = 4096
 GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
 LARGEST_MESSAGE = 1 << 20
 PATIENCE = 1.0  # seconds that all else may wait in a burst of starts
-# What this process or Python handles in its own way and a job must find as usual.
+# The signals that this process or Python handles in its own way, and that a job must find as usual.
 _TO_DEFAULT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
 
 
@@ -74,7 +74,7 @@ class Child:
         return True
 
     def read(self) -> int:
-        """Takes what the run wrote: 0 at its end, -1 when there is nothing yet. The file holds the beginning,
+        """Takes what the run wrote; returns 0 at its end, -1 when there is nothing yet. The file holds the beginning,
         the tail the end."""
         try:
             data = os.read(self.pipe, 65536)
@@ -99,7 +99,7 @@ class Child:
             self._tail += f"\n[agentd could not write the output file: {error.strerror}]\n".encode()
 
     def tail(self) -> str:
-        """The last lines, whole ones where they fit."""
+        """Returns the last lines, whole ones where they fit."""
         text = self._tail.decode(errors="replace")
         return text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
 
@@ -191,8 +191,8 @@ class Supervisor:
         return True
 
     def _start_planned(self) -> None:
-        """Starts what is due. Reports and orders wait a moment for the end of a burst: they wake the daemon, which
-        would compete with the processes that are being started."""
+        """Starts what is due. Reports and orders wait a moment for the end of a burst: dealt with at once, they
+        would wake the daemon, which competes with the processes that are being started."""
         now = time.monotonic()
         latest = now + PATIENCE
         while self.planned and self.planned[0][0] <= now < latest:
@@ -285,7 +285,7 @@ class Supervisor:
             resource.setrlimit(resource.RLIMIT_NOFILE, (self.files[1], self.files[1]))
 
     def _become(self, order: Order, output: int, failed: int) -> NoReturn:
-        """In a forked process: becomes the job as another user, or tells why not."""
+        """Becomes the job as another user, in a forked process, or tells why not."""
         stage = "start"
         try:
             os.setsid()
@@ -312,7 +312,7 @@ class Supervisor:
             os._exit(127)
 
     def _end(self, child: Child, verdict: str) -> None:
-        """SIGTERM now, SIGKILL when the job's patience is over."""
+        """Sends SIGTERM now, and SIGKILL when the job's patience is over."""
         if not child.verdict:
             child.verdict = verdict
             child.signal(signal.SIGTERM)
@@ -379,7 +379,7 @@ class Supervisor:
         del self.pipes[pipe]
 
     def _end_everything(self) -> None:
-        """The daemon is gone: ends every process below, then leaves a note of the ends that it did not store."""
+        """Ends every process below, as the daemon is gone; then notes the ends that the daemon did not store."""
         for child in self.children.values():
             child.verdict = child.verdict or "interrupted"
             child.signal(signal.SIGTERM)
@@ -411,7 +411,7 @@ def adopt_orphans() -> None:
 
 
 def descendants(of: int) -> list[int]:
-    """The processes below a process."""
+    """Returns the processes below a process."""
     parents: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -456,7 +456,7 @@ def _outcome(child: Child, status: int, usage: resource.struct_rusage) -> Order:
         "started": child.started,
         "ended": usec(),
         "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
-        # Of the largest single process. Linux counts what it was started from: this process is the floor.
+        # Of the largest single process. Linux counts the process that it was forked from: this one is the floor.
         "peak_memory": usage.ru_maxrss * 1024,
     }
     if os.WIFEXITED(status):
@@ -473,7 +473,7 @@ def _encoded(environment: dict[str, str]) -> dict[bytes, bytes]:
 
 
 def _close(*descriptors: int) -> None:
-    """Closes those that are open."""
+    """Closes the descriptors that are open."""
     for descriptor in descriptors:
         if descriptor >= 0:
             os.close(descriptor)

@@ -47,7 +47,7 @@ class _RunUnit:
         self.job = ""
         """systemd's job for our start."""
         self.early: dict[str, str] = {}
-        """What became of systemd's jobs while nobody knew which of them is ours."""
+        """The results of systemd's jobs from before it was known which of them is ours."""
         self.told = False
         """Whether the beginning was reported."""
         self.verdict = ""
@@ -90,7 +90,7 @@ class Units:
 
     @property
     def under_way(self) -> int:
-        """How many runs still need this process: those whose start was not confirmed."""
+        """The number of runs whose start was not confirmed: they still need this process."""
         return sum(unit.state in {"planned", "asked"} for unit in self._by_run.values())
 
     def warnings(self, config: Config) -> list[str]:
@@ -175,7 +175,7 @@ class Units:
     def _differ(self, wanted: dict[str, str]) -> list[str]:
         """Returns the units whose text differs from what the configuration asks for, or that are missing.
 
-        A surplus unit that a run has belongs to a job that was removed and still runs: that unit stays.
+        A surplus unit that a run has stays: its job was removed and still runs.
         """
         found = {file.name for file in GENERATED.glob("agentd-job@*.service")} - self._by_unit.keys()
         return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
@@ -216,7 +216,7 @@ class Units:
             spool.forget_note(unit.instance)
 
     def taken_up(self) -> None:
-        """Reports ends from now on, and those that came meanwhile at once."""
+        """Reports ends from now on, and at once the ends that came meanwhile."""
         self._hears = True
         self._end_arrived("")
 
@@ -281,12 +281,12 @@ class Units:
             if unit.state != "ended":
                 self._on_trouble(f"{unit.run_id} could not be stopped: {error}")
 
-    # What systemd tells
+    # Reports of systemd
 
     def _job_new(self, arguments: list[Any]) -> None:
         unit = self._by_unit.get(arguments[2])
         if unit is not None and unit.state == "running":
-            unit.by_systemd = True  # nobody starts what runs: somebody stops it
+            unit.by_systemd = True  # a unit that runs is not started: somebody stops it
 
     def _job_removed(self, arguments: list[Any]) -> None:
         _, job, name, result = arguments

@@ -1,4 +1,4 @@
-"""One question to a server over HTTP: an answer of bounded time and size, or a sentence that says why there is none.
+"""A question to a server over HTTP: an answer of bounded time and size, or a sentence that says why there is none.
 
 Everything here blocks, at most for TIMEOUT.
 
@@ -108,7 +108,7 @@ class Peer:
             raise Unavailable(f"{self} answers more than {self._largest >> 10} KiB")
         if answer.status == 200 and answer.length is None and not answer.chunked:
             raise Unavailable(f"{self} does not say how long its answer is, so nobody can tell whether it is whole")
-        if answer.length:  # what was announced and did not come
+        if answer.length:  # bytes that were announced and did not come
             raise ConnectionError
         return answer.status, text
 

@@ -23,7 +23,7 @@ _LONGEST = 200  # characters of a program's text about its inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
 _MOST_ASKED = 64  # sessions that are looked into; whoever has one of the others counts as logged in
-_FIRST = 3.0  # seconds that a start waits for logind to answer; jobs do not wait for one that is slow
+_FIRST = 3.0  # seconds that agentd's start waits for logind; jobs do not wait for a slow logind
 
 
 class Logind:
@@ -170,7 +170,7 @@ class Logind:
         """Returns whether the machine is about to go down. Raises CallFailed."""
         return bool(await self._bus.get(_MANAGER, "PreparingForShutdown"))
 
-    # What logind tells
+    # Reports of logind
 
     def _preparing(self, *, down: bool) -> None:
         if down == self._going_down:
@@ -181,7 +181,7 @@ class Logind:
             self._tasks.do(self._watch_for_change_of_mind())
 
     async def _watch_for_change_of_mind(self) -> None:
-        """Asks whether the shutdown still comes: logind does not tell when one that agentd delays is cancelled."""
+        """Asks whether the shutdown still comes: logind does not tell of one that is cancelled meanwhile."""
         while self._going_down:
             await asyncio.sleep(_POLL)
             with contextlib.suppress(CallFailed):

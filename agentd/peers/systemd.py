@@ -97,7 +97,7 @@ class Systemd:
         try:
             await insist(lambda: self._bus.call(MANAGER, "Subscribe", patience=RELOAD_TIMEOUT))
         except CallFailed as error:
-            if not error.name.endswith(".AlreadySubscribed"):  # it had heard the try before
+            if not error.name.endswith(".AlreadySubscribed"):  # systemd had heard the try before
                 raise
 
     async def _catch_up(self, on_missed: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -54,7 +54,7 @@ def standalone_answers(host: Host) -> Mapping[str, Handler]:
 
 
 class Api:
-    """The members of the interface. Those that only read are answered from a look that is some seconds old."""
+    """The members of the interface. Members that only read answer from a look that may be some seconds old."""
 
     def __init__(self, host: Host, reboots: Reboots, looks: Looks, people: People, slots: Slots) -> None:
         self._host = host

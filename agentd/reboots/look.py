@@ -1,4 +1,4 @@
-"""A look at the machine: who holds it up, who is logged in, whether its clock can be trusted.
+"""A look at the machine: its inhibitors, the people who are logged in, whether its clock can be trusted.
 
 Callers who only read share looks, and an answer may be some seconds old: however often they ask, logind is asked a
 bounded number of times. Whoever acts looks anew.
@@ -19,7 +19,7 @@ from agentd.reboots import machine
 from agentd.tasks import Tasks
 
 RECENT = 5.0
-"""Seconds for which a look answers those who only read."""
+"""Seconds for which a look answers callers who only read."""
 _TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.freedesktop.timedate1")
 _NO_TIMEDATE = {"ServiceUnknown", "NameHasNoOwner", "NoSuchUnit", "UnitMasked", "UnknownProperty"}
 _Answer = TypeVar("_Answer")
@@ -60,7 +60,7 @@ class Looks:
         return await asyncio.shield(self._begin())
 
     async def recent(self) -> Look:
-        """Returns a look that began at most RECENT seconds ago; those who ask meanwhile share one."""
+        """Returns a look that began at most RECENT seconds ago; callers at the same time share one."""
         task = self._shared
         if task is None or (task.done() and self._clock() - self._since >= RECENT):
             task = self._begin()

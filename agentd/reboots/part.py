@@ -110,12 +110,12 @@ class Shell:
         await self._host.saved()
         pending = self.reboots.pending
         if pending is None or (pending.id, pending.state, pending.attempts) != (reboot.id, "issued", reboot.attempts):
-            return  # it took so long to store that the reboot was given up meanwhile
+            return  # storing took so long that the reboot was given up meanwhile
         log.warning(f"asking logind for a {reboot.kind}: {reboot.reason}", id="reboot")
         try:
             await self.logind.reboot(reboot.kind, f"agentd: {reboot.reason}")
         except CallFailed as error:
-            # A peer that is gone may be gone because the machine goes down, and one that is slow may do it yet.
+            # A logind that is gone may be gone because the machine goes down, and a slow one may reboot it yet.
             if not error.away and not error.name.endswith(".Timeout"):
                 why = str(error)
                 self._host.hear(PART, lambda: self.reboots.refused(why, self._host.now()))
@@ -171,8 +171,8 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
 
 
 async def plug_absent(host: Host, config: Config) -> Part:
-    """Returns the part where agentd does not reboot the machine: what was stored is told, all else is refused, and a
-    policy in the configuration is warned about. Raises sqlite3.Error."""
+    """Returns the part where agentd does not reboot the machine: it tells what was stored, refuses all else, and warns
+    of a policy in the configuration. Raises sqlite3.Error."""
     await host.take_up(RebootTables())
     policy = config.reboot
 

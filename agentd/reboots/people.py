@@ -1,4 +1,4 @@
-"""The people of a machine: who asks for a reboot, and how they are told of one."""
+"""The people of a machine: they ask for reboots, and are told of them."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ class People:
         self._logind = logind
         self._tasks = tasks
         self._message = host.folder / "wall"
-        self._known: dict[str, asyncio.Task[str]] = {}  # by the unique name on the bus, which nobody ever has again
+        self._known: dict[str, asyncio.Task[str]] = {}  # by the unique name on the bus, which is never used again
 
     async def user(self, caller: Caller) -> str:
         """Returns the user who calls, as they logged in: sudo does not change that; "" where that is not known."""
@@ -39,7 +39,7 @@ class People:
         return await self.known_user(caller)
 
     async def known_user(self, caller: Caller) -> str:
-        """Returns the same for somebody who only reads: each caller is looked up once."""
+        """Returns the user, as above, for a caller who only reads: each caller is looked up once."""
         if (asked := self._known.get(caller.sender)) is None:
             asked = self._known[caller.sender] = self._tasks.do(self._user(caller.sender))
             for forgotten in list(self._known)[:-_KNOWN]:
@@ -74,7 +74,7 @@ class People:
         self._tasks.do(self._wall(f"The reboot that was announced does not come for now: {effect.why}"))
 
     async def _wall(self, text: str) -> None:
-        """Writes to the terminals of those who are logged in: a unit does that, as agentd has no terminal's group."""
+        """Writes to the terminals of people who are logged in, by a unit: agentd is not in the terminals' group."""
         try:
             await asyncio.get_running_loop().run_in_executor(None, self._message.write_text, f"{text}\n")
             await self._systemd.start_unit(_WALL_UNIT)

@@ -83,7 +83,7 @@ class Slots:
         if self.fleet is None:
             raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
         try:
-            async with self._listing:  # one question at a time, whoever asks
+            async with self._listing:  # one question at a time, however many callers ask
                 return await asyncio.get_running_loop().run_in_executor(None, self.fleet.holders)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the peer, the caller gets a sentence
             raise Refused("PeerFailed", str(error)) from None

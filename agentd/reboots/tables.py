@@ -30,8 +30,8 @@ class RebootTables(Tables):
     )
 
     def load(self, db: sqlite3.Connection) -> Ledger:
-        """Returns the ledger, with the newest reboots. Records that cannot be read are removed: they are told of once,
-        and then until that is cleared."""
+        """Returns the ledger, with the newest reboots. Records that cannot be read are removed, which the ledger tells
+        until somebody clears that."""
         beside, lost = LedgerSaved({}, "", slot=False), ""
         (text,) = db.execute("SELECT value FROM facts WHERE name = ?", (_REMEMBERED_AS,)).fetchone() or (None,)
         try:

@@ -1,8 +1,10 @@
 """The house stays as the design draws it: who may import whom, and how large a room gets."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -149,29 +151,29 @@ def test_the_supervisor_needs_the_standard_library_alone() -> None:
     assert tops & {"asyncio", "pathlib", "subprocess", "logging"} == set()
 
 
-PRONOUNS = {
-    "It",
-    "They",
-    "What",
-    "Who",
-    "Whom",
-    "Whose",
-    "Which",
-    "That",
-    "This",
-    "These",
-    "Those",
-    "Whatever",
-    "Whoever",
-}
+PRONOUN = re.compile(
+    "(It|They|What|Who|Whom|Whose|Which|That|This|These|Those|Whatever|Whoever|Whether|How|When|Why|Where|One)"
+)
+"""A word that stands for a thing instead of naming it. A property may tell a fact, which begins with "Whether"."""
+
+
+def documented(source: str) -> Iterator[tuple[ast.AST, bool, str]]:
+    """What has a docstring, whether it is a property, and the docstring."""
+    for node in ast.walk(ast.parse((ROOT / source).read_text())):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            decorators = {ast.unparse(name) for name in getattr(node, "decorator_list", ())}
+            if text := ast.get_docstring(node):
+                yield node, bool(decorators & {"property", "cached_property"}), text
 
 
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_docstring_begins_with_a_verb_or_the_noun_of_the_thing(source: str) -> None:
     found = []
-    for node in ast.walk(ast.parse((ROOT / source).read_text())):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node) or ""
-            if text.split(maxsplit=1)[:1] and text.split(maxsplit=1)[0] in PRONOUNS:
-                found.append(text.splitlines()[0])
+    for node, is_property, text in documented(source):
+        first = text.split(maxsplit=1)[0].rstrip(",.:;")
+        is_verb = first.endswith("s") and first.isalpha()  # of the third person: "Returns", "Tells", "Lets"
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not is_property
+        is_pronoun = PRONOUN.fullmatch(first) and not (is_property and first == "Whether")
+        if is_pronoun or (is_function and not is_verb):
+            found.append(text.splitlines()[0])
     assert found == []

@@ -13,7 +13,10 @@ STEP = 1.5
 
 
 def with_interval(trigger: Trigger, interval: int | None) -> Trigger:
-    """The trigger at another interval within its bounds (None: as it is). One that had none becomes `every`."""
+    """Returns the trigger at another interval within its bounds; None: as it is configured.
+
+    A trigger without an interval, such as a calendar, becomes `every`.
+    """
     if interval is None:
         return trigger
     low, high = trigger.bounds
@@ -22,9 +25,9 @@ def with_interval(trigger: Trigger, interval: int | None) -> Trigger:
 
 
 def step(job: str, trigger: Trigger, direction: int) -> int:
-    """The interval one step shorter (direction 1: more often) or longer (-1), within the trigger's bounds.
+    """Returns the interval one step shorter (direction 1: more often) or longer (-1), within the trigger's bounds.
 
-    Never moves the other way nor further than STEP. Raises Refused where there is no interval or no room.
+    The interval never moves the other way nor further than STEP. Raises Refused where there is no interval or no room.
     """
     current = trigger.interval
     if current is None:

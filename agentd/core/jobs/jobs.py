@@ -1,7 +1,7 @@
-"""Jobs: what happened and when it happened go in, what is to be done comes out.
+"""The core of jobs: events and their instants go in, effects come out.
 
-Every method that takes `now` leads to effects, which are taken with `effects()`; the caller stores those that are
-part.Stored before it carries out any other.
+Every method that takes `now` leads to effects, which are taken with effects(); the caller stores the effects that are
+part.Stored before the others are carried out.
 """
 
 from collections.abc import Mapping
@@ -62,10 +62,10 @@ class Jobs(Core):
         self._resume(saved, now)
         self._admit(now)
 
-    # What every core answers
+    # As every core
 
     def effects(self) -> list[Effect]:
-        """Returns the effects since the last call: those to be stored first, each group in order."""
+        """Returns the effects since the last call: first all Stored ones in order, then the others in order."""
         taken = self._effects.copy()
         self._effects.clear()
         return [e for e in taken if isinstance(e, Stored)] + [e for e in taken if not isinstance(e, Stored)]
@@ -81,14 +81,14 @@ class Jobs(Core):
                 if entry.due <= now or self._places.free_for(entry):
                     self._due(entry, max(now, entry.due), clock_step=False)
                 else:
-                    entry.wake = entry.due  # what is in its way may be over by then
+                    entry.wake = entry.due  # the runs in its way may be over by then
             if entry.retry is not None and entry.retry.not_before <= now:  # and no due time took its place
                 run, entry.retry = entry.retry, None
                 self._places.wait(entry, run)
             self._roster.push(entry)
         self._admit(now)
 
-    # What others may look at
+    # For others to read
 
     @property
     def entries(self) -> Mapping[str, Entry]:
@@ -114,7 +114,7 @@ class Jobs(Core):
         return max((entry.job.stop_timeout for entry in self.entries.values()), default=0)
 
     def critical(self, run: Run) -> bool:
-        """Whether the machine must not be rebooted while this run is under way."""
+        """Tells whether the machine must not be rebooted while this run is under way."""
         return run.job in self.entries and self.entries[run.job].job.critical
 
     # Requests
@@ -170,7 +170,7 @@ class Jobs(Core):
         return old
 
     def set_enabled(self, name: str, enabled: bool, now: int) -> None:
-        """Overrides the job's `enabled`. What came due while it was disabled is not made up for."""
+        """Overrides the job's `enabled`. Due times of a disabled job are not made up for. Raises Refused NoSuchJob."""
         entry = self.entry(name)
         state = entry.state
         if enabled and not entry.enabled:
@@ -179,14 +179,14 @@ class Jobs(Core):
         self._override(entry, replace(state, enabled=enabled), word, f"{word}d by hand", now)
 
     def reset(self, name: str, now: int) -> None:
-        """Forgets what was changed at run time."""
+        """Forgets what was changed at run time. Raises Refused NoSuchJob."""
         entry = self.entry(name)
         state = entry.state if entry.enabled else self._roster.rested(entry, now)
         state = replace(state, interval=None, enabled=None, preference=0)
         self._override(entry, state, "reset", "back to the configuration", now)
 
     def progress(self, run_id: str, text: str) -> None:
-        """A run tells how far it is. Raises Refused NoSuchRun."""
+        """Takes note of how far a run is, in its own words. Raises Refused NoSuchRun."""
         entry = self._roster.running(run_id)
         if entry is None:
             raise Refused("NoSuchRun", f"the run {run_id} is not under way")
@@ -194,10 +194,10 @@ class Jobs(Core):
         self._effects += [RunSaved(run), RunChanged("progress", run)]
         self._notify(entry.job, "progress", run, text)
 
-    # What the executor and the machine report
+    # Reports of the executor and of the machine
 
     def started(self, run_id: str, at: int, invocation: str = "") -> None:
-        """The process of a run exists since `at`; `invocation` is systemd's id of it."""
+        """Takes note that the process of a run exists since `at`; `invocation` is systemd's id of the start."""
         entry = self._roster.running(run_id)
         if entry is not None:
             run = entry.running[run_id] = replace(entry.running[run_id], started=at, invocation=invocation)
@@ -205,7 +205,7 @@ class Jobs(Core):
             self._notify(entry.job, "start", run, f"{entry.job.name} started")
 
     def ended(self, run_id: str, outcome: Outcome, now: int) -> None:
-        """A run is over. Its retry, the jobs that follow it and those that wait for its place come next."""
+        """Takes note of a run's end. A retry, jobs that follow and runs that wait for the place come next."""
         entry = self._roster.running(run_id)
         if entry is None:
             return
@@ -217,7 +217,7 @@ class Jobs(Core):
         self._admit(now)
 
     def clock_stepped(self, delta: int, now: int) -> None:
-        """The wall clock was set by delta and shows `now`; elapsed time went on as if it had not."""
+        """Takes note that the wall clock was set by `delta` and shows `now`; elapsed time went on as before."""
         by = f"{delta / SECOND:+.6f}".rstrip("0").rstrip(".")
         self._effects.append(Decided(now, "jobs", "clock", "", f"the clock was set by {by} s"))
         self._roster.clock_stepped(delta, now)
@@ -251,7 +251,7 @@ class Jobs(Core):
         return changes
 
     def drain(self) -> None:
-        """Starts nothing new from here on; what waits is kept for the next start."""
+        """Starts nothing new from here on; runs that wait are kept for the next agentd."""
         self.draining = True
 
     def hold(self, who: str, why: str) -> None:
@@ -267,7 +267,7 @@ class Jobs(Core):
     def run_hook(self, name: str, cause: str, now: int) -> Run | None:
         """Starts a job that prepares or checks a reboot, at once, whatever else is held; returns its run.
 
-        Where the job runs already, that run is returned; None: there is no such job.
+        Where the job runs already, that run is returned; None: there is no such job, or agentd is stopping.
         """
         if name not in self.entries or self.draining:
             return None
@@ -295,7 +295,7 @@ class Jobs(Core):
         return replace(run, state="ended", result="interrupted", reason="it is not known how it ended")
 
     def stop_all(self, result: str, reason: str, now: int) -> None:
-        """Stops what is under way."""
+        """Stops the runs under way; they count as `result`."""
         for entry in self._roster.all():
             for run_id in entry.running:
                 self._effects.append(Decided(now, "jobs", "stop", entry.job.name, reason, run_id))
@@ -324,7 +324,7 @@ class Jobs(Core):
         self._roster.plan(entry)
 
     def _offer(self, entry: Entry, due: int, cause: str, reason: str, now: int, *, catching_up: bool = False) -> None:
-        """A due time wants a run: overlap decides."""
+        """Has a due time lead to a run, where overlap says so."""
         self._give_up_retry(entry, "the next due time came", now)
         verdict, why = runs.overlap(entry.job, entry.active, len(entry.waiting))
         if verdict == "skip" and not (catching_up and len(entry.waiting) < runs.QUEUE):
@@ -376,7 +376,7 @@ class Jobs(Core):
         return run
 
     def _admit(self, now: int) -> None:
-        """Gives free places to those that wait, first come first served; stores the ones that go on waiting."""
+        """Gives free places to the runs that wait, first come first served; stores the runs that go on waiting."""
         if not (self.draining or self._places.held):
             for entry, run in self._places.next(self.entries):
                 self._start(entry, run, now)
@@ -390,7 +390,7 @@ class Jobs(Core):
         self._effects += [RunSaved(run), RunStarts(run, entry.job)]
 
     def _stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "") -> list[str]:
-        """Stops runs under way and takes back those that wait."""
+        """Stops runs under way, and takes back runs that wait; returns their ids."""
         ids = []
         for run in entry.pending:
             if only in ("", run.run_id):
@@ -460,6 +460,6 @@ class Jobs(Core):
 
 
 def _with(run: Run, outcome: Outcome, now: int) -> Run:
-    """Returns the run with its end; what the outcome does not know stays as it was."""
+    """Returns the run with its end; fields that the outcome leaves empty stay as they were."""
     known = {name: value for name, value in asdict(outcome).items() if value or name == "exit_code"}
     return replace(run, state="ended", **{"ended": now, **known})

@@ -5,7 +5,7 @@ from msgspec import Struct
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Beginning, Effect, Stored, Urgent
 
-# What makes a result a failure that is worth another attempt. "stopped" and "cancelled" were somebody's wish.
+# The results that are worth another attempt. "stopped" and "cancelled" were somebody's wish.
 FAILURES = frozenset({"exit-code", "signal", "core-dump", "timeout", "oom-kill", "start-failed", "interrupted"})
 
 

@@ -1,4 +1,4 @@
-"""Places for runs: who waits for one, how many are taken, and who holds everybody back."""
+"""Places for runs: how many are taken, the runs that wait for one, and the holders that keep all from starting."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ class Places:
         self._unsaved: dict[int, Run] = {}
         self._holds: dict[str, str] = {}
 
-    # Who holds everybody back
+    # Holds
 
     @property
     def held(self) -> str:
@@ -32,7 +32,7 @@ class Places:
         """Takes back the hold of `who`; returns whether things start again because of that."""
         return self._holds.pop(who, None) is not None and not self._holds
 
-    # Who waits
+    # The line of runs that wait
 
     def wait(self, entry: Entry, run: Run) -> None:
         """Puts a run at the end of the line."""
@@ -52,10 +52,10 @@ class Places:
         self._unsaved.clear()
         return fresh
 
-    # Who goes
+    # Admission
 
     def free_for(self, entry: Entry) -> bool:
-        """Whether a run of this job would get a place at once."""
+        """Tells whether a run of this job would get a place at once."""
         return entry.active < entry.job.concurrency and self.taken + len(self._waiting) < self.concurrency
 
     def next(self, entries: Mapping[str, Entry]) -> list[tuple[Entry, Run]]:

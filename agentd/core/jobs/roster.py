@@ -1,4 +1,4 @@
-"""The roster: which jobs there are, what is remembered of each, and when each next has something to do."""
+"""The roster of jobs: their configuration and memory, and when each next has something to do."""
 
 from heapq import heapify, heappop, heappush
 
@@ -13,7 +13,7 @@ from agentd.core.times import jitter_offset, timezone
 
 
 class Entry:
-    """A job on the roster: its configuration, its memory and what is under way. Outside the core it is only read."""
+    """A job on the roster: its configuration, its memory and what is under way. Only the core changes an entry."""
 
     __slots__ = ("due", "job", "last", "retry", "running", "schedule", "state", "waiting", "wake")
 
@@ -51,7 +51,7 @@ class Entry:
 
 class Roster:
     """The jobs by name. `states` is what is remembered of jobs, `host` seeds the jitter, `boot` is the instant of the
-    boot, `lead` by how much a due time is looked at in advance; what is to be stored goes to `effects`."""
+    boot, `lead` by how much a due time is looked at in advance; effects go to `effects`."""
 
     def __init__(self, states: dict[str, JobState], host: str, boot: int, lead: int, effects: list[Effect]) -> None:
         self.entries: dict[str, Entry] = {}
@@ -96,7 +96,7 @@ class Roster:
         if entry.state.schedule != schedule:
             entry.state = changed(entry.state, schedule, trigger, now, self._jitter(job))
         if entry.state.handled > now + self._lead:
-            # The clock went back while nobody looked: by how much is unknown, at least to here.
+            # The clock went back while agentd was away: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
         self.entries[job.name] = entry
         self._effects.append(JobSaved(job.name, entry.state))
@@ -114,7 +114,7 @@ class Roster:
         self._effects.append(JobSaved(job.name, entry.state))
 
     def remove(self, entry: Entry) -> None:
-        """Takes a job off the roster; it is remembered, and kept in sight while a run of it is under way."""
+        """Takes a job off the roster; its memory is kept, and the job itself while a run of it is under way."""
         del self.entries[entry.job.name]
         self._states[entry.job.name] = entry.state
         if entry.running:
@@ -183,7 +183,7 @@ class Roster:
             when, name = self._heap[0]
             if name in self.entries and when in self.entries[name].wanted:
                 return when
-            heappop(self._heap)  # what was noted is out of date
+            heappop(self._heap)  # this note is out of date
         return None
 
     def take(self, now: int) -> Entry | None:
@@ -200,5 +200,5 @@ class Roster:
 
 
 def _fingerprint(job: Job) -> str:
-    """Tells one schedule from another: what was due under the old one is not due under the new."""
+    """Returns a text that tells one schedule from another: times due under the old one are not due under the new."""
     return f"{job.trigger.phrase()} {job.timezone} {job.jitter}{'' if job.enabled else ' disabled'}"

@@ -27,12 +27,12 @@ class Schedule(Struct, frozen=True):
     offset: int = 0
 
     def next_after(self, t: int) -> int | None:
-        """The first due time later than t, whether it was handled before or not."""
+        """Returns the first due time later than t, whether handled before or not."""
         due = self.trigger.next_after(t - self.offset, self.context)
         return None if due is None else due + self.offset
 
     def next_due(self, state: JobState, t: int | None = None) -> int | None:
-        """The first due time after t (default: after the last handled one) that was never handled."""
+        """Returns the first due time after t (default: after the last handled one) that was never handled."""
         t = state.handled if t is None else t
         while True:
             due = self.next_after(t)
@@ -42,10 +42,10 @@ class Schedule(Struct, frozen=True):
             t = max(covered)
 
     def outstanding(self, state: JobState, now: int, most: int) -> list[int]:
-        """The newest (at most `most`) due times up to now that were not handled, in order.
+        """Returns the newest (at most `most`) due times up to now that were not handled, in order.
 
-        Looks back in growing steps, so that a year of missed minutes costs no more than the last few, and never
-        before a time that was dealt with already: the clock was wrong in between.
+        The search goes back in growing steps, so that a year of missed minutes costs no more than the last few, and
+        never before a time that was dealt with already: the clock was wrong in between.
         """
         first = max([state.handled, *(hi for _, hi in state.past if hi <= now)])
         last = min([now, *(lo - 1 for lo, hi in state.past if lo <= now < hi)])
@@ -67,7 +67,7 @@ class Schedule(Struct, frozen=True):
 
 
 def begin(schedule: str, now: int) -> JobState:
-    """The memory of a job seen for the first time: what was due before concerns nobody."""
+    """Returns the memory of a job seen for the first time: earlier due times are no concern of agentd's."""
     return JobState(schedule=schedule, anchor=now, since=now, handled=now)
 
 
@@ -78,7 +78,7 @@ def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: 
     """
     if trigger.elapsed:
         anchor, handled = state.handled, state.handled
-        if anchor != state.anchor:  # else nothing was due yet, and the first due time is `offset` later than this says
+        if anchor != state.anchor:  # else nothing was due yet: the first due time is `offset` later than the grid
             anchor -= offset
         if trigger.interval is not None and (passed := (now - offset - anchor) // trigger.interval) > 1:
             handled = anchor + (passed - 1) * trigger.interval + offset
@@ -103,9 +103,9 @@ def stepped(state: JobState, trigger: Trigger, delta: int, now: int) -> JobState
 
 
 def dealt_with(state: JobState, trigger: Trigger, dues: list[int], chosen: list[int], now: int) -> JobState:
-    """The outstanding due times were dealt with: the chosen ones lead to a run.
+    """Returns the memory of a job whose outstanding due times were dealt with: the chosen ones lead to a run.
 
-    Those of a calendar that do not are due again if the clock goes back to before them: it had run ahead then.
+    The others, of a calendar, are due again if the clock goes back to before them: the clock had run ahead then.
     """
     back = any(state.handled < hi <= now for _, hi in state.past)  # from a wrong clock: what lay between is open
     if trigger.elapsed or (chosen and len(dues) == 1 and not back):
@@ -115,7 +115,7 @@ def dealt_with(state: JobState, trigger: Trigger, dues: list[int], chosen: list[
 
 
 def _ranges(state: JobState) -> tuple[tuple[int, int], ...]:
-    """All that was dealt with, as a few ranges apart from each other. Too many: the closest ones become one."""
+    """Returns all that was dealt with, as at most _RANGES ranges: of more, the closest to each other become one."""
     found: list[tuple[int, int]] = []
     for lo, hi in sorted((*state.past, (state.since, state.handled))):
         if found and lo <= found[-1][1]:

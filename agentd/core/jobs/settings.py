@@ -35,7 +35,7 @@ WRITTEN_BY_AGENTD = frozenset({
     "SyslogIdentifier", "RuntimeMaxSec", "TimeoutStopSec", "MemoryMax", "CPUWeight", "TasksMax", "Restart",
     "RestartForceExitStatus", "RemainAfterExit", "Delegate",
 })  # fmt: skip
-"""Settings of [Service] that a job's `systemd:` may not name: they follow from the job's own settings."""
+"""Settings of [Service] that a job's `systemd:` may not name, because they follow from the job's own settings."""
 _OF_THE_SHELL = {"IFS", "OPTIND", "PWD", "PPID"}
 
 
@@ -63,7 +63,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 class Job(Struct, frozen=True, kw_only=True):
-    """One job as the configuration describes it."""
+    """A job as the configuration describes it."""
 
     name: str  # its key in `jobs`
     run: Command
@@ -117,7 +117,7 @@ def _followed(job: Job) -> tuple[str, ...]:
 
 
 def _circles(upstreams: Mapping[str, str]) -> Iterator[list[str]]:
-    """Yields the names on each circle once, each after the one that follows it."""
+    """Yields the names on each circle once, each after its follower."""
     seen: set[str] = set()
     for first in upstreams:
         chain: list[str] = []

@@ -58,10 +58,10 @@ class Trigger(Protocol):
         """Reads what stands under the key. Raises Invalid."""
 
     def next_after(self, t: int, context: Context) -> int | None:
-        """The first due time later than t, or None when there is none by the clock."""
+        """Returns the first due time later than t; None: there is none by the clock."""
 
     def phrase(self) -> str:
-        """The schedule in words, unique for the schedule: it is compared to find changes."""
+        """Returns the schedule in words. Equal words mean an equal schedule: changes are found by them."""
 
     @property
     def upstream(self) -> str | None:
@@ -77,7 +77,7 @@ class Trigger(Protocol):
 
 
 class _Timed(Struct, frozen=True):
-    """A trigger of the clock: no job goes before it, and it has no interval unless a kind says so."""
+    """A trigger of the clock: no job goes before it, and only some kinds have an interval."""
 
     elapsed: ClassVar[bool] = False
 
@@ -118,7 +118,7 @@ class Every(_Timed, frozen=True):
 
 
 class Adaptive(Every, frozen=True):
-    """An interval that agentd may choose between `min` and `max`; it begins at `start` (the period)."""
+    """An interval that agentd may choose between `min` and `max`, and that begins at `start` (the period)."""
 
     key: ClassVar[str] = "adaptive"
     shortest: int = SECOND
@@ -176,7 +176,7 @@ class Cron(_Timed, frozen=True):
         return None
 
     def _next_on_the_wall(self, t: int, zone: ZoneInfo) -> int | None:
-        """The first instant from t on at which the wall clock matches, whatever it showed before.
+        """Returns the first instant from t on at which the wall clock matches, whatever the clock showed before.
 
         CronSim steps by whole hours of real time and so misses matches where the clock is set by half an hour or at
         another minute than :00. Between two changes of the offset the local time is as good as a clock without zone.
@@ -197,8 +197,8 @@ class Cron(_Timed, frozen=True):
 
 
 class At(_Timed, frozen=True):
-    """Local times of day on some weekdays. A time that does not exist is due at the jump, one that comes
-    twice is due the first time."""
+    """Local times of day on some weekdays. A time that does not exist is due at the jump; a time that comes twice is
+    due the first time."""
 
     key: ClassVar[str] = "at"
     times: tuple[int, ...]
@@ -237,7 +237,7 @@ class At(_Timed, frozen=True):
 
 
 class Boot(_Timed, frozen=True):
-    """Due once after each boot of the machine."""
+    """A due time once after each boot of the machine."""
 
     key: ClassVar[str] = "boot"
     elapsed: ClassVar[bool] = True
@@ -256,7 +256,7 @@ class Boot(_Timed, frozen=True):
 
 
 class After(_Timed, frozen=True):
-    """Due when another job succeeded; never by the clock."""
+    """A due time whenever another job has succeeded; never by the clock."""
 
     key: ClassVar[str] = "after"
     job: str
@@ -300,7 +300,7 @@ KINDS: dict[str, Callable[[Raw], Trigger]] = {
 
 
 def parse(raw: Raw) -> Trigger:
-    """The trigger that a job's `when:` describes: the one key of a mapping names its kind. Raises Invalid."""
+    """Returns the trigger that a job's `when:` describes: a mapping's one key names the kind. Raises Invalid."""
     known = ", ".join(KINDS)
     if raw == "manual":
         return Manual()
@@ -327,7 +327,7 @@ def _interval(text: str) -> int:
 
 
 def _cron_error(expression: str) -> str:
-    """The error that CronSim finds in a cron expression, or ""."""
+    """Returns the error that CronSim finds in a cron expression, or ""."""
     if len(expression) > 1000:
         return "too long"
     try:

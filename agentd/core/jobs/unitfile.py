@@ -1,4 +1,4 @@
-"""A job as systemd units: their names and their text. The generator writes what this says, agentd compares it."""
+"""A job as systemd units: their names and their text. The generator writes the units, agentd compares them."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -14,24 +14,24 @@ _STOP = 2 * SECOND
 
 
 def instances(job: Job) -> list[str]:
-    """The words behind the @ in the names of a job's units: one for each run that may be under way at once."""
+    """Returns the words behind the @ in the names of a job's units: one for each run that may be under way at once."""
     return [job.name if number == 1 else f"{job.name}@{number}" for number in range(1, job.concurrency + 1)]
 
 
 def unit(instance: str) -> str:
-    """The name of the unit; every character that a job's name may have is valid there as it is."""
+    """Returns the name of the unit; every character that a job's name may have is valid there as it is."""
     return f"agentd-job@{instance}.service"
 
 
 def units(jobs: Mapping[str, Job]) -> Iterator[tuple[str, str]]:
-    """The name and the text of every unit that the jobs of a configuration ask for."""
+    """Yields the name and the text of every unit that the jobs of a configuration ask for."""
     for job in jobs.values():
         for instance in instances(job):
             yield unit(instance), text(job, instance)
 
 
 def text(job: Job, instance: str) -> str:
-    """The text of one unit. ExecStart's colon keeps $ as it is, % is doubled, words are quoted for systemd."""
+    """Returns the text of one unit. ExecStart's colon keeps $ as it is, % is doubled, words are quoted for systemd."""
     about = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", job.description).split()).rstrip("\\")
     command = " ".join(map(quoted, (instance, *job.run)))
     service = [
@@ -78,11 +78,11 @@ def _environment(job: Job) -> list[tuple[str, str]]:
 
 
 def quoted(word: str) -> str:
-    """A word that systemd's parser takes apart to just this word (systemd.service(5), "Command lines")."""
+    """Returns the text that systemd's parser reads as just this word (systemd.service(5), "Command lines")."""
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return '"' + re.sub(r"[\x00-\x1f\x7f]", lambda match: f"\\x{ord(match[0]):02x}", escaped) + '"'
 
 
 def _plain(value: str) -> str:
-    """A value that systemd does not unquote; only specifiers are to be escaped."""
+    """Returns a value as systemd reads it without quotes: only its specifiers are escaped."""
     return value.replace("%", "%%")

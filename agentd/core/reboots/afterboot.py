@@ -1,4 +1,4 @@
-"""After the boot: whether it is the one that was wanted, and whether the machine is well."""
+"""After the boot: whether the boot was wanted, and whether the machine is well."""
 
 from msgspec.structs import replace
 
@@ -78,7 +78,7 @@ class AfterBoot:
 
     @property
     def ill(self) -> bool:
-        """Whether the machine was not found well after its last reboot: then it keeps its slot, as a warning to all."""
+        """Whether the machine was not found well after its last reboot: then the slot is kept, as a warning to all."""
         last = self._last
         return last is not None and last.id > self._book.ledger.forgiven and last.health not in {"", "well"}
 

@@ -51,7 +51,7 @@ class Book:
             return None
         moved = replace(reboot, state=state)
         self.save(moved)
-        if state not in FINAL and state != "waiting":  # the reason for those two is told by the caller
+        if state not in FINAL and state != "waiting":  # the caller tells the reason for these two
             self.decide(now, f"reboot {reboot.id} is {state}")
         return moved
 

@@ -5,7 +5,7 @@ from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.model import PART, Blocker
 from agentd.core.reboots.work import Work
 
-_HOOK = MINUTE  # that the hook has at least
+_HOOK = MINUTE  # microseconds that a hook has at least
 _MARGIN = 5 * SECOND  # beyond the time that a job has to stop
 
 
@@ -50,7 +50,7 @@ class Drain:
         """Ends this draining, and stops its hook; where released, jobs start again."""
         hook = self._hook
         if hook is not None and hook.cause == "hook" and hook.run_id in {run.run_id for run in self._jobs.running()}:
-            self._jobs.stop(hook.run_id, now)  # it prepares what does not come
+            self._jobs.stop(hook.run_id, now)  # the hook prepares a reboot that does not come
         self.until, self._hook = 0, None
         if release:
             self._jobs.release(PART, now)

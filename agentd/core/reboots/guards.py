@@ -7,9 +7,9 @@ from agentd.core.quantities import DAY, HOUR, WEEK, format_duration
 from agentd.core.reboots.model import Blocker, Boot, Facts, Ledger, Reboot
 from agentd.core.reboots.policy import RebootPolicy
 
-_EARLIER = HOUR  # the reboot of a window may come a little earlier than the one a week before
+_EARLIER = HOUR  # a weekly window's reboot may come a little earlier than the last one
 RIGHT_AFTER = HOUR
-"""A cause that comes again within this time of the boot that it led to was not cured by it."""
+"""A cause that comes again within this time of the boot that it led to was not cured by that reboot."""
 
 
 def of_the_machine(facts: Facts) -> list[Blocker]:
@@ -72,7 +72,7 @@ def overdue(policy: RebootPolicy, boot: Boot, now: int) -> bool:
 def issued_within(ledger: Ledger, span: int, now: int) -> int:
     """Returns how many automatic reboots logind was asked for within the last `span` microseconds, a day or a week.
 
-    Those of a clock that ran ahead count too.
+    Reboots in the future, issued while the clock ran ahead, count too.
     """
     return sum(reboot.automatic and reboot.issued > now - span + _EARLIER for reboot in ledger.reboots)
 

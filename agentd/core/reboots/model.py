@@ -41,7 +41,7 @@ TIMES = Times()
 
 
 class Reboot(Struct, frozen=True, kw_only=True):
-    """One reboot, from the wish until it is over. Instants are in microseconds since 1970, and 0 until they are known.
+    """A reboot, from the wish until it is over. Instants are in microseconds since 1970, and 0 until they are known.
 
     The reboot may be carried out in [begin, until]; `at` is the instant that was announced, `boot` the boot that the
     reboot is to end, `down` the last sign of life before it, `led_to` the boot after it. The sessions of its `owner`,

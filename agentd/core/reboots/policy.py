@@ -71,14 +71,14 @@ class Window(Struct, frozen=True, kw_only=True):
         return self.at if self.at is not None else (self.hour or 0) * 3600 + (self.minute or 0) * 60
 
     def phrase(self) -> str:
-        """The window in words."""
+        """Returns the window in words."""
         days = "" if self.days == _EVERY_DAY else f" {format_weekdays(self.days)}"
         return f"{format_time_of_day(self.begin)}{days}, for {format_duration(self.window)}"
 
 
 class WaitFor(Struct, frozen=True, kw_only=True):
-    """How long running jobs and people who are logged in may hold a reboot; sessions without input for longer than
-    `idle` do not hold it. Inhibitors hold it as long as they last."""
+    """The time that running jobs and people who are logged in may hold a reboot; a session without input for longer
+    than `idle` does not hold the reboot. Inhibitors hold a reboot as long as they last."""
 
     jobs: Duration = 10 * MINUTE
     users: Patience = None
@@ -95,7 +95,7 @@ class RebootLimits(Struct, frozen=True, kw_only=True):
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
-    """Names of jobs: `before` prepares a reboot or prevents it by failing, `after` checks the machine after it."""
+    """Names of jobs: `before` prepares a reboot, or prevents one by failing; `after` checks the machine afterwards."""
 
     before: JobName | None = None
     after: JobName | None = None
@@ -137,7 +137,7 @@ class RebootPolicy(Struct, frozen=True, kw_only=True):
 
 
 def faults(policy: RebootPolicy, jobs: Collection[str]) -> Iterator[Fault]:
-    """Yields a fault for each set of settings that make no sense together; `jobs` are the names of those there are."""
+    """Yields a fault for each set of settings that make no sense together; `jobs` are the names of the jobs."""
     for key, hook in (("before", policy.hooks.before), ("after", policy.hooks.after)):
         if hook is not None and hook not in jobs:
             yield Fault(("reboot", "hooks", key), f'there is no job "{hook}"{nearest(hook, jobs)}')
@@ -184,7 +184,7 @@ def parse_dates(text: str) -> tuple[str, str]:
     """
     first, slash, last = text.partition("/")
     dates = (first, last if slash else first)
-    try:  # of the forms of ISO 8601 this one alone: what is compared as text later must look alike
+    try:  # this form of ISO 8601 alone: dates are compared as text later
         usable = all(_DATE.fullmatch(one) and date.fromisoformat(one) for one in dates) and first <= dates[1]
     except ValueError:  # a day that no calendar has
         usable = False
@@ -194,7 +194,8 @@ def parse_dates(text: str) -> tuple[str, str]:
 
 
 def check_url(text: str) -> None:
-    """Raises ValueError where the text is no URL of a server. The sentence never repeats it: it may hold a password."""
+    """Raises ValueError where the text is no URL of a server. The sentence never repeats the URL, which may hold a
+    password."""
     if not re.fullmatch(r"https?://[!-~]+", text, re.IGNORECASE):
         raise ValueError("the URL must begin with http:// or https:// and hold no spaces or characters beyond ASCII")
     if "@" in text:

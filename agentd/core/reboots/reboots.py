@@ -75,7 +75,7 @@ class Reboots(Core):
         self.pending = self._after.take_up(boot, now, fleet=policy.fleet is not None)
         self._keep_to_the_policy(now)
 
-    # What others may look at
+    # For others to read
 
     @property
     def ledger(self) -> Ledger:
@@ -110,7 +110,7 @@ class Reboots(Core):
         """Returns the window that is open or comes next, of those that were not dealt with."""
         return self._nights.coming(now)
 
-    # What every core answers
+    # As every core
 
     def effects(self) -> list[Effect]:
         """Returns the effects since the last call, in order."""
@@ -203,7 +203,7 @@ class Reboots(Core):
             self._slot.free()
         return cleared
 
-    # What is observed and answered
+    # Observations and answers
 
     def observed(self, facts: Facts, now: int) -> None:
         """Takes the facts that RebootLooks asked for, and goes on as they allow."""
@@ -213,7 +213,7 @@ class Reboots(Core):
         reboot = self.pending
         if reboot is None or self.going_down or reboot.state in {"issued", "draining"}:
             return
-        if now < reboot.begin - self.policy.grace:  # what is in the way now does not count
+        if now < reboot.begin - self.policy.grace:  # too early for blockers to count
             self._lookout.at = reboot.begin - self.policy.grace
             if not self.wants_slot(now):
                 self._give_slot_back()
@@ -251,7 +251,7 @@ class Reboots(Core):
         self._withdraw(f"{why}; tried again in {format_duration(pause)}", now)
 
     def preparing(self, down: bool, now: int) -> None:
-        """Notes that the machine goes down, whoever asked for it, or that it does not after all, as logind says."""
+        """Notes that the machine goes down, whoever wanted that, or stays up after all, as logind says."""
         self.going_down = down
         reboot = self.pending
         if down:
@@ -266,10 +266,10 @@ class Reboots(Core):
             if reboot is None or reboot.state in {"waiting", "announced"}:
                 self._jobs.release(PART, now)
 
-    # What is due
+    # Due
 
     def _agenda(self) -> list[tuple[int, Callable[[int], None]]]:
-        """Returns what is due in the state that the pending reboot is in, and when; what comes first goes before."""
+        """Returns what is due in the state of the pending reboot, and when; of several the first goes before."""
         reboot = self.pending
         if reboot is None:
             due = self._nights.due

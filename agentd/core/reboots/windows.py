@@ -1,4 +1,4 @@
-"""When the machine may be rebooted: the windows of the policy on the calendar."""
+"""The windows of the policy on the calendar: when the machine may be rebooted."""
 
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
@@ -12,7 +12,7 @@ from agentd.core.times import jitter_offset, local_instant, midnight, moment
 
 
 class Occurrence(Struct, frozen=True, order=True):
-    """A window as it comes on one date: it opens, begins on this host (which has its jitter) and ends.
+    """A window as it comes on one date: `opens` is the same everywhere, `begin` has the jitter of this host.
 
     `key` names the occurrence in the ledger for ever, by the date and the time of day of the window: a night that comes
     twice because the clock was set is the same night, and so is that of a window which got another name.
@@ -25,7 +25,7 @@ class Occurrence(Struct, frozen=True, order=True):
 
 
 class Calendar:
-    """The occurrences still to come. `host` seeds the jitter, `done` are the keys of those that were dealt with."""
+    """The occurrences still to come. `host` seeds the jitter, `done` are the keys of those dealt with."""
 
     def __init__(self, host: str, done: Iterable[str], now: int) -> None:
         self._host = host
@@ -79,7 +79,7 @@ def occurrences(policy: RebootPolicy, zone: ZoneInfo, host: str, since: int) -> 
 
 
 def _on(window: Window, day: date, zone: ZoneInfo, host: str) -> Occurrence | None:
-    """The window's occurrence on that date. A time of day that does not exist there is at the jump."""
+    """Returns the window's occurrence on that date; for a time of day that the clocks skip, the jump counts."""
     text = day.isoformat()
     if day.weekday() not in window.days or any(first <= text <= last for first, last in window.except_):
         return None

@@ -25,7 +25,7 @@ class FleetLock:
 
     def _ask(self, path: str) -> None:
         status, text = self._peer.post(path, self._body, {"fleet-lock-protocol": "true"})
-        # A web server that is not the one meant, or a proxy's login, says 200 as well.
+        # A wrong web server, or a proxy's login page, says 200 as well.
         if text.lstrip().startswith(b"<"):
             raise Unavailable(f"{self._peer} answers with a web page (status {status}); is it a FleetLock server?")
         if status != 200:
