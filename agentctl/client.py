@@ -255,7 +255,7 @@ def _timeout() -> float:
 
 
 def _gone() -> Failure:
-    return Failure("the connection to agentd was lost: it ended, or its bus did", ExitCode.NOT_RUNNING)
+    return Failure("the connection to agentd was lost: agentd ended, or its bus did", ExitCode.NOT_RUNNING)
 
 
 def _variants(call: Call, options: Mapping[str, object]) -> dict[str, tuple[str, object]]:

@@ -92,7 +92,7 @@ class Link:
                 break
             except OSError as error:
                 run_id = msgspec.json.decode(self._outbox[0])["id"]
-                reason = f"its command and environment cannot be passed on: {error.strerror}"
+                reason = f"the job's command and environment cannot be passed on: {error.strerror}"
                 loop.call_soon(
                     self._on_report, {"ev": "ended", "id": run_id, "result": "start-failed", "reason": reason}
                 )

@@ -47,13 +47,13 @@ class End(Struct, frozen=True):
             code, name = int(self.status), ""
             # Of systemd's own codes (systemd.exec(5)) only start-job's 203 comes after the beginning.
             if code == 203 or (200 <= code <= 243 and not began):
-                reason = f"systemd could not start it (status {code}, see systemd.exec(5)); its journal says more"
+                reason = f"systemd could not start the job (status {code}, see systemd.exec(5)); its journal says more"
                 return Outcome(result=verdict or "start-failed", exit_code=code, reason=reason)
         elif self.code in {"killed", "dumped"}:
             code, name = None, f"SIG{self.status}"
             name = name if name in signal.Signals.__members__ else f"signal {self.status}"
         else:
-            reason = f"systemd could not start it ({self.result or 'it did not say why'})"
+            reason = f"systemd could not start the job ({self.result or 'systemd did not say why'})"
             return Outcome(result=verdict or "start-failed", reason=reason)
         if verdict:
             return Outcome(result=verdict, exit_code=code, signal=name)

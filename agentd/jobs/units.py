@@ -152,7 +152,7 @@ class Units:
             self._patrol_later()
             return replace(run, started=at or run.started, invocation=invocation)
         if invocation not in {"", unit.before}:
-            return Outcome(result="interrupted", reason="how it ended was not noted", invocation=invocation)
+            return Outcome(result="interrupted", reason="how the run ended was not noted", invocation=invocation)
         return None
 
     async def prepare(self, config: Config) -> None:
@@ -381,10 +381,13 @@ class Units:
         elif unit.state == "running" and not self._take_end(unit) and not alive:
             if unit.told:
                 # Never success: a unit that systemd collected reads like one that never ran.
-                result, reason = "interrupted", "it is not running, and how it ended was not noted"
+                result, reason = "interrupted", "the unit does not run, and how the run ended was not noted"
             else:
                 failure = await self._systemd.failure(unit.name)
-                result, reason = "start-failed", f"systemd did not start it ({failure or why or 'it does not run'})"
+                result, reason = (
+                    "start-failed",
+                    f"systemd did not start the unit ({failure or why or 'the unit does not run'})",
+                )
             reason = f"{reason}: systemctl status {unit.name}"
             self._over(unit, Outcome(result=unit.verdict or result, reason=reason))
 

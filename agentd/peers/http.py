@@ -158,11 +158,11 @@ def _why(error: Exception) -> str:
     import ssl  # noqa: PLC0415 - a daemon without a fleet does not need it
 
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not accepted: {error.verify_message}"
+        return f"the server's certificate is not accepted: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {(error.reason or 'for an unknown reason').lower().replace('_', ' ')}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[:1].lower() + error.strerror[1:]
     if isinstance(error, ConnectionError):
-        return "it closed the connection before its answer was whole"
-    return "what it sent is not HTTP, or not whole"
+        return "the server closed the connection before its answer was whole"
+    return "the answer is not HTTP, or not whole"

@@ -105,7 +105,7 @@ class Looks:
                 return "the clock is not synchronised yet (timedatectl)"
         except CallFailed as error:
             if error.name.rpartition(".")[2] not in _NO_TIMEDATE:
-                return f"it is not known whether the clock is synchronised: timedated does not answer ({error})"
+                return f"timedated does not answer ({error}), so nobody knows whether the clock is synchronised"
         self._synchronised = True
         return ""
 

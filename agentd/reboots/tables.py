@@ -37,7 +37,7 @@ class RebootTables(Tables):
         try:
             beside = beside if text is None else msgspec.json.decode(text, type=LedgerSaved)
         except msgspec.MsgspecError as error:
-            lost = f"what was remembered beside the reboots cannot be read ({error})"
+            lost = f"the record of breakers and of the fleet's slot cannot be read ({error})"
         rows = db.execute("SELECT id, record FROM reboots").fetchall()
         if damaged := [key for key, record in rows if _reboot(record) is None]:
             lost = f"{len(damaged)} of {len(rows)} records in the ledger of reboots cannot be read"

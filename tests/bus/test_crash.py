@@ -66,4 +66,4 @@ def test_a_run_dies_with_its_daemon_even_when_it_hides_in_another_session(agentd
     agentd.until(lambda: not processes_with(marker), "every process of the job to end", 10)
     agentd.start()
     (run,) = agentd.runs()
-    assert (run["result"], run["reason"]) == ("interrupted", "agentd ended while it was under way")
+    assert (run["result"], run["reason"]) == ("interrupted", "agentd ended while the run was under way")

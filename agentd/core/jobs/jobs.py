@@ -28,7 +28,7 @@ from agentd.core.jobs.settings import Job
 from agentd.core.part import Core, Decided, Effect, Refused, Stored
 from agentd.core.quantities import SECOND, format_duration
 
-_CUT_OFF = Outcome(result="interrupted", reason="agentd ended while it was under way")
+_CUT_OFF = Outcome(result="interrupted", reason="agentd ended while the run was under way")
 
 
 class Jobs(Core):
@@ -292,7 +292,7 @@ class Jobs(Core):
                 return None
             if entry.last is not None and of_it(entry.last):
                 return entry.last
-        return replace(run, state="ended", result="interrupted", reason="it is not known how it ended")
+        return replace(run, state="ended", result="interrupted", reason="how the run ended is not known")
 
     def stop_all(self, result: str, reason: str, now: int) -> None:
         """Stops the runs under way; they count as `result`."""

@@ -141,5 +141,5 @@ def catch_up(missed: Missed, dues: list[int], now: int, *, clock_step: bool) -> 
     if now - newest <= ON_TIME:
         return [newest], "" if len(dues) == 1 else f"earlier due times were missed (missed: {policy})"
     if policy == "skip" or (policy == "within" and now - newest > missed.within):
-        return [], f"its due time had passed (missed: {policy})"
+        return [], f"the due time had passed (missed: {policy})"
     return [newest], f"made up for once (missed: {policy})"

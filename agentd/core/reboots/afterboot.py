@@ -50,7 +50,7 @@ class AfterBoot:
             book.enter(reboot)
             book.decide(now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
         elif opened is not None:
-            reboot = replace(opened, state="superseded", note="the machine booted before it was asked to")
+            reboot = replace(opened, state="superseded", note="the machine booted before agentd asked for the reboot")
             book.enter(reboot)
             book.decide(now, f"reboot {reboot.id}: {reboot.note}")
         self.due = now + self._after if self._to_check else 0

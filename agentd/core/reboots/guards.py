@@ -85,7 +85,7 @@ def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:
     if last.led_to != boot.id or now - boot.at >= RIGHT_AFTER:
         return ""
     ago = format_duration(max(0, now - boot.at) // 1_000_000 * 1_000_000)
-    return f"reboot {last.id} did not cure it: the same cause came again {ago} after the boot"
+    return f"reboot {last.id} did not help: the same cause came again {ago} after the boot"
 
 
 def sentence(blockers: Iterable[Blocker]) -> str:

@@ -246,7 +246,9 @@ class Reboots(Core):
             self.book.decide(now, f"not expected: {why} (the state is {self.state})")
             return
         pause = min(HOUR, MINUTE << min(reboot.attempts, 6))
-        self._lookout.said_no(Blocker("logind", "systemd-logind", f"it did not happen: {why}", now), now + pause)
+        self._lookout.said_no(
+            Blocker("logind", "systemd-logind", f"the reboot did not happen: {why}", now), now + pause
+        )
         self.pending = replace(reboot, attempts=reboot.attempts + 1, issued=0, down=0)
         self._withdraw(f"{why}; tried again in {format_duration(pause)}", now)
 
@@ -258,7 +260,9 @@ class Reboots(Core):
             self._jobs.hold(PART, "the machine is going down; nothing new starts")
             if reboot is not None and reboot.state == "issued":
                 self._save(replace(reboot, down=now))
-            self.book.decide(now, "the machine is going down" + ("" if reboot is not None else ", somebody else asked"))
+            self.book.decide(
+                now, "the machine is going down" + ("" if reboot is not None else "; somebody else asked for that")
+            )
         elif reboot is not None and reboot.state == "issued":
             self.finish("cancelled", "the shutdown was cancelled", now)
         else:
@@ -299,7 +303,7 @@ class Reboots(Core):
             return
         end = self._nights.end_of(reboot)
         if end is None:
-            self.finish("cancelled", "its window was taken out of the configuration", now)
+            self.finish("cancelled", "the window was taken out of the configuration", now)
         elif end != reboot.until:
             self._save(replace(reboot, until=end))
 

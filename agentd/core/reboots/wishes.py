@@ -116,4 +116,4 @@ def _line(reason: str) -> str:
 def _check_span(within: int) -> None:
     """Raises Refused InvalidArgument."""
     if not 0 <= within <= _FARTHEST:
-        raise Refused("InvalidArgument", f"within must be between nothing and a year, in microseconds: {within}")
+        raise Refused("InvalidArgument", f"within must lie between 0 and a year, in microseconds, not {within}")

@@ -213,7 +213,7 @@ def test_a_start_that_is_refused_or_fails_is_the_runs_end(play: Play) -> None:
     assert (outcome.result, outcome.reason) == ("start-failed", f"systemd did not start {UNIT}: Unit not found")
     outcome = play(failed).ended["a.1"]
     assert outcome.result == "start-failed"
-    assert outcome.reason == f"systemd did not start it (exit-code, status 203): systemctl status {UNIT}"
+    assert outcome.reason == f"systemd did not start the unit (exit-code, status 203): systemctl status {UNIT}"
 
 
 def test_a_note_that_cannot_be_written_is_told_with_its_place_and_nothing_is_started(play: Play) -> None:
@@ -310,7 +310,7 @@ def test_after_pid_1_executed_itself_anew_every_run_is_checked(play: Play) -> No
 
     outcome = play(scenario).ended["a.1"]
     assert outcome.result == "interrupted"
-    assert outcome.reason == f"it is not running, and how it ended was not noted: systemctl status {UNIT}"
+    assert outcome.reason == f"the unit does not run, and how the run ended was not noted: systemctl status {UNIT}"
 
 
 def test_a_check_that_systemd_refuses_is_told_and_ends_nothing(play: Play) -> None:

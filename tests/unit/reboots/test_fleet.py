@@ -567,7 +567,7 @@ def test_both_sides_may_show_a_certificate(tls_server: FleetLockServer, group: s
 
 
 def test_a_server_whom_no_authority_vouches_for_is_not_asked(tls_server: FleetLockServer, group: str) -> None:
-    with pytest.raises(Unavailable, match=r"its certificate is not accepted: self-signed certificate$"):
+    with pytest.raises(Unavailable, match=r"the server's certificate is not accepted: self-signed certificate$"):
         client(tls_server.url, group).acquire("kernel")
     assert tls_server.asked == []
 

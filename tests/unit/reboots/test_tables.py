@@ -94,7 +94,7 @@ def test_a_record_that_cannot_be_read_is_told_until_that_is_cleared(db: sqlite3.
 def test_what_is_remembered_beside_and_cannot_be_read_is_told(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO facts VALUES ('reboot-guards', '{')")
     ledger = RebootTables().load(db)
-    assert "what was remembered beside the reboots cannot be read" in ledger.lost
+    assert "the record of breakers and of the fleet's slot cannot be read" in ledger.lost
 
 
 def test_a_new_database_in_the_place_of_a_damaged_one_knows_that_the_ledger_was_lost(db: sqlite3.Connection) -> None:
