@@ -1,5 +1,7 @@
 """The daemon's command line: checks a configuration, or serves until told to end."""
 
+from agentd import light  # noqa: F401, I001 - before asyncio
+
 import argparse
 import asyncio
 import json

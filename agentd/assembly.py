@@ -17,6 +17,7 @@ from agentd import private, sdnotify
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.config import Config
+from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
 from agentd.jobs import children, units
 from agentd.jobs.part import JobsShell
@@ -54,6 +55,7 @@ async def standalone(
         await bus.connect(own.address)
         booted, rebooted = await daemon.open(state, boot_id(), boot_time())
         parts = [
+            manager.part(daemon),
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
             await reboots.plug_absent(daemon, loaded.config),
             *[await plug(daemon, loaded.config) for plug in more],
@@ -87,6 +89,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
     boot = await this_boot(bus, boot_id())
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
     parts = [
+        manager.part(daemon),
         await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
         await reboots.plug(daemon, jobs.core, bus, systemd, loaded.config, boot, machine_id()),
     ]

@@ -17,7 +17,6 @@ from agentd.core.config import History
 from agentd.core.part import Decided, Effect, Refused, Stored
 from agentd.core.parts import Parts
 from agentd.core.quantities import SECOND
-from agentd.daemon import manager
 from agentd.daemon.store import Store, decisions
 from agentd.daemon.storing import Storing
 from agentd.linux import WallTimer, Watch, now
@@ -103,21 +102,20 @@ class Daemon:
 
         Raises BusError, CallFailed, OSError, Problems, Refused, sqlite3.Error.
         """
-        plugged = [manager.part(self), *parts]
-        self._plug(plugged)
+        self._plug(parts)
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
         await self._make_ready()
-        offers = [Offer(part.contract, part.methods, part.properties) for part in plugged if part.contract is not None]
+        offers = [Offer(part.contract, part.methods, part.properties) for part in parts if part.contract is not None]
         self.server = Server(bus, offers, self.defect, authorize)
         self._timer = WallTimer(self._tick, self._clock_stepped)
-        for part in plugged:
+        for part in parts:
             await part.start()
         await self.server.start()
         self._watch_files()
         await self.settle()
-        for part in plugged:
+        for part in parts:
             part.started()
-        what = ", ".join(filter(None, (part.status() for part in plugged)))
+        what = ", ".join(filter(None, (part.status() for part in parts)))
         log.info(f"agentd {__version__} started with {what} from {', '.join(self.loaded.files)}", id="started")
 
     def _plug(self, parts: Sequence[Part]) -> None:

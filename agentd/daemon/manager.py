@@ -1,7 +1,7 @@
 """org.agentd1.Manager as a part: agentd's own state, its configuration and its decisions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import structs
 
@@ -9,17 +9,15 @@ from agentd import __version__
 from agentd import log as logging
 from agentd.bus.arguments import limit_of, only, record
 from agentd.core.part import Decided
+from agentd.daemon.daemon import Daemon
 from agentd.part import Part
-
-if TYPE_CHECKING:
-    from agentd.daemon.daemon import Daemon
 
 log = logging.get()
 
 _DECISION = {"at": "t", "part": "s", "kind": "s", "about": "s", "run_id": "s", "reason": "s"}
 
 
-def part(daemon: "Daemon") -> Part:
+def part(daemon: Daemon) -> Part:
     """Returns the part that answers for the daemon itself."""
 
     async def list_decisions(filter: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """A real agentd on its own private bus, and a small client for it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -36,6 +37,17 @@ def processes_with(text: str) -> list[int]:
                     found.append(int(entry.name))
             except OSError:
                 continue  # it ended meanwhile, or is somebody else's
+    return found
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process started itself."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):  # the process ended meanwhile
+                if f"PPid:\t{pid}\n" in (entry / "status").read_text():
+                    found.append(int(entry.name))
     return found
 
 

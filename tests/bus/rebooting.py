@@ -17,6 +17,7 @@ from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.quantities import SECOND
 from agentd.core.reboots.model import Boot, Times
+from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon
 from agentd.jobs import children
 from agentd.jobs.part import JobsShell
@@ -42,6 +43,7 @@ async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus)
     times = Times(**{name: int(float(seconds) * SECOND) for name, _, seconds in given})
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
     parts = [
+        manager.part(daemon),
         await jobs.plug(executor, loaded.config, machine="test", booted=booted, rebooted=rebooted),
         await reboots.plug(
             daemon, jobs.core, bus, systemd, loaded.config, boot, "test", address=options.address, times=times

@@ -8,14 +8,13 @@ import subprocess
 import sys
 from contextlib import closing
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from agentd.bus.server import joined
-from tests.bus.harness import ROOT, Agentd, CallError, processes_with
+from tests.bus.harness import ROOT, Agentd, CallError, children_of, processes_with
 
 CONTRACT = ("daemon/org.agentd1.Manager.xml", "jobs/org.agentd1.Jobs.xml", "reboots/org.agentd1.Reboot.xml")
 CONFIG = """
@@ -349,11 +348,7 @@ def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Age
     agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
     agentd.until(lambda: len(processes_with(marker)) == 3, "the run")
     assert agentd.process is not None
-    pids = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and f"PPid:\t{agentd.process.pid}\n" in (entry / "status").read_text()
-    ]
+    pids = children_of(agentd.process.pid)
     (supervisor,) = pids
     os.kill(supervisor, signal.SIGKILL)
     assert agentd.process.wait(20) == 1

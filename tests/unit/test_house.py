@@ -177,3 +177,16 @@ def test_a_docstring_begins_with_a_verb_or_the_noun_of_the_thing(source: str) ->
         if is_pronoun or (is_function and not is_verb):
             found.append(text.splitlines()[0])
     assert found == []
+
+
+def test_openssl_stays_out_of_the_daemon_until_a_fleet_wants_it() -> None:
+    code = (
+        "import sys, agentd.__main__, agentd.assembly\n"
+        "mapped = lambda: 'libcrypto' in open('/proc/self/maps').read()\n"
+        "print(mapped(), 'ssl' in sys.modules)\n"
+        "from agentd.reboots.fleet.connect import connect\n"
+        "import http.client, ssl\n"
+        "print(mapped(), ssl.create_default_context().verify_mode.name, hasattr(http.client, 'HTTPSConnection'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.splitlines() == ["False False", "True CERT_REQUIRED True"]
