@@ -1,18 +1,22 @@
 """Measures agentd beside others, on this machine and in the same run.
 
-Prints tables, and as the last line one JSON object with every figure and whether each goal was met. Exits with 1
-when something could not be measured; a goal that was missed is a finding, not an error of this program.
+Each figure is of alternating rounds: what agentd took, what its peer took, the median of their ratios, the goal. With
+--checkout another agentd is measured in the same rounds, and compared; --compare does that with two reports of --json,
+by the ratios where there is a peer. Exits with 1 when a goal was missed in three quarters of the rounds, when a figure
+is worse by more than 5 % and its noise (the spread of the rounds), or when something could not be measured.
 """
 
 import argparse
 import json
+import math
 import os
 import platform
 import signal
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,51 +24,110 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from tests.bench.figures import MEASURES, Result  # noqa: E402 - agentd itself is found only now
+from tests.bench.figures import MEASURES  # noqa: E402 - agentd's tests are found only now
+from tests.bench.rounds import OTHER, PRESENT, Difference, Figure, between, between_runs, loaded, noise  # noqa: E402
+from tests.bench.running import Checkout  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter waits: about a minute")
-    parser.add_argument("--only", choices=MEASURES, action="append", help="measure this alone; may come again")
+    parser = _parser()
     options = parser.parse_args()
+    if options.checkout and not (options.checkout / "agentd/__main__.py").exists():
+        parser.error("--checkout: that folder has no agentd in it")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemons end with this program
-    report: dict[str, Any] = {"machine": _machine(), "quick": options.quick, "measures": {}, "goals": []}
+    if options.compare:
+        before, after = (loaded(json.loads(file.read_text())) for file in options.compare)
+        both = [name for name in before if name in after]
+        return int(_print_differences([between_runs(before[name], after[name]) for name in both]))
+    checkouts = {PRESENT: Checkout(ROOT)}
+    if options.checkout:
+        checkouts[OTHER] = Checkout(options.checkout)
+    for checkout in checkouts.values():
+        checkout.compile()
+    report: dict[str, Any] = {"machine": _machine(checkouts), "quick": options.quick, "figures": {}, "failed": {}}
     print("; ".join(f"{name} {value}" for name, value in report["machine"].items()))
-    print("Other work on this machine makes every figure worse: compare within a run, not between runs.")
+    figures: list[Figure] = []
     for name in options.only or MEASURES:
-        begin = time.monotonic()
-        measure = MEASURES[name]
-        print(f"\n{name}: {(measure.__doc__ or '').strip()}", flush=True)
-        try:
-            result: Result = measure(quick=options.quick)
-        except (RuntimeError, OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
-            report["measures"][name] = {"error": f"{type(error).__name__}: {error}"}
-            print(f"  could not be measured: {type(error).__name__}: {error}\n{_said(error)}")
-            continue
-        report["measures"][name] = {**result.figures, "took_s": time.monotonic() - begin}
-        report["goals"] += [
-            {"goal": goal.what, "value": goal.value, "limit": goal.limit, "met": goal.met} for goal in result.goals
-        ]
-        _print_table({key: value for key, value in result.figures.items() if key != "each"})
-    print("\ngoals:")
-    for goal in report["goals"]:
-        word = "met   " if goal["met"] else "MISSED"
-        print(f"  {word} {goal['goal']}: {goal['value']:.3g} (at most {goal['limit']:.3g})")
-    failed = [name for name, figures in report["measures"].items() if "error" in figures]
-    report["all_met"] = not failed and all(goal["met"] for goal in report["goals"])
+        figures += _measure(name, checkouts, report, quick=options.quick)
     report["machine"]["load_after"] = _load()
-    print(json.dumps(_rounded(report)))
-    return 1 if failed else 0
+    if options.json:
+        options.json.write_text(json.dumps(_rounded(report)) + "\n")
+    missed = [one.name for one in figures if one.verdict == "MISSED"]
+    once = {(one.unit, *one.rounds[PRESENT]): one for one in reversed(figures)}  # one value may be beside several peers
+    worse = bool(options.checkout) and _print_differences([between(one) for one in reversed(once.values())])
+    print(f"\ngoals missed: {', '.join(missed) or 'none'}; not measured: {', '.join(report['failed']) or 'none'}")
+    return int(bool(missed or worse or report["failed"]))
 
 
-def _machine() -> dict[str, Any]:
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter waits: some five minutes")
+    parser.add_argument("--only", choices=MEASURES, action="append", help="measure this alone; may come again")
+    parser.add_argument("--checkout", type=Path, metavar="PATH", help="measure the agentd of that folder too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, for --compare")
+    parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"), help="compare two reports")
+    return parser
+
+
+def _measure(name: str, checkouts: dict[str, Checkout], report: dict[str, Any], *, quick: bool) -> list[Figure]:
+    """Takes one measurement and prints its table."""
+    begin = time.monotonic()
+    measure = MEASURES[name]
+    print(f"\n{name}: {(measure.__doc__ or '').strip()}", flush=True)
+    try:
+        found = measure(checkouts, quick=quick)
+    except (RuntimeError, OSError, KeyError, ValueError, subprocess.SubprocessError) as error:
+        report["failed"][name] = type(error).__name__
+        print(f"  could not be measured: {type(error).__name__}: {error}")
+        return []
+    report["figures"] |= {one.name: {k: v for k, v in one._asdict().items() if k != "name"} for one in found}
+    print(f"  {'':<34}" + "".join(f"{title:>10}" for title in _titles(checkouts)) + "  peer, unit")
+    for one in found:
+        print(f"  {one.name:<34}" + "".join(f"{cell:>10}" for cell in _row(one, checkouts)) + f"  {_about(one)}")
+    print(f"  ({time.monotonic() - begin:.0f} s)")
+    return found
+
+
+def _titles(checkouts: Iterable[str]) -> list[str]:
+    return [*checkouts, "peer", "ratio", "noise", "goal", ""]
+
+
+def _row(one: Figure, checkouts: Iterable[str]) -> list[str]:
+    counted = one.counted(PRESENT)
+    return [
+        *(_shown(statistics.median(one.rounds[who])) for who in checkouts),
+        _shown(statistics.median(one.rounds[one.peer])) if one.peer else "",
+        _shown(statistics.median(counted)) if one.peer else "",
+        _part(noise(counted)),
+        "" if one.goal is None else _shown(one.goal),
+        one.verdict,
+    ]
+
+
+def _about(one: Figure) -> str:
+    return f"{one.peer}, {one.unit}" if one.peer else one.unit
+
+
+def _print_differences(differences: list[Difference]) -> bool:
+    """Prints what changed; returns whether something became worse."""
+    print(f"\n  {'':<34}{'before':>10}{'after':>10}{'change':>10}{'noise':>10}")
+    for one in differences:
+        cells = (_shown(one.before), _shown(one.after), f"{one.by:+.1%}", _part(one.noise))
+        print(f"  {one.name:<34}" + "".join(f"{cell:>10}" for cell in cells) + ("  WORSE" if one.worse else ""))
+    return any(one.worse for one in differences)
+
+
+def _part(value: float) -> str:
+    return f"{value:.1%}" if math.isfinite(value) else "?"
+
+
+def _machine(checkouts: dict[str, Checkout]) -> dict[str, Any]:
     try:
         apscheduler = version("apscheduler")
     except PackageNotFoundError:
         apscheduler = "none"
     return {
-        "revision": _revision(),
+        **{who: checkout.revision() for who, checkout in checkouts.items()},
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": platform.python_version(),
@@ -73,59 +136,18 @@ def _machine() -> dict[str, Any]:
     }
 
 
-def _revision() -> str:
-    """Which agentd this is; with a + when its code was changed since that commit."""
-    try:
-        command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return done.stdout.strip()
-
-
 def _load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def _said(error: Exception) -> str:
-    """What a program that failed wrote."""
-    output = getattr(error, "stderr", None) or getattr(error, "output", None) or b""
-    return output.decode(errors="replace") if isinstance(output, bytes) else str(output)
-
-
-def _print_table(figures: dict[str, Any]) -> None:
-    """Groups that have the same columns share a table; single figures get a line each."""
-    columns: list[str] = []
-    for name, group in _groups(figures):
-        if list(group) != columns:
-            columns = list(group)
-            print(f"  {'':<26}" + "".join(f"{column:>{_width(column)}}" for column in columns))
-        print(f"  {name:<26}" + "".join(f"{_shown(value):>{_width(column)}}" for column, value in group.items()))
-    for name, value in figures.items():
-        if not isinstance(value, dict):
-            print(f"  {name:<26}{_shown(value)}")
-
-
-def _groups(figures: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, value in figures.items():
-        if isinstance(value, dict) and any(isinstance(item, dict) for item in value.values()):
-            yield from _groups(value)
-        elif isinstance(value, dict):
-            yield prefix + name, value
-
-
-def _width(column: str) -> int:
-    return max(len(column), 9) + 2
-
-
-def _shown(value: Any) -> str:
-    return f"{value:,.3f}" if isinstance(value, float) else str(value)
+def _shown(value: float) -> str:
+    return f"{value:,.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def _rounded(value: Any) -> Any:
     """The same with floats that are no longer than they are exact."""
     if isinstance(value, float):
-        return round(value, 5)
+        return round(value, 6)
     if isinstance(value, dict):
         return {key: _rounded(item) for key, item in value.items()}
     return [_rounded(item) for item in value] if isinstance(value, list) else value

@@ -1,159 +1,127 @@
-"""The five measurements: each returns what it found and whether it is within its goal."""
+"""The measurements: each returns figures of alternating rounds, with goals that no busy machine decides.
+
+Where time is measured, goals are ratios to a peer of the same rounds. Memory, wake-ups and starts before they are due
+are what they are on any machine: their goals are absolute.
+"""
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from tests.bench.peers import lateness, percentile
-from tests.bench.running import ROOT, Agentd, memory, usage
+from tests.bench.peers import lateness
+from tests.bench.rounds import PRESENT, Figure, Taken, alternate, figure, together
+from tests.bench.running import Agentd, Checkout, memory, usage
 
 HERE = Path(__file__).parent
-Figures = dict[str, Any]
+Values = dict[str, float]
+Checkouts = Mapping[str, Checkout]
 IDLE = """timezone: UTC
 jobs:
   hourly: {run: [/bin/true], when: {every: 1hour}}
   nightly: {run: [/bin/true], when: {cron: "30 2 * * *"}, missed: skip}
   adaptive: {run: [/bin/true], when: {adaptive: {start: 2h, min: 1h, max: 6h}}}
 """
-
-
-class Goal(NamedTuple):
-    """A value that must not be above its limit."""
-
-    what: str
-    value: float
-    limit: float
-
-    @property
-    def met(self) -> bool:
-        return self.value <= self.limit
-
-
-class Result(NamedTuple):
-    figures: Figures
-    goals: list[Goal]
+SPAWNER = "sleep-and-spawn"
 
 
 # 1. Single starts
 
 
-def single(*, quick: bool) -> Result:
-    """How late single starts are: twenty jobs that run every second, 50 ms apart from each other."""
-    count = 80 if quick else 200
-    jobs = [f"  {name}: {{run: [/bin/date, +%s%N], when: {{every: 1s}}, jitter: 1s}}\n" for name in _spread(20)]
-    others = _others()
-    with Agentd("timezone: UTC\njobs:\n" + "".join(jobs)) as daemon:
+def single(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
+    """How late single starts are, 50 ms apart, beside a program that sleeps until each is due and starts it."""
+    count, rounds = (60, 3) if quick else (100, 11)
+    names = _spread(checkouts[PRESENT], 20)
+    # Side by side, not in turn: what else the machine does then delays all of them alike, and they are seldom busy.
+    taken = together(rounds, lambda: _single(checkouts, names, count))
+    return [
+        figure("single start, p50", "ms late", taken, "p50_ms", peer=SPAWNER, goal=2.0),
+        figure("single start, p95", "ms late", taken, "p95_ms", peer=SPAWNER, goal=2.0),
+        figure("single start, p99", "ms late", taken, "p99_ms", peer=SPAWNER),
+        figure("single start, before it is due", "ms", _early(taken, checkouts), "early", goal=0.0),
+    ]
+
+
+def _single(checkouts: Checkouts, names: list[str], count: int) -> dict[str, Values]:
+    jobs = "".join(f"  {name}: {{run: [/bin/true], when: {{every: 1s}}, jitter: 1s}}\n" for name in names)
+    with ExitStack() as running:
+        daemons = {
+            who: running.enter_context(Agentd(checkout, f"timezone: UTC\njobs:\n{jobs}"))
+            for who, checkout in checkouts.items()
+        }
         time.sleep(0.5)
         first = time.time() * 1e6
-        time.sleep(count / 20 + 0.5)
-        runs = daemon.ended_runs(lambda run: run["due"] >= first and run["cause"] == "schedule", count)
-    runs = [run for run in runs if run["state"] == "ended"][:count]
-    dues = sorted(run["due"] for run in runs)
-    created = lateness(0.0, ((run["started"] - run["due"]) / 1e6 for run in runs))
-    figures = {
-        "starts": len(runs),
-        "others_cpu_percent": others,
-        "apart_at_least_ms": min(later - due for due, later in pairwise(dues)) / 1000,
-        "created": created,
-        "own_stamp": lateness(0.0, (int(run["tail"]) / 1e9 - run["due"] / 1e6 for run in runs)),
-        "sleep_and_popen": _peer("spaced", count),
-        "fdatasync": _fdatasync(),
-    }
-    goals = [
-        Goal("single start lateness p99, ms", created["p99_ms"], 5.0),
-        Goal("single start before its due time, ms", -created["first_ms"], 0.0),
-    ]
-    return Result(figures, goals)
+        found = {SPAWNER: _peer("spaced", count)}  # which takes as long as agentd needs for so many
+        time.sleep(0.5)
+        for who, daemon in daemons.items():
+            runs = daemon.ended_runs(lambda run: run["due"] >= first and run["cause"] == "schedule", count)
+            runs = [run for run in runs if run["state"] == "ended"][:count]
+            dues = sorted(run["due"] for run in runs)
+            if min(later - due for due, later in pairwise(dues)) < 20_000:
+                raise RuntimeError("the due times of the jobs are not spread evenly")
+            found[who] = lateness(0.0, ((run["started"] - run["due"]) / 1e6 for run in runs))
+    return found
 
 
-def _spread(count: int) -> Iterable[str]:
-    """Names of jobs whose jitter within a second is spread evenly on this machine."""
-    from agentd.core.times import jitter_offset
-
-    host = Path("/etc/machine-id").read_text().strip() if Path("/etc/machine-id").exists() else ""
-    for slot in range(count):
-        wanted = (slot * 1_000_000 + 500_000) // count
-        names = (f"j{slot}-{number}" for number in range(1_000_000))
-        yield next(name for name in names if abs(jitter_offset(host, name, 1_000_000) - wanted) < 3000)
-
-
-def _fdatasync() -> dict[str, float]:
-    """What it costs here to get 4 KiB onto the disk, as agentd does before each start."""
-    took = []
-    with tempfile.TemporaryFile(prefix="agentd-bench-") as file:
-        for _ in range(200):
-            os.write(file.fileno(), bytes(4096))
-            begin = time.perf_counter()
-            os.fdatasync(file.fileno())
-            took.append((time.perf_counter() - begin) * 1000)
-    took.sort()
-    return {"p50_ms": percentile(took, 50), "p99_ms": percentile(took, 99)}
+def _spread(checkout: Checkout, count: int) -> list[str]:
+    """Names of jobs whose jitter within a second is spread evenly on this machine, as agentd itself tells it."""
+    jobs = "".join(f"  j{number}: {{run: [/bin/true], when: {{every: 1h}}, jitter: 1s}}\n" for number in range(1000))
+    with Agentd(checkout, f"timezone: UTC\njobs:\n{jobs}") as daemon:
+        due = {job["name"]: job["next"] for job in daemon.jobs()}
+    # Cut anywhere: the first and the last are as far apart as the others.
+    first = min(due.values())
+    wanted = [first + 1_000_000 * slot // count for slot in range(count)]
+    return [min(due, key=lambda name: abs(due[name] - instant)) for instant in wanted]
 
 
 # 2. Many jobs at one instant
 
 
-def burst(*, quick: bool) -> Result:
+OF_GOALS = ("asyncio", "apscheduler-threads", "apscheduler-asyncio")
+TOLD = ("asyncio-in-turn", "asyncio-pipes", "apscheduler-pipes", "poll-1s")
+
+
+def burst(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     """A thousand jobs due at one instant, beside others that start the same program as often."""
-    count, rounds = 1000, 1 if quick else 5
-    phases = [(2 * number + 1) / (2 * rounds) for number in range(rounds)]
-    taken: dict[str, list[Figures]] = {}
-    for phase in phases:
-        taken.setdefault("agentd", []).append({"others_cpu_percent": _others(), **_burst(count)})
-        for peer in PEERS:
-            taken.setdefault(peer, []).append({"others_cpu_percent": _others(), **_peer(peer, count, phase)})
-    medians = {name: _median(found) for name, found in taken.items()}
-
-    def ratio(peer: str, key: str = "last_ms") -> float:
-        pairs = zip(taken["agentd"], taken[peer], strict=True)
-        return float(statistics.median(ours[key] / theirs[key] for ours, theirs in pairs))
-
-    best = min(("apscheduler-threads", "apscheduler-asyncio"), key=lambda name: medians[name]["p99_ms"])
-    figures = {
-        "jobs": count,
-        "rounds": rounds,
-        "medians": medians,
-        "ratio_last_start": {peer: ratio(peer) for peer in PEERS},
-        "ratio_all_ended": {peer: ratio(peer, "all_ended_ms") for peer in PEERS if peer.startswith("asyncio")},
-        "apscheduler": best,
-        "each": taken,
+    count, rounds = 1000, 3 if quick else 7
+    phases = iter([(2 * number + 1) / (2 * rounds) for number in range(rounds)])
+    contestants: dict[str, Callable[[], Values]] = {
+        who: partial(_burst, checkout, count) for who, checkout in checkouts.items()
     }
-    goals = [Goal("1000 at once: last start against bare asyncio, times", ratio("asyncio"), 1.3)]
-    goals += [
-        Goal(f"1000 at once: lateness {key} against APScheduler, ms", medians["agentd"][key], medians[best][key])
-        for key in ("p50_ms", "p99_ms")
+    contestants |= {peer: partial(_peer, peer, count) for peer in OF_GOALS}
+    if not quick:
+        contestants |= {peer: partial(_peer, peer, count) for peer in TOLD[:-1]}
+        contestants["poll-1s"] = lambda: _peer("poll-1s", count, next(phases))
+    taken = alternate(rounds, contestants)
+    early = _early(taken, checkouts)
+    found = [
+        figure("1000 at once, last start", "ms late", taken, "last_ms", peer="asyncio", goal=1.3),
+        figure("1000 at once, all ended", "ms after", taken, "all_ended_ms", peer="asyncio"),
     ]
-    first = min(found["first_ms"] for found in taken["agentd"])
-    goals.append(Goal("1000 at once: earliest start before its due time, ms", -first, 0.0))
-    return Result(figures, goals)
+    for key in ("p50_ms", "p99_ms"):
+        best = min(OF_GOALS[1:], key=lambda peer: sum(taken[peer][key]))
+        found.append(figure(f"1000 at once, {key[:-3]}", "ms late", taken, key, peer=best, goal=1.0))
+    found += [figure(f"1000 at once, p99, {peer}", "ms late", taken, "p99_ms", peer=peer) for peer in TOLD if not quick]
+    found += [
+        figure(f"1000 at once, CPU of the {name}", "s", taken, f"{name}_cpu_s") for name in ("daemon", "supervisor")
+    ]
+    return [*found, figure("1000 at once, before they are due", "ms", early, "early", goal=0.0)]
 
 
-PEERS = (
-    "asyncio",
-    "asyncio-in-turn",
-    "asyncio-pipes",
-    "apscheduler-threads",
-    "apscheduler-asyncio",
-    "apscheduler-pipes",
-    "poll-1s",
-)
-
-
-def _burst(count: int) -> Figures:
+def _burst(checkout: Checkout, count: int) -> Values:
     for ahead in (4, 10, 20):
         due = int(time.time()) + ahead
         at = datetime.fromtimestamp(due, UTC).strftime("%H:%M:%S")
-        jobs = (f'  j{number}: {{run: [/bin/true], when: {{at: "{at}"}}}}\n' for number in range(count))
-        with Agentd("concurrency: 2000\ntimezone: UTC\njobs:\n" + "".join(jobs)) as daemon:
+        jobs = "".join(f'  j{number}: {{run: [/bin/true], when: {{at: "{at}"}}}}\n' for number in range(count))
+        with Agentd(checkout, f"concurrency: 2000\ntimezone: UTC\njobs:\n{jobs}") as daemon:
             if time.time() > due - 1:
                 continue  # too slow to be ready: once more, with more time
             processes = daemon.processes()
@@ -161,50 +129,43 @@ def _burst(count: int) -> Figures:
             time.sleep(due + 3 - time.time())
             runs = daemon.ended_runs(lambda run: run["cause"] == "schedule", count)
             spent = {f"{name}_cpu_s": usage(pid)["cpu_s"] - before[name]["cpu_s"] for name, pid in processes.items()}
-        stamps = [run["started"] / 1e6 for run in runs]
-        succeeded = sum(run["result"] == "success" for run in runs)
+        if failed := count - sum(run["result"] == "success" for run in runs):
+            raise RuntimeError(f"{failed} of {count} runs failed")
         ended = max(run["ended"] for run in runs) / 1e6
-        return {"started": len(stamps), "succeeded": succeeded, **lateness(due, stamps, ended), **spent}
+        return {**lateness(due, (run["started"] / 1e6 for run in runs), ended), **spent}
     raise RuntimeError("agentd is too slow to load a thousand jobs within 20 s")
 
 
 # 3. Many jobs in the configuration
 
 
-_LOAD = """
-import json, sys, time
-from pathlib import Path
-begin = time.perf_counter()
-from agentd import config
-from agentd.core.engine import Engine
-from agentd.core.model import Saved
-imported = time.perf_counter()
-loaded = config.load(Path(sys.argv[1]))
-read = time.perf_counter()
-engine = Engine(loaded.config, Saved(), time.time_ns() // 1000)
-built = time.perf_counter()
-status = Path("/proc/self/status").read_text()
-print(json.dumps({"jobs": len(engine.entries), "import_s": imported - begin, "config_s": read - imported,
-    "engine_s": built - read, "load_s": built - imported,
-    "rss_mib": int(status.partition("VmRSS:")[2].split()[0]) / 1024}))
-"""
+def load(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
+    """Ten thousand jobs: how long agentd takes to check them and to start, beside reading the YAML alone."""
+    rounds = 3 if quick else 7
+    with _configuration("timezone: UTC\njobs:\n" + "".join(map(_distant_job, range(10_000)))) as file:
+        contestants: dict[str, Callable[[], Values]] = {
+            who: partial(_load, checkout, file) for who, checkout in checkouts.items()
+        }
+        plain = "import sys, yaml; yaml.load(open(sys.argv[1]), yaml.CSafeLoader)"
+        taken = alternate(
+            rounds, {**contestants, "YAML alone": partial(_measured, [sys.executable, "-c", plain, str(file)])}
+        )
+    return [
+        figure("10,000 jobs, check", "s", taken, "s", peer="YAML alone", goal=2.0),
+        figure("10,000 jobs, start", "s", taken, "start_s", peer="YAML alone", key_of_peer="s", goal=3.0),
+        figure("10,000 jobs, start again", "s", taken, "again_s", peer="YAML alone", key_of_peer="s", goal=3.0),
+        figure("10,000 jobs, memory", "MiB", taken, "rss_mib"),
+        figure("10,000 jobs, most memory", "MiB", taken, "peak_rss_mib"),
+    ]
 
 
-def load(*, quick: bool) -> Result:
-    """Ten thousand jobs: how long they take to load, and how much memory."""
-    with Agentd("timezone: UTC\njobs:\n" + "".join(map(_distant_job, range(10_000)))) as daemon:
-        first, at_first = daemon.ready_after, memory(daemon.pid)
+def _load(checkout: Checkout, file: Path) -> Values:
+    check = _measured([sys.executable, "-m", "agentd", "--check", str(file), "--json"], checkout)
+    with Agentd(checkout, file.read_text()) as daemon:
+        start = daemon.ready_after
         daemon.stop()
         daemon.start()
-        second, at_second = daemon.ready_after, memory(daemon.pid)
-        daemon.stop()
-        fresh = [_python("-c", _LOAD, str(daemon.config)) for _ in range(1 if quick else 3)]
-    figures = {
-        "fresh_process": _median(fresh),
-        "first_start": {"answers_after_s": first, **at_first},
-        "restart": {"answers_after_s": second, **at_second},
-    }
-    return Result(figures, [Goal("10,000 jobs: configuration and engine, s", _median(fresh)["load_s"], 2.0)])
+        return {"s": check["s"], "start_s": start, "again_s": daemon.ready_after, **memory(daemon.pid)}
 
 
 def _distant_job(number: int) -> str:
@@ -219,91 +180,127 @@ def _distant_job(number: int) -> str:
 # 4. Nothing to do
 
 
-def idle(*, quick: bool) -> Result:
-    """What agentd costs while nothing is due."""
-    seconds = 10 if quick else 60
-    with Agentd(IDLE) as daemon:
-        processes = daemon.processes()
+def idle(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
+    """What agentd costs while nothing is due, beside an asyncio program that wakes up once a second."""
+    seconds, rounds = (5, 3) if quick else (20, 3)
+    taken = together(rounds, lambda: _idle(checkouts, seconds))  # side by side: nobody is in anybody's way
+    peer = "asyncio-idle"
+    return [
+        figure("idle, memory", "MiB", taken, "rss_mib", goal=33.0),
+        figure("idle, memory to asyncio's", "MiB", taken, "rss_mib", peer=peer),
+        figure("idle, memory of the supervisor", "MiB", taken, "supervisor_rss_mib"),
+        figure("idle, CPU", "ms a second", taken, "cpu_ms", peer=peer, goal=1.0),
+        figure("idle, wake-ups", "a second", taken, "wakeups", goal=0.99),
+    ]
+
+
+def _idle(checkouts: Checkouts, seconds: float) -> dict[str, Values]:
+    command = [sys.executable, str(HERE / "peers.py"), "asyncio-idle", "0", "0"]
+    with ExitStack() as running:
+        peer = running.enter_context(subprocess.Popen(command))
+        running.callback(peer.terminate)
+        daemons = {who: running.enter_context(Agentd(checkout, IDLE)) for who, checkout in checkouts.items()}
+        processes = {**{who: daemon.pid for who, daemon in daemons.items()}, "asyncio-idle": peer.pid}
         time.sleep(3)  # what a start leaves to do is done
-        before = {name: usage(pid) for name, pid in processes.items()}
+        before = {who: usage(pid) for who, pid in processes.items()}
         begin = time.monotonic()
         time.sleep(seconds)
         took = time.monotonic() - begin
-        after = {name: usage(pid) for name, pid in processes.items()}
-        figures: Figures = {"seconds": took}
-        for name, pid in processes.items():
-            spent = {key: value - before[name][key] for key, value in after[name].items()}
-            spent["cpu_percent"] = 100 * max(spent["cpu_s"], spent["cpu_ticks_s"]) / took
-            figures[name] = {**memory(pid), **spent}
-    of = figures["daemon"]
-    goals = [
-        Goal("idle: memory of the daemon, MiB", of["rss_mib"], 36.0),
-        Goal("idle: CPU of the daemon, % of a core", of["cpu_percent"], 0.05),
-        Goal("idle: wake-ups of the daemon per second", of["voluntary_switches"] / took, 0.99),
+        found = {}
+        for who, pid in processes.items():
+            spent = {key: value - before[who][key] for key, value in usage(pid).items()}
+            found[who] = {
+                "rss_mib": memory(pid)["rss_mib"],
+                "cpu_ms": 1000 * spent["cpu_s"] / took,
+                "wakeups": spent["voluntary_switches"] / took,
+            }
+        for who, daemon in daemons.items():
+            found[who]["supervisor_rss_mib"] = memory(daemon.processes()["supervisor"])["rss_mib"]
+        return found
+
+
+# 5. Starts of programs
+
+
+def status(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
+    """How long `agentctl status` and the daemon take from exec to the answer, beside Python's bare start."""
+    rounds = 7 if quick else 21
+    with ExitStack() as running:
+        contestants: dict[str, Callable[[], Values]] = {}
+        for who, checkout in checkouts.items():
+            daemon = running.enter_context(Agentd(checkout, IDLE))
+            contestants[who] = partial(_status, checkout, daemon)
+        contestants["Python alone"] = partial(_measured, [sys.executable, "-c", ""])
+        for ask in contestants.values():
+            ask()  # what is on the disk is in memory from here on
+        taken = alternate(rounds, contestants)
+    peer = "Python alone"
+    return [
+        figure("agentctl status", "s", taken, "s", peer=peer, goal=7.5),
+        figure("agentctl status, CPU", "s", taken, "cpu_s", peer=peer, goal=7.5),
+        figure("agentctl --version", "s", taken, "version_s", peer=peer, key_of_peer="s"),
+        figure("start of the daemon", "s", taken, "start_s", peer=peer, key_of_peer="s"),
     ]
-    return Result(figures, goals)
 
 
-# 5. agentctl
-
-
-def status(*, quick: bool) -> Result:
-    """How long `agentctl status` takes, from its start to its end."""
-    command = [sys.executable, "-m", "agentctl", "status"]
-    with Agentd(IDLE) as daemon:
-
-        def ask(command: list[str]) -> float:
-            begin = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True, env=daemon.environment, cwd=ROOT)
-            return (time.perf_counter() - begin) * 1000
-
-        ask(command)
-        times = 5 if quick else 15
-        took = sorted(ask(command) for _ in range(times))
-        bare = sorted(ask([sys.executable, "-c", ""]) for _ in range(times))
-    figures = {
-        "times": times,
-        "median_ms": statistics.median(took),
-        "p95_ms": percentile(took, 95),
-        "python_alone_ms": statistics.median(bare),
-    }
-    return Result(figures, [Goal("agentctl status, median, ms", figures["median_ms"], 150.0)])
+def _status(checkout: Checkout, daemon: Agentd) -> Values:
+    asked = _measured([sys.executable, "-m", "agentctl", "status"], checkout, daemon.environment)
+    version = _measured([sys.executable, "-m", "agentctl", "--version"], checkout, daemon.environment)
+    with Agentd(checkout, IDLE) as fresh:
+        return {**asked, "version_s": version["s"], "start_s": fresh.ready_after}
 
 
 # Tools
 
 
-def _others() -> float:
-    """How busy the machine is while this program does nothing, in % of all cores: work of somebody else."""
-    before = _ticks()
-    time.sleep(0.5)
-    spent = [later - earlier for earlier, later in zip(before, _ticks(), strict=True)]
-    return 100 * (1 - sum(spent[3:5]) / max(1, sum(spent)))  # idle and waiting for the disk
+def _early(taken: Taken, checkouts: Checkouts) -> Taken:
+    """By how much the earliest start came before its due time. Once is too often, so it stands in every round."""
+    firsts = {who: taken[who]["first_ms"] for who in checkouts}
+    return {who: {"early": [max(0.0, -min(first))] * len(first)} for who, first in firsts.items()}
 
 
-def _ticks() -> list[int]:
-    return [int(part) for part in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+@contextmanager
+def _configuration(text: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="agentd-bench-") as folder:
+        file = Path(folder) / "agentd.yaml"
+        file.write_text(text)
+        yield file
 
 
-def _peer(name: str, count: int, phase: float = 0.0) -> Figures:
-    return _python(str(HERE / "peers.py"), name, str(count), str(phase))
+def _measured(
+    command: list[str], checkout: Checkout | None = None, environment: dict[str, str] | None = None
+) -> Values:
+    """What a program takes from its start to its end."""
+    own = environment or (checkout.environment if checkout is not None else None)
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=own,
+        cwd=None if checkout is None else checkout.root,
+    )
+    with process:
+        assert process.stderr
+        said = process.stderr.read().decode(errors="replace")
+        _, code, spent = os.wait4(process.pid, 0)
+        took = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(code)
+    if process.returncode:
+        raise RuntimeError(f"a program that was measured failed:\n{said}")
+    return {"s": took, "cpu_s": spent.ru_utime + spent.ru_stime}
 
 
-def _python(*arguments: str) -> Figures:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment, cwd=ROOT, timeout=120)
+def _peer(name: str, count: int, phase: float = 0.0) -> Values:
+    command = [sys.executable, str(HERE / "peers.py"), name, str(count), str(phase)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
     if done.returncode:
-        raise RuntimeError(f"a program to compare with or to measure in failed:\n{done.stderr}")
-    figures: Figures = json.loads(done.stdout)
+        raise RuntimeError(f"a program to compare with failed:\n{done.stderr}")
+    figures: Values = json.loads(done.stdout)
     return figures
 
 
-def _median(found: list[Figures]) -> Figures:
-    return {key: statistics.median(figures[key] for figures in found) for key in found[0]}
-
-
-MEASURES: dict[str, Callable[..., Result]] = {
+MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "single": single,
     "burst": burst,
     "load": load,

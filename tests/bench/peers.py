@@ -1,6 +1,7 @@
 """What agentd is compared with: each peer starts the same program N times, all due at one instant.
 
-Run as `python peers.py NAME COUNT PHASE`, in a process of its own, small as agentd's supervisor is; prints JSON.
+Run as `python peers.py NAME COUNT PHASE`, in a process of its own, small as agentd's supervisor is; prints JSON. One
+starts nothing: `asyncio-idle` wakes up once a second until it is ended.
 """
 
 import asyncio
@@ -22,7 +23,8 @@ POLL = 1.0  # seconds between two looks of a poller
 def lateness(due: float, stamps: Iterable[float], ended: float = 0.0) -> dict[str, float]:
     """How late starts were against `due`, in milliseconds; when the last process had ended, where known."""
     late = sorted((stamp - due) * 1000 for stamp in stamps)
-    figures = {"first_ms": late[0], "p50_ms": percentile(late, 50), "p99_ms": percentile(late, 99), "last_ms": late[-1]}
+    figures = {"first_ms": late[0], "p50_ms": percentile(late, 50)}
+    figures |= {"p95_ms": percentile(late, 95), "p99_ms": percentile(late, 99), "last_ms": late[-1]}
     return {**figures, "all_ended_ms": (ended - due) * 1000} if ended else figures
 
 
@@ -165,6 +167,17 @@ def polling(count: int, phase: float) -> dict[str, float]:
     return starter.finish(due, count)
 
 
+def asyncio_idle(_count: int, _phase: float) -> dict[str, float]:
+    """An asyncio program that wakes up once a second, to do nothing."""
+
+    async def wake() -> None:
+        while True:
+            await asyncio.sleep(1)
+
+    asyncio.run(wake())
+    return {}
+
+
 PEERS: dict[str, Callable[[int, float], dict[str, float]]] = {
     "asyncio": bare,
     "asyncio-in-turn": in_turn,
@@ -174,6 +187,7 @@ PEERS: dict[str, Callable[[int, float], dict[str, float]]] = {
     "apscheduler-asyncio": apscheduler_asyncio,
     "poll-1s": polling,
     "spaced": spaced,
+    "asyncio-idle": asyncio_idle,
 }
 
 

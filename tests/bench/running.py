@@ -1,4 +1,4 @@
-"""A standalone agentd under measurement: its life, its questions answered over the bus, its processes' costs."""
+"""A standalone agentd under measurement: its checkout, its life, its answers over the bus, what its processes cost."""
 
 import contextlib
 import os
@@ -11,24 +11,48 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 60.0  # seconds until a daemon that does not answer is given up
 _KIB = 1024
 
 
-class Agentd:
-    """One daemon with a state and a runtime folder of its own; `with Agentd(yaml) as daemon`."""
+class Checkout:
+    """The agentd of one folder of sources, run by the interpreter that runs this program."""
 
-    def __init__(self, configuration: str) -> None:
+    def __init__(self, root: Path) -> None:
+        self.root = root.resolve()
+        # What the caller's own session says of buses and of another agentd must not reach this one; and a Python that
+        # writes no byte code would be measured compiling.
+        kept = {
+            key: value
+            for key, value in os.environ.items()
+            if not key.startswith(("AGENTD_", "DBUS_", "XDG_")) and key != "PYTHONDONTWRITEBYTECODE"
+        }
+        self.environment = {**kept, "PYTHONPATH": str(self.root)}
+
+    def compile(self) -> None:
+        """Has the byte code there before anything is timed, as it is where agentd is installed."""
+        command = [sys.executable, "-m", "compileall", "-q", "agentd", "agentctl"]
+        subprocess.run(command, check=True, capture_output=True, cwd=self.root, env=self.environment)
+
+    def revision(self) -> str:
+        """Which agentd this is; with a + when its code was changed since that commit."""
+        command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+        done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
+        return done.stdout.strip() or "unknown"
+
+
+class Agentd:
+    """One daemon with a state and a runtime folder of its own; `with Agentd(checkout, yaml) as daemon`."""
+
+    def __init__(self, checkout: Checkout, configuration: str) -> None:
+        self._checkout = checkout
         self._folder = tempfile.TemporaryDirectory(prefix="agentd-bench-")
         self.folder = Path(self._folder.name)
         self.config = self.folder / "agentd.yaml"
         self.config.write_text(configuration)
         self._log = self.folder / "log"
         self._connection: Any = None
-        # What the caller's own session says of buses and of another agentd must not reach this one.
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("AGENTD_", "DBUS_", "XDG_"))}
-        self.environment = {**kept, "XDG_RUNTIME_DIR": str(self.folder), "PYTHONPATH": str(ROOT)}
+        self.environment = {**checkout.environment, "XDG_RUNTIME_DIR": str(self.folder)}
 
     def __enter__(self) -> Self:
         self.start()
@@ -45,7 +69,7 @@ class Agentd:
             spawned = time.monotonic()
             self._process = subprocess.Popen(
                 [*command, "--state-dir", str(self.folder / "state"), "--log-level", "warning"],
-                cwd=ROOT,
+                cwd=self._checkout.root,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -64,7 +88,7 @@ class Agentd:
         published = self.folder / "agentd" / "address"
         while self._connection is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"agentd did not start:\n{self._log.read_text(errors='replace')}")
+                raise RuntimeError(f"agentd did not start:\n{self._said()}")
             with contextlib.suppress(OSError):
                 self._connection = open_dbus_connection(bus=published.read_text().splitlines()[0])
             time.sleep(0.002)
@@ -95,14 +119,20 @@ class Agentd:
         (values,) = self._ask(Properties(DBusAddress("/org/agentd1", "org.agentd1", "org.agentd1.Manager")).get_all())
         return {name: value for name, (_, value) in values.items()}
 
+    def jobs(self) -> list[dict[str, Any]]:
+        """The jobs by name."""
+        return self._records("ListJobs", {})
+
     def runs(self, **options: tuple[str, object]) -> list[dict[str, Any]]:
         """The history, oldest first: up to 10,000 runs with the end of their output."""
+        return self._records("ListRuns", {"limit": ("u", 10_000), "tail": ("b", True), **options})[::-1]
+
+    def _records(self, member: str, options: dict[str, tuple[str, object]]) -> list[dict[str, Any]]:
         from jeepney import DBusAddress, new_method_call
 
         jobs = DBusAddress("/org/agentd1", "org.agentd1", "org.agentd1.Jobs")
-        options = {"limit": ("u", 10_000), "tail": ("b", True), **options}
-        (runs,) = self._ask(new_method_call(jobs, "ListRuns", "a{sv}", (options,)))
-        return [{name: value for name, (_, value) in run.items()} for run in reversed(runs)]
+        (records,) = self._ask(new_method_call(jobs, member, "a{sv}", (options,)))
+        return [{name: value for name, (_, value) in record.items()} for record in records]
 
     def ended_runs(self, wanted: Callable[[dict[str, Any]], bool], count: int) -> list[dict[str, Any]]:
         """The runs that are wanted, once `count` of them are over; looks seldom, so that it disturbs little."""
@@ -119,12 +149,16 @@ class Agentd:
         try:
             reply = self._connection.send_and_get_reply(message, timeout=PATIENCE)
         except OSError as error:
-            said = self._log.read_text(errors="replace")
-            raise RuntimeError(f"agentd does not answer: {error}\nits log: {said}") from None
+            raise RuntimeError(f"agentd does not answer: {error}\nits log: {self._said()}") from None
         body: tuple[Any, ...] = reply.body
         if reply.header.message_type.name == "error":
             raise RuntimeError(f"agentd answered with an error: {body}")
         return body
+
+    def _said(self) -> str:
+        """The end of its log, without folders of this machine."""
+        said = self._log.read_text(errors="replace")[-3000:]
+        return said.replace(str(self.folder), "FOLDER").replace(str(self._checkout.root), "CHECKOUT")
 
     # Costs
 
