@@ -17,8 +17,8 @@ from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
-from tests.bench.peers import lateness, percentile
-from tests.bench.rounds import PRESENT, Figure, Taken, alternate, figure
+from tests.bench.peers import lateness
+from tests.bench.rounds import PRESENT, Figure, Taken, alternate, figure, together
 from tests.bench.running import Agentd, Checkout, memory, usage
 
 HERE = Path(__file__).parent
@@ -30,7 +30,7 @@ jobs:
   nightly: {run: [/bin/true], when: {cron: "30 2 * * *"}, missed: skip}
   adaptive: {run: [/bin/true], when: {adaptive: {start: 2h, min: 1h, max: 6h}}}
 """
-_MIB = 1 << 20
+SPAWNER = "sleep-and-spawn"
 
 
 # 1. Single starts
@@ -38,33 +38,37 @@ _MIB = 1 << 20
 
 def single(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     """How late single starts are, 50 ms apart, beside a program that sleeps until each is due and starts it."""
-    count, rounds = (60, 3) if quick else (100, 9)
+    count, rounds = (60, 3) if quick else (100, 11)
     names = _spread(checkouts[PRESENT], 20)
-    contestants: dict[str, Callable[[], Values]] = {
-        who: partial(_single, checkout, names, count) for who, checkout in checkouts.items()
-    }
-    taken = alternate(rounds, {**contestants, "sleep-and-spawn": partial(_peer, "spaced", count), "disk": _fdatasync})
-    early = _early(taken, checkouts)
+    # Side by side, not in turn: what else the machine does then delays all of them alike, and they are seldom busy.
+    taken = together(rounds, lambda: _single(checkouts, names, count))
     return [
-        figure("single start, p50", "ms late", taken, "p50_ms", peer="sleep-and-spawn", goal=2.0),
-        figure("single start, p95", "ms late", taken, "p95_ms", peer="sleep-and-spawn", goal=2.0),
-        figure("single start, p99", "ms late", taken, "p99_ms", peer="sleep-and-spawn"),
-        figure("single start, before it is due", "ms", early, "early", goal=0.0),
+        figure("single start, p50", "ms late", taken, "p50_ms", peer=SPAWNER, goal=2.0),
+        figure("single start, p95", "ms late", taken, "p95_ms", peer=SPAWNER, goal=2.0),
+        figure("single start, p99", "ms late", taken, "p99_ms", peer=SPAWNER),
+        figure("single start, before it is due", "ms", _early(taken, checkouts), "early", goal=0.0),
     ]
 
 
-def _single(checkout: Checkout, names: list[str], count: int) -> Values:
+def _single(checkouts: Checkouts, names: list[str], count: int) -> dict[str, Values]:
     jobs = "".join(f"  {name}: {{run: [/bin/true], when: {{every: 1s}}, jitter: 1s}}\n" for name in names)
-    with Agentd(checkout, f"timezone: UTC\njobs:\n{jobs}") as daemon:
+    with ExitStack() as running:
+        daemons = {
+            who: running.enter_context(Agentd(checkout, f"timezone: UTC\njobs:\n{jobs}"))
+            for who, checkout in checkouts.items()
+        }
         time.sleep(0.5)
         first = time.time() * 1e6
-        time.sleep(count / len(names) + 0.5)
-        runs = daemon.ended_runs(lambda run: run["due"] >= first and run["cause"] == "schedule", count)
-    runs = [run for run in runs if run["state"] == "ended"][:count]
-    dues = sorted(run["due"] for run in runs)
-    if min(later - due for due, later in pairwise(dues)) < 20_000:
-        raise RuntimeError("the due times of the jobs are not spread evenly")
-    return lateness(0.0, ((run["started"] - run["due"]) / 1e6 for run in runs))
+        found = {SPAWNER: _peer("spaced", count)}  # which takes as long as agentd needs for so many
+        time.sleep(0.5)
+        for who, daemon in daemons.items():
+            runs = daemon.ended_runs(lambda run: run["due"] >= first and run["cause"] == "schedule", count)
+            runs = [run for run in runs if run["state"] == "ended"][:count]
+            dues = sorted(run["due"] for run in runs)
+            if min(later - due for due, later in pairwise(dues)) < 20_000:
+                raise RuntimeError("the due times of the jobs are not spread evenly")
+            found[who] = lateness(0.0, ((run["started"] - run["due"]) / 1e6 for run in runs))
+    return found
 
 
 def _spread(checkout: Checkout, count: int) -> list[str]:
@@ -76,18 +80,6 @@ def _spread(checkout: Checkout, count: int) -> list[str]:
     first = min(due.values())
     wanted = [first + 1_000_000 * slot // count for slot in range(count)]
     return [min(due, key=lambda name: abs(due[name] - instant)) for instant in wanted]
-
-
-def _fdatasync() -> Values:
-    """What it costs here to get 4 KiB onto the disk, as agentd does before each start: only to know the machine."""
-    took = []
-    with tempfile.TemporaryFile(prefix="agentd-bench-") as file:
-        for _ in range(50):
-            os.write(file.fileno(), bytes(4096))
-            begin = time.perf_counter()
-            os.fdatasync(file.fileno())
-            took.append((time.perf_counter() - begin) * 1000)
-    return {"p50_ms": percentile(sorted(took), 50)}
 
 
 # 2. Many jobs at one instant
@@ -191,11 +183,7 @@ def _distant_job(number: int) -> str:
 def idle(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     """What agentd costs while nothing is due, beside an asyncio program that wakes up once a second."""
     seconds, rounds = (5, 3) if quick else (20, 3)
-    taken: Taken = {}
-    for _ in range(rounds):  # side by side: nobody is due, so nobody is in the way
-        for who, values in _idle(checkouts, seconds).items():
-            for key, value in values.items():
-                taken.setdefault(who, {}).setdefault(key, []).append(value)
+    taken = together(rounds, lambda: _idle(checkouts, seconds))  # side by side: nobody is in anybody's way
     peer = "asyncio-idle"
     return [
         figure("idle, memory", "MiB", taken, "rss_mib", goal=33.0),

@@ -29,6 +29,16 @@ def alternate(count: int, contestants: Mapping[str, Callable[[], Mapping[str, fl
     return taken
 
 
+def together(count: int, measure: Callable[[], Mapping[str, Mapping[str, float]]]) -> Taken:
+    """The same of those that are measured side by side in each round."""
+    taken: Taken = {}
+    for _ in range(count):
+        for name, values in measure().items():
+            for key, value in values.items():
+                taken.setdefault(name, {}).setdefault(key, []).append(float(value))
+    return taken
+
+
 class Figure(NamedTuple):
     """One value of all rounds by who was measured. Where `peer` is one of them, what counts is the ratio to it.
 

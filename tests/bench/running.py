@@ -20,8 +20,6 @@ class Checkout:
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
-        if not (self.root / "agentd/__main__.py").exists():
-            raise RuntimeError("the folder given as --checkout has no agentd in it")
         # What the caller's own session says of buses and of another agentd must not reach this one; and a Python that
         # writes no byte code would be measured compiling.
         kept = {

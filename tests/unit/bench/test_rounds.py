@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tests.bench.rounds import OTHER, PRESENT, Figure, alternate, between, between_runs, loaded, noise
+from tests.bench.rounds import OTHER, PRESENT, Figure, alternate, between, between_runs, loaded, noise, together
 
 
 def figure(rounds: dict[str, list[float]], peer: str = "", goal: float | None = None) -> Figure:
@@ -21,6 +21,11 @@ def test_everybody_has_a_turn_in_each_round_and_another_begins_each() -> None:
     taken = alternate(3, {name: lambda name=name: turn(name) for name in "abc"})  # type: ignore[misc] # bound by default
     assert "".join(order) == "abcbcacab"
     assert taken == {"a": {"at": [1, 6, 8]}, "b": {"at": [2, 4, 9]}, "c": {"at": [3, 5, 7]}}
+
+
+def test_those_that_are_measured_side_by_side_share_their_rounds() -> None:
+    rounds = iter([{"a": {"s": 1}, "b": {"s": 2}}, {"a": {"s": 3}, "b": {"s": 4}}])
+    assert together(2, lambda: next(rounds)) == {"a": {"s": [1, 3]}, "b": {"s": [2, 4]}}
 
 
 def test_a_busy_round_decides_nothing_where_the_peer_was_as_slow() -> None:
