@@ -33,11 +33,11 @@ Load = Callable[[Path | None], files.Loaded]
 
 @contextlib.asynccontextmanager
 async def standalone(
-    options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *more: Plug, load: Load = files.load
+    options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *, load: Load = files.load, **more: Plug
 ) -> AsyncIterator[Daemon]:
     """Composes an agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
 
-    `more` makes further parts, whose settings `load` reads too. Raises Unusable and what Daemon.start raises.
+    `more` makes further parts by name, whose settings `load` reads too. Raises Unusable and what Daemon.start raises.
     """
     state = (options.state_dir or private.default_state()).absolute()
     given: Path | None = options.config
@@ -58,7 +58,7 @@ async def standalone(
             manager.part(daemon),
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
             await reboots.plug_absent(daemon, loaded.config),
-            *[await plug(daemon, loaded.config) for plug in more],
+            *[await daemon.plug(name, plug(daemon, loaded.config)) for name, plug in more.items()],
         ]
         await daemon.start(parts, bus)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)

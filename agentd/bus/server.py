@@ -224,8 +224,10 @@ class Server:
             raise Refused("PartFailed", self._refused[interface])
 
     def _find(self, message: Message) -> tuple[str, _Method]:
-        for (interface, member), method in self._methods.items():
-            if member == message.member and message.interface in (None, interface):
+        # Without an interface, the last that has the member is meant: ListDecisions was that of Jobs before Manager's.
+        interfaces = reversed(self._properties) if message.interface is None else (message.interface,)
+        for interface in interfaces:
+            if (method := self._methods.get((interface, message.member))) is not None:
                 return interface, method
         raise Refused("UnknownMethod", f"{message.interface} has no method {message.member}")
 

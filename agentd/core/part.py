@@ -84,6 +84,9 @@ class Core:
     def clock_stepped(self, delta: int, now: int) -> None:
         """Takes note that the wall clock was set by `delta` and shows `now`."""
 
+    def gone(self, part: str, now: int) -> None:
+        """Takes note that another part was shut off because of a defect, and lets go what it holds."""
+
     def drain(self) -> None:
         """Begins nothing new from here on: agentd stops."""
 

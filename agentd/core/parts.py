@@ -17,6 +17,7 @@ class Parts:
     def __init__(self, cores: Mapping[str, Core], on_defect: Callable[[str, Exception], None]) -> None:
         self._cores = dict(cores)
         self._on_defect = on_defect
+        self._last = ""  # the last part that wanted something
 
     def tick(self, now: int) -> None:
         """Has everything dealt with that is due at `now`."""
@@ -38,9 +39,8 @@ class Parts:
                 return taken
             taken += fresh
             self._tell(fresh, now)
-        speakers = [name for name, core in self._cores.items() if core.effects()]
-        for name in speakers[-1:]:
-            self._fail(name, RecursionError("the parts answer each other without end"))
+        if self._last:
+            self._fail(self._last, RecursionError("the parts answer each other without end"))
         return taken
 
     def clock_stepped(self, delta: int, now: int) -> None:
@@ -55,25 +55,31 @@ class Parts:
         """Has everything stored once more."""
         self._each(lambda core: core.save_all())
 
-    def shut(self, name: str) -> None:
-        """Asks the core of that part nothing any more."""
+    def gone(self, name: str, now: int) -> None:
+        """Asks the core of that part nothing any more, and tells the others that the part is gone."""
         self._cores.pop(name, None)
+        self._each(lambda core: core.gone(name, now))
 
     def _fail(self, name: str, error: Exception) -> None:
-        self.shut(name)
-        self._on_defect(name, error)
+        if self._cores.pop(name, None) is not None:
+            self._on_defect(name, error)
 
     def _fresh(self) -> list[Effect]:
-        return [effect for effects in self._each(lambda core: core.effects()) for effect in effects]
+        wanted = self._each_named(lambda core: core.effects())
+        self._last = next((name for name, effects in reversed(wanted) if effects), "")
+        return [effect for _, effects in wanted for effect in effects]
 
     def _tell(self, fresh: Sequence[Effect], now: int) -> None:
         self._each(lambda core: core.heard(fresh, now))
 
     def _each(self, ask: Callable[[Core], _T]) -> list[_T]:
+        return [answer for _, answer in self._each_named(ask)]
+
+    def _each_named(self, ask: Callable[[Core], _T]) -> list[tuple[str, _T]]:
         answers = []
         for name, core in list(self._cores.items()):
             try:
-                answers.append(ask(core))
+                answers.append((name, ask(core)))
             except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
                 self._fail(name, error)
         return answers

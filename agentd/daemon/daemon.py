@@ -4,19 +4,20 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from agentd import __version__
 from agentd import log as logging
-from agentd.bus.connection import Bus
+from agentd.bus.connection import Bus, BusError, CallFailed
 from agentd.bus.server import Authorize, Offer, Server
 from agentd.config.compose import Problems
 from agentd.config.files import Loaded
-from agentd.core.config import History
-from agentd.core.part import Decided, Effect, Refused, Stored
-from agentd.core.parts import Parts
+from agentd.core.config import Config, History
+from agentd.core.part import Decided, Effect, Refused
 from agentd.core.quantities import SECOND
+from agentd.daemon.plugged import Plugged, shut_off
 from agentd.daemon.store import Store, decisions
 from agentd.daemon.storing import Storing
 from agentd.linux import WallTimer, Watch, now
@@ -39,6 +40,10 @@ class Supervision:
     alive: Callable[[], None] = _nothing
     configured: Callable[[], None] = _nothing
     stopping: Callable[[], None] = _nothing
+
+
+def _prepare(part: Part, config: Config) -> Awaitable[None]:
+    return part.prepare(config)
 
 
 class Daemon:
@@ -69,10 +74,7 @@ class Daemon:
         self._pumping = False
         self._watch: Watch | None = None
         self._tasks = Tasks(lambda error: self.defect("reading the configuration", error))
-        self._plugged: dict[str, Part] = {}
-        self._does: dict[type[Effect], tuple[str, Callable[[Any], object]]] = {}
-        self._off: dict[str, str] = {}
-        self._parts = Parts({}, self._failed)
+        self._plugged = self._plug([])
         self._store: Store
         self._storing: Storing
         self._timer: WallTimer
@@ -97,53 +99,53 @@ class Daemon:
         """Brings a part's tables up to date and returns what they load. Raises sqlite3.Error."""
         return await self._storing.call(self._store.take_up, tables)
 
+    async def plug(self, name: str, making: Awaitable[Part]) -> Part:
+        """Returns the part that `making` makes; where making it fails, a part that is shut off."""
+        try:
+            return await making
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
+            self.defect(f"the part {name}", error)
+            warning = shut_off(name, error)
+            return Part(name=name, warnings=lambda: [warning])
+
     async def start(self, parts: Sequence[Part], bus: Bus, authorize: Authorize | None = None) -> None:
         """Plugs the parts in, answers on the bus and lets time pass.
 
         Raises BusError, CallFailed, OSError, Problems, Refused, sqlite3.Error.
         """
-        self._plug(parts)
+        self._plugged = self._plug(parts)
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
-        await self._make_ready()
         offers = [Offer(part.contract, part.methods, part.properties) for part in parts if part.contract is not None]
         self.server = Server(bus, offers, self.defect, authorize)
         self._timer = WallTimer(self._tick, self._clock_stepped)
-        for part in parts:
-            await part.start()
+        await self._make_ready()
+        await self._plugged.await_each(lambda part: part.start(), CallFailed, BusError, OSError)
         await self.server.start()
         self._watch_files()
         await self.settle()
-        for part in parts:
-            part.started()
-        what = ", ".join(filter(None, (part.status() for part in parts)))
+        await self._storing.call(self._store.taken_up)
+        self._plugged.each(lambda part: part.started())
+        what = ", ".join(filter(None, self._plugged.each(lambda part: part.status())))
         log.info(f"agentd {__version__} started with {what} from {', '.join(self.loaded.files)}", id="started")
 
-    def _plug(self, parts: Sequence[Part]) -> None:
-        for part in parts:
-            self._plugged[part.name] = part
-            for effect, do in part.does.items():
-                if effect in self._does:
-                    raise TypeError(f"{effect.__name__} is carried out by {self._does[effect][0]} and by {part.name}")
-                self._does[effect] = (part.name, do)
-        self._parts = Parts({part.name: part.core for part in parts if part.core is not None}, self._failed)
+    def _plug(self, parts: Sequence[Part]) -> Plugged:
+        return Plugged(parts, now, self.defect, self.lost, self._shut)
 
     async def _make_ready(self) -> None:
         """Makes the configuration possible. The parts were made of it as it was read; a newer one is theirs then."""
         loaded = await self._prepared(self.loaded)
         if loaded != self.loaded:
             self.loaded = loaded
-            for part in self._plugged.values():
-                part.configure(loaded.config, now())
+            self._configure(loaded)
 
     async def drain(self) -> None:
         """Begins nothing new, waits for what must not be cut off, up to the configured limit, and saves."""
         self._supervision.stopping()
         self.draining = True
-        self._parts.drain()
+        self._plugged.cores.drain()
         self.server.changed("Manager.State")
         await self._storing.finish()
-        for part in self._working():
-            await part.finish()
+        await self._plugged.await_each(lambda part: part.finish())
         await self._storing.finish()
 
     async def close(self) -> None:
@@ -152,14 +154,9 @@ class Daemon:
             self._watch.close()
         self._timer.close()
         self._tasks.close()
-        for part in reversed(self._working()):
-            part.close()
+        self._plugged.close()
         await self._storing.close()
         log.info("agentd stopped", id="stopped")
-
-    def _working(self) -> list[Part]:
-        """Returns the parts that were not shut off."""
-        return [part for name, part in self._plugged.items() if name not in self._off]
 
     # For parts, as their Host
 
@@ -216,12 +213,7 @@ class Daemon:
 
     def hear(self, part: str, deed: Callable[[], object]) -> None:
         """Lets a report of a peer reach the core of a part, then pumps. A defect there is the part's."""
-        if part in self._off:
-            return
-        try:
-            deed()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
-            self._failed(part, error)
+        self._plugged.hear(part, deed)
         self.pump_soon()
 
     # For people
@@ -229,7 +221,7 @@ class Daemon:
     @property
     def state(self) -> str:
         """Whether anything new begins: running or draining."""
-        return "draining" if self.draining or any(part.held() for part in self._working()) else "running"
+        return "draining" if self.draining or any(self._plugged.each(lambda part: part.held())) else "running"
 
     @property
     def status(self) -> str:
@@ -237,13 +229,14 @@ class Daemon:
         first, _, rest = self.error.partition("\n")
         more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
         trouble = f"; the configuration has errors, the one before stays in force: {first}{more}" if first else ""
-        return ", ".join(filter(None, (part.status() for part in self._working()))) + trouble
+        return ", ".join(filter(None, self._plugged.each(lambda part: part.status()))) + trouble
 
     @property
     def warnings(self) -> list[str]:
         """The things that somebody should see to, as sentences."""
-        own = [text for text in (self._storing.trouble, self._store.warning, *self._off.values()) if text]
-        return own + [text for part in self._working() for text in part.warnings()]
+        of_parts = self._plugged.each(lambda part: part.warnings())
+        own = [text for text in (self._storing.trouble, self._store.warning) if text]
+        return [*own, *self._plugged.warnings, *(text for texts in of_parts for text in texts)]
 
     # The configuration
 
@@ -264,7 +257,7 @@ class Daemon:
             self.server.changed("Manager.ConfigurationError")
             raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
         self.loaded, self.error, self.loaded_at = loaded, "", now()
-        changes = [text for part in self._working() for text in part.configure(loaded.config, now()) or ()]
+        changes = self._configure(loaded)
         self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))
         self.server.changed("Manager.Warnings")
         self._watch_files()
@@ -274,6 +267,10 @@ class Daemon:
         else:  # the files are read again after every change, by whomever
             log.debug("configuration read: nothing changed", id="configuration")
         return changes
+
+    def _configure(self, loaded: Loaded) -> list[str]:
+        changes = self._plugged.each(lambda part: part.configure(loaded.config, now()) or ())
+        return [text for texts in changes for text in texts]
 
     def _read(self) -> Awaitable[Loaded]:
         return asyncio.get_running_loop().run_in_executor(None, self._load)
@@ -285,8 +282,7 @@ class Daemon:
         """
         while True:
             try:
-                for part in self._working():
-                    await part.prepare(loaded.config)
+                await self._plugged.await_each(partial(_prepare, config=loaded.config))
             except Refused:
                 # Units are made of the files as they are at that moment: have they changed since they were read?
                 newer = await self._read()
@@ -317,7 +313,7 @@ class Daemon:
     # Time
 
     def _tick(self) -> None:
-        self._parts.tick(now())
+        self._plugged.cores.tick(now())
         if self._supervision.watchdog and time.monotonic() >= self._alive_due:
             self._supervision.alive()
             self._alive_due = time.monotonic() + self._supervision.watchdog / SECOND / 2
@@ -325,7 +321,7 @@ class Daemon:
 
     def _clock_stepped(self, delta: int) -> None:
         log.warning(f"the clock was set by {delta / SECOND:+.3f} s; due times were worked out anew", id="decision")
-        self._parts.clock_stepped(delta, now())
+        self._plugged.cores.clock_stepped(delta, now())
         self.pump()
 
     # Effects
@@ -339,54 +335,37 @@ class Daemon:
     def pump(self) -> None:
         """Has what was decided stored and carried out, and sets the timer for what comes next."""
         self._pumping = False
-        self._storing.add(self._parts.effects(now()))
-        wanted = [self._parts.wakeup()]
+        self._storing.add(self._plugged.cores.effects(now()))
+        wanted = [self._plugged.cores.wakeup()]
         if self._supervision.watchdog:  # by elapsed time: setting the clock must not delay the sign of life
             wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
         self._timer.set(min((when for when in wanted if when is not None), default=None))
 
     def everything(self) -> list[Effect]:
         """Returns all that should be stored, for a new database in the place of a damaged one."""
-        self._parts.save_all()
-        return self._parts.effects(now())
+        self._plugged.cores.save_all()
+        return self._plugged.cores.effects(now())
 
     def trouble_changed(self) -> None:
         """Tells that things can, or cannot, be stored."""
         self.server.changed("Manager.Warnings")
 
     def carry_out(self, effect: Effect) -> None:
-        """Does what an effect leads to; an effect that is only stored leads to nothing else."""
-        part, do = self._does.get(type(effect), ("", None))
-        if part in self._off or (do is None and isinstance(effect, Stored)):
-            return
-        if do is None:
-            raise TypeError(f"no part carries out {type(effect).__name__}")
-        try:
-            do(effect)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
-            self._failed(part, error)
+        """Does what an effect leads to."""
+        self._plugged.carry_out(effect)
 
     # Defects
 
-    def _failed(self, name: str, error: Exception) -> None:
-        """Shuts a part off because of a defect; without a vital part agentd ends, and systemd starts it anew."""
-        part = self._plugged[name]
-        self._parts.shut(name)
-        self.defect(f"the part {name}", error)
-        if part.vital:
-            self.lost(f"of a defect in the part {name}, which is in the log")
-            return
-        self._off[name] = (
-            f"the part {name} is shut off because of a defect in it ({type(error).__name__}: {error}); the others "
-            "go on. Please report the defect; a restart of agentd starts the part again"
-        )
+    def failed(self, part: str, error: Exception) -> None:
+        """Shuts a part off because of a defect; without a vital part agentd ends."""
+        self._plugged.fail(part, error)
+
+    def _shut(self, part: Part, why: str) -> None:
+        """Tells everybody that a part is off, and goes on with what it may have held."""
         if part.contract is not None:
-            self.server.refuse(part.contract, self._off[name])
-        try:
-            part.close()
-        except Exception as worse:  # noqa: BLE001 - the part is off either way
-            self.defect(f"closing the part {name}", worse)
+            self.server.refuse(part.contract, why)
         self.server.changed("Manager.Warnings")
+        self.pump_soon()
 
     def defect(self, where: str, error: BaseException) -> None:
         """Tells the log of a defect in agentd itself, as a sentence with its place."""

@@ -35,6 +35,23 @@ _BEFORE_PARTS = {"jobs": (0, 1, 2, 2), "reboots": (0, 0, 0, 1)}
 _ASIDE = "set-aside"
 
 
+_DISK = {
+    *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_READONLY),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_PERM, sqlite3.SQLITE_PROTOCOL),
+}
+_DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def of_the_disk(error: Exception) -> bool:
+    """Returns whether SQLite could not read or write for now, though nothing is wrong with the database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK
+
+
+def is_damage(error: Exception) -> bool:
+    """Returns whether SQLite found the database damaged."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
 class Damaged(Exception):
     """The file is not a sound database of ours; the text is a sentence."""
 
@@ -52,15 +69,25 @@ class Store:
     def open(self, at: int) -> None:
         """Opens the database, and sets a damaged one aside before. `at`, in microseconds since 1970, names that one.
 
-        Raises OSError and sqlite3.OperationalError where the folder cannot be used.
+        Raises OSError and sqlite3.Error where the folder cannot be used, or not for now.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
-            self._connect()
+            self._connect(self._left_aside())
         except (Damaged, sqlite3.DatabaseError) as error:
-            if isinstance(error, sqlite3.OperationalError) and "unable to open" in str(error):
+            if of_the_disk(error):  # a full disk or a lock: nothing is wrong with the file
                 raise
             self._start_afresh(at, str(error))
+
+    def _left_aside(self) -> str:
+        """Returns the database that an agentd set aside which was killed before it began a new one, or ""."""
+        if (self.folder / FILE).exists():
+            return ""
+        damaged = [str(file) for file in self.folder.glob(f"{FILE}.damaged-*[0-9]") if file.is_file()]
+        aside = max(damaged, key=lambda name: (len(name), name), default="")
+        if aside:
+            self.warning = f"the state was set aside as {aside}, because it was damaged; history starts afresh"
+        return aside
 
     def take_up(self, tables: Tables) -> Any:
         """Brings the tables of a part up to date and returns what they load. Raises sqlite3.Error."""
@@ -68,7 +95,8 @@ class Store:
         self._migrate(tables)
         return tables.load(self.db)
 
-    def _connect(self) -> None:
+    def _connect(self, aside: str = "") -> None:
+        """Opens the file. A new one records from its first moment on that the database `aside` was set aside."""
         self.db = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
         try:
             self.db.execute("PRAGMA journal_mode=WAL")
@@ -83,6 +111,8 @@ class Store:
                 with transaction(self.db, _OWN):
                     seen = ((part, numbers[version]) for part, numbers in _BEFORE_PARTS.items())
                     self.db.executemany("INSERT INTO versions VALUES (?, ?)", seen)
+                    if aside:
+                        self.remember(_ASIDE, aside)
                     self.db.execute(f"PRAGMA user_version={VERSION}")
         except BaseException:
             self.db.close()
@@ -106,14 +136,17 @@ class Store:
     def _start_afresh(self, at: int, why: str) -> None:
         """Starts a new database that records at once that the one before was lost."""
         target = self.folder / f"{FILE}.damaged-{at // 1_000_000}"
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in ("-wal", "-shm", ""):  # the file itself last: without it, this is looked for at the next start
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / f"{FILE}{suffix}").rename(f"{target}{suffix}")
         self.warning = f"the state could not be read ({why}) and was set aside as {target}; history starts afresh"
-        self._connect()
-        self.remember(_ASIDE, str(target))
+        self._connect(str(target))
         for tables in self._tables.values():
             self._migrate(tables)
+
+    def taken_up(self) -> None:
+        """Learns that all parts have taken up their tables: a part that comes later has lost nothing."""
+        self.db.execute("DELETE FROM facts WHERE name = ?", (_ASIDE,))
 
     def recover(self, at: int) -> None:
         """Goes on with a new database after this one was found damaged."""
@@ -132,27 +165,44 @@ class Store:
             self._samples = None
         self.db.close()
 
-    def write(self, effects: Sequence[Effect]) -> None:
-        """Stores effects in one transaction. Raises sqlite3.Error; then nothing of them is stored."""
+    def write(self, effects: Sequence[Effect]) -> dict[str, Exception]:
+        """Stores effects in one transaction; returns the defects of tables by part, of which nothing is stored and
+        which are asked nothing more. Raises sqlite3.Error; then nothing of the effects is stored."""
         decisions = [effect for effect in effects if isinstance(effect, Decided)]
         with transaction(self.db):
             self.db.executemany(
                 "INSERT INTO decisions (at, part, kind, about, run_id, reason) VALUES (?,?,?,?,?,?)",
                 ((one.at, one.part, one.kind, one.about, one.run_id, one.reason) for one in decisions),
             )
-            rows = sum(tables.write(self.db, effects) for tables in self._tables.values())
+            rows, defects = self._write(self.db, effects)
         self._writes += rows + len(decisions)
+        return defects
 
-    def sample(self, effects: Sequence[Sampled]) -> None:
+    def sample(self, effects: Sequence[Sampled]) -> dict[str, Exception]:
         """Stores samples in one transaction that the disk need not have written when this returns: none of them costs
-        an fsync. Raises sqlite3.Error."""
+        an fsync. Returns and raises what write() does."""
         if self._samples is None:
             self._samples = sqlite3.connect(self.folder / FILE, isolation_level=None, check_same_thread=False)
             self._samples.execute("PRAGMA synchronous=NORMAL")  # in WAL mode a commit then waits for no disk
             self._samples.execute("PRAGMA cache_size=-64")
         with transaction(self._samples):
-            for tables in self._tables.values():
-                tables.write(self._samples, effects)
+            return self._write(self._samples, effects)[1]
+
+    def _write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> tuple[int, dict[str, Exception]]:
+        """Lets each part store what is its own, within a transaction; returns the number of rows, and the defects."""
+        rows, defects = 0, {}
+        for part, tables in list(self._tables.items()):
+            db.execute("SAVEPOINT part")
+            try:
+                rows += tables.write(db, effects)
+            except Exception as error:
+                if of_the_disk(error) or is_damage(error):
+                    raise
+                db.execute("ROLLBACK TO part")
+                defects[part] = error
+                del self._tables[part]
+            db.execute("RELEASE part")
+        return rows, defects
 
     def fact(self, name: str) -> str | None:
         """Returns a remembered fact, such as the id of the boot; None where there is none."""

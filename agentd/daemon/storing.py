@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from agentd import log as logging
 from agentd.core.config import History
 from agentd.core.part import Beginning, Effect, Refused, Sampled, Stored, Urgent
-from agentd.daemon.store import Damaged, Store
+from agentd.daemon.store import Damaged, Store, is_damage
 from agentd.linux import now
 
 log = logging.get()
@@ -32,6 +32,9 @@ class Host(Protocol):
 
     def trouble_changed(self) -> None: ...
     def defect(self, where: str, error: BaseException) -> None: ...
+    def failed(self, part: str, error: Exception) -> None:
+        """Learns of a defect in a part."""
+
     def lost(self, why: str) -> None: ...
 
 
@@ -49,6 +52,7 @@ class Storing:
         self._settled: list[asyncio.Future[None]] = []  # callers that wait for the next batch
         self._waiting: list[asyncio.Future[None]] = []  # callers whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
+        self._defects: dict[str, Exception] = {}  # in the tables of parts, as the storing thread found them
         self._samples: list[Sampled] = []
         self._flush: asyncio.TimerHandle | None = None
 
@@ -61,8 +65,8 @@ class Storing:
         for effect in effects:
             if isinstance(effect, Sampled):
                 self._collect(effect)
-            elif self.trouble and self._may_pass(effect):
-                self._host.carry_out(effect)
+            elif self.trouble and isinstance(effect, Urgent) and effect.subject not in self._begun():
+                self._host.carry_out(effect)  # a job that fills the disk must not wait for room on it
             else:
                 self._queue.append(effect)
         if self._queue and self._performing is None:
@@ -97,19 +101,17 @@ class Storing:
         await self.call(self._store.close)
         self._thread.shutdown()
 
-    def _may_pass(self, effect: Effect) -> bool:
-        """Tells whether an effect is carried out although nothing can be stored: the stop of a job that fills the disk
-        must not wait for room on it. An end waits where its beginning does."""
-        if not isinstance(effect, Urgent):
-            return False
-        waiting = (*self._batch, *self._queue)
-        return not any(isinstance(other, Beginning) and other.subject == effect.subject for other in waiting)
+    def _begun(self) -> set[str]:
+        """Returns the subjects whose beginning itself waits for room on the disk: their end waits with it."""
+        return {effect.subject for effect in (*self._batch, *self._queue) if isinstance(effect, Beginning)}
 
     def _let_urgent_pass(self) -> None:
         """Carries out what may not wait of the effects that were to be stored when the disk was found full."""
+        begun = self._begun()
         for waiting in (self._batch, self._queue):
-            urgent = [effect for effect in waiting if self._may_pass(effect)]
-            waiting[:] = [effect for effect in waiting if effect not in urgent]
+            passing = [isinstance(effect, Urgent) and effect.subject not in begun for effect in waiting]
+            urgent = [effect for effect, passes in zip(waiting, passing, strict=True) if passes]
+            waiting[:] = [effect for effect, passes in zip(waiting, passing, strict=True) if not passes]
             for effect in urgent:
                 self._host.carry_out(effect)
 
@@ -131,7 +133,7 @@ class Storing:
     def _write_samples(self, samples: Sequence[Sampled]) -> None:
         """Stores samples, on the storing thread."""
         try:
-            self._store.sample(samples)
+            self._defects |= self._store.sample(samples)
         except sqlite3.Error as error:
             log.warning(
                 f"{len(samples)} samples could not be stored in {self._store.folder}: {error}", id="state-trouble"
@@ -147,6 +149,8 @@ class Storing:
             stored = [effect for effect in batch if isinstance(effect, Stored)]
             if stored:
                 await self._store_until_done(stored)
+            while self._defects:  # what such a part wanted done is not done: nothing of it is stored
+                self._host.failed(*self._defects.popitem())
             for effect in batch:
                 self._host.carry_out(effect)
             for future in self._waiting:
@@ -167,7 +171,7 @@ class Storing:
         while (error := await self.call(self._write, effects)) is not None:
             if isinstance(error, Damaged):
                 log.error(self._store.warning, id="state-trouble")
-                self._queue += self._host.everything()
+                self.add(self._host.everything())
                 continue
             if not self.trouble:
                 where = self._store.folder
@@ -189,14 +193,14 @@ class Storing:
     def _write(self, effects: Sequence[Effect]) -> Exception | None:
         """Stores effects, on the storing thread; returns the error where that fails. A damaged store is replaced."""
         try:
-            self._store.write(effects)
+            self._defects |= self._store.write(effects)
         except sqlite3.Error as error:
-            if "malformed" in str(error) or "not a database" in str(error):
+            if is_damage(error):
                 self._store.recover(now())
                 return Damaged(str(error))
             return error
         try:
             self._store.prune_if_due(self._host.history, now())
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - what is kept for people never costs the schedule
             log.warning(f"old runs could not be removed from {self._store.folder}: {error}", id="state-trouble")
         return None

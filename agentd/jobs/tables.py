@@ -58,7 +58,7 @@ class JobTables(Tables):
 
     def afresh(self, db: sqlite3.Connection, aside: Path) -> None:  # noqa: ARG002 - nothing needs to be written
         """Sets the output of runs aside: their numbers begin again, and old output must not be taken for new."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # as after a crash in between: set aside already
             self.output.rename(f"{aside}-output")
         self.output.mkdir(mode=0o700, exist_ok=True)
 

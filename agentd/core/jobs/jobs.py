@@ -264,6 +264,10 @@ class Jobs(Core):
         if self._places.release(who):
             self.tick(now)
 
+    def gone(self, part: str, now: int) -> None:
+        """Starts things again that a part held which was shut off: holders sign with the name of their part."""
+        self.release(part, now)
+
     def run_hook(self, name: str, cause: str, now: int) -> Run | None:
         """Starts a job that prepares or checks a reboot, at once, whatever else is held; returns its run.
 

@@ -269,6 +269,7 @@ class Reboots(Core):
             self.book.decide(now, "the shutdown was cancelled; work goes on")
             if reboot is None or reboot.state in {"waiting", "announced"}:
                 self._jobs.release(PART, now)
+            self.tick(now)  # runs may have ended, or an instant may have passed, meanwhile
 
     # Due
 

@@ -17,7 +17,7 @@ load = partial(files.load, whole=Whole)
 
 
 def compose(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AbstractAsyncContextManager[Daemon]:
-    return assembly.standalone(options, loaded, bus, plug, load=load)
+    return assembly.standalone(options, loaded, bus, load=load, counts=plug)
 
 
 def main() -> int:

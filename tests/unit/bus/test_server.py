@@ -187,6 +187,14 @@ def test_a_handler_that_asks_for_the_caller_gets_it_also_when_it_is_wrapped(addr
         assert serve(address, offers(tmp_path, Who=handler), scenario) == []
 
 
+def test_a_call_without_an_interface_means_the_last_that_has_the_member(address: str, tmp_path: Path) -> None:
+    async def scenario(server: Server, _: Bus) -> None:
+        found = [server._find(Message(NAME, PATH, interface, "List"))[0] for interface in (None, f"{NAME}.One")]
+        assert found == [f"{NAME}.Two", f"{NAME}.One"]
+
+    assert serve(address, offers(tmp_path), scenario) == []
+
+
 def test_what_goes_wrong_in_a_call_is_an_error_without_insides(address: str, tmp_path: Path) -> None:
     async def scenario(_: Server, client: Bus) -> None:
         for call, name, text in (

@@ -119,7 +119,22 @@ def test_parts_that_answer_each_other_without_end_do_not_hang_the_loop() -> None
     quiet = Talker("quiet")
     parts, failed = together(quiet, ping, pong)
     ping.wants.append(Said("ping", 0))
-    assert len(parts.effects(1)) == 100
+    quiet.answers = lambda effect: Said("quiet", len(quiet.asked)) if effect == Said("pong", 0) else None
+    taken = parts.effects(1)
     assert failed in (["ping: RecursionError"], ["pong: RecursionError"])
+    quiet.answers = lambda _: None
+    taken += parts.effects(2)
+    # What the others wanted meanwhile is not lost.
+    assert len([effect for effect in taken if effect.who == "quiet"]) == taken.count(Said("pong", 0))  # type: ignore[attr-defined]
     quiet.wants.append(Said("quiet", 1))
     assert Said("quiet", 1) in parts.effects(2)
+
+
+def test_the_others_learn_which_part_is_gone() -> None:
+    bad, good = Talker("bad"), Talker("good")
+    parts, _ = together(bad, good)
+    gone: list[tuple[str, int]] = []
+    good.gone = lambda part, now: gone.append((part, now))  # type: ignore[method-assign]
+    parts.gone("bad", 7)
+    parts.tick(8)
+    assert (gone, bad.asked) == ([("bad", 7)], [])

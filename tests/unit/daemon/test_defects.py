@@ -10,9 +10,15 @@ import pytest
 
 from agentd.config.files import Loaded
 from agentd.core.config import Config
-from agentd.core.part import Core, Decided, Effect
+from agentd.core.jobs.jobs import Jobs
+from agentd.core.jobs.model import RunStarts, Saved
+from agentd.core.jobs.settings import Job
+from agentd.core.jobs.triggers import Every
+from agentd.core.part import Core, Decided, Effect, Refused
 from agentd.daemon import daemon as module
+from agentd.daemon import plugged as plugged_module
 from agentd.daemon.daemon import Daemon
+from agentd.daemon.plugged import Plugged
 from agentd.part import Part
 
 
@@ -54,7 +60,7 @@ class Scene:
         daemon._store = SimpleNamespace(warning="")
         daemon._timer = SimpleNamespace(set=lambda _: None)
         self.daemon = daemon
-        daemon._plug(
+        daemon._plugged = daemon._plug(
             [
                 Part(
                     name="bad",
@@ -167,7 +173,7 @@ def test_an_effect_that_two_parts_claim_is_refused_at_the_start(monkeypatch: pyt
     async def scenario() -> None:
         scene = Scene(monkeypatch, vital=False, core=Faulty(), does=nothing)
         with pytest.raises(TypeError, match="Wants is carried out by bad and by other"):
-            scene.daemon._plug([Part(name="other", does={Wants: nothing})])
+            scene.daemon._plug([Part(name=name, does={Wants: nothing}) for name in ("bad", "other")])
 
     run(scenario())
 
@@ -181,3 +187,98 @@ def test_an_effect_that_is_only_stored_leads_to_nothing_else(monkeypatch: pytest
         assert scene.told == []
 
     run(scenario())
+
+
+def part_with(name: str, where: str, deed: Callable[[], Any]) -> Part:
+    """A part of which one callable does something."""
+
+    def do(*_: object) -> Any:
+        return deed()
+
+    async def do_later(*_: object) -> None:
+        deed()
+
+    callables: dict[str, Any] = {where: do_later if where in {"prepare", "start", "finish"} else do}
+    return Part(name=name, **callables)
+
+
+def cannot() -> Any:
+    raise ZeroDivisionError("cannot be done")
+
+
+USES: dict[str, Callable[[Plugged], Any]] = {
+    "prepare": lambda plugged: plugged.await_each(lambda part: part.prepare(Config())),
+    "start": lambda plugged: plugged.await_each(lambda part: part.start(), OSError),
+    "finish": lambda plugged: plugged.await_each(lambda part: part.finish()),
+    "configure": lambda plugged: plugged.each(lambda part: part.configure(Config(), 1)),
+    "warnings": lambda plugged: plugged.each(lambda part: part.warnings()),
+    "status": lambda plugged: plugged.each(lambda part: part.status()),
+    "held": lambda plugged: plugged.each(lambda part: part.held()),
+    "started": lambda plugged: plugged.each(lambda part: part.started()),
+}
+
+
+@pytest.mark.parametrize("where", USES)
+def test_whatever_a_part_raises_in_the_next_one_is_asked_all_the_same(where: str) -> None:
+    async def scenario() -> None:
+        told: list[str] = []
+        answers: list[str] = []
+        parts = [part_with("bad", where, cannot), part_with("good", where, lambda: answers.append("good"))]
+        plugged = Plugged(parts, lambda: 1, lambda place, _: told.append(place), told.append, lambda *_: None)
+        for _ in range(2):
+            result = USES[where](plugged)
+            if asyncio.iscoroutine(result):
+                await result
+        assert told == ["the part bad"]
+        assert answers == ["good", "good"]
+        assert len(plugged.warnings) == 1
+
+    run(scenario())
+
+
+def test_a_part_that_cannot_be_closed_keeps_no_other_from_being_closed() -> None:
+    told: list[str] = []
+    closed: list[str] = []
+    parts = [Part(name="good", close=lambda: closed.append("good")), part_with("bad", "close", cannot)]
+    Plugged(parts, lambda: 1, lambda place, _: told.append(place), told.append, lambda *_: None).close()
+    assert (closed, told) == (["good"], ["closing the part bad"])
+
+
+def test_a_part_that_cannot_be_made_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        async def making() -> Part:
+            raise KeyError("no such table")
+
+        scene = Scene(monkeypatch, vital=False, core=Faulty(), does=nothing)
+        part = await scene.daemon.plug("toy", making())
+        assert part.name == "toy"
+        assert part.warnings()[0].startswith("the part toy is shut off because of a defect in it (KeyError")
+        assert scene.told[0].startswith("a defect in the part toy: KeyError")
+
+    run(scenario())
+
+
+def test_a_refusal_is_no_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_: object) -> None:
+        raise Refused("Busy", "hello was not started: it runs already")
+
+    async def scenario() -> None:
+        scene = Scene(monkeypatch, vital=False, core=Faulty(), does=refuses)
+        noted: list[str] = []
+        monkeypatch.setattr(plugged_module, "log", SimpleNamespace(info=lambda text, **_: noted.append(text)))
+        scene.daemon.carry_out(Wants())
+        assert noted == ["bad: hello was not started: it runs already"]
+        assert scene.daemon.warnings == ["a warning of its own"]
+
+    run(scenario())
+
+
+def test_what_a_part_held_is_let_go_when_the_part_is_shut_off() -> None:
+    job = Job(name="hello", run=("true",), when=Every(1_000_000), timezone="UTC")
+    jobs = Jobs({"hello": job}, Saved(), 0)
+    jobs.hold("bad", "a rule paused the jobs")
+    parts = [Part(name="jobs", core=jobs), Part(name="bad", core=Faulty("tick"))]
+    plugged = Plugged(parts, lambda: 5_000_000, lambda *_: None, lambda _: None, lambda *_: None)
+    plugged.cores.tick(5_000_000)
+    assert jobs.held == ""
+    assert [effect.run.job for effect in plugged.cores.effects(5_000_000) if isinstance(effect, RunStarts)] == ["hello"]

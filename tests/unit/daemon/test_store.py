@@ -1,8 +1,9 @@
 """The store: what was written comes back, what is old goes, what is damaged is set aside."""
 
 import os
+import resource
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -226,6 +227,91 @@ class Toys(Tables):
         return 0
 
     def forget(self, db: sqlite3.Connection, history: History, now: int) -> None: ...
+
+
+def test_a_full_disk_or_a_lock_at_the_start_is_no_damage(store: JobStore, tmp_path: Path) -> None:
+    store.write([RunSaved(ENDED)])
+    store.close()
+    with closing(sqlite3.connect(tmp_path / FILE)) as database:  # as 0.1.0 left it: there is something to migrate
+        database.executescript("PRAGMA user_version=3; DROP TABLE versions; BEGIN IMMEDIATE;")
+        locked = Store(tmp_path)
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            locked.open(3_000_000)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))  # to SQLite, a full disk
+    try:
+        with pytest.raises(sqlite3.OperationalError):
+            Store(tmp_path).open(4_000_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.glob("*damaged*")) == []
+
+
+def test_a_crash_while_a_database_is_set_aside_hides_nothing(store: JobStore, tmp_path: Path) -> None:
+    store.close()
+    (tmp_path / FILE).rename(tmp_path / f"{FILE}.damaged-3")  # and agentd was killed before it began a new one
+    toys = Toys()
+    opened = Store(tmp_path)
+    opened.open(4_000_000)
+    opened.take_up(toys)
+    opened.taken_up()
+    assert opened.warning == (
+        f"the state was set aside as {tmp_path}/{FILE}.damaged-3, because it was damaged; history starts afresh"
+    )
+    assert toys.aside == [tmp_path / f"{FILE}.damaged-3"]
+    opened.close()
+    late = Toys()
+    late.part = "late"  # comes with a later release
+    late.migrations = ("CREATE TABLE late (name TEXT);",)
+    opened.open(5_000_000)
+    opened.take_up(late)
+    assert late.aside == []
+    opened.close()
+
+
+def test_output_that_was_set_aside_already_keeps_nobody_from_starting(store: JobStore, tmp_path: Path) -> None:
+    store.close()
+    (tmp_path / FILE).unlink()
+    (tmp_path / f"{FILE}.damaged-3").write_text("damaged")
+    (tmp_path / f"{FILE}.damaged-3-output").mkdir()
+    (tmp_path / f"{FILE}.damaged-3-output" / "a.1.log").write_text("words")
+    opened = again(store)
+    assert opened.output.is_dir()
+
+
+class Broken(Toys):
+    """Tables with a defect."""
+
+    part = "broken"
+    migrations: tuple[str, ...] = ("CREATE TABLE broken (name TEXT);",)
+
+    def __init__(self, error: Callable[[sqlite3.Connection], object]) -> None:
+        super().__init__()
+        self.error = error
+        self.asked = 0
+
+    def write(self, db: sqlite3.Connection, effects: Sequence[object]) -> int:
+        self.asked += 1
+        db.execute("INSERT INTO broken VALUES ('half')")
+        self.error(db)
+        return 1
+
+
+def raising(_: sqlite3.Connection) -> None:
+    raise ValueError("cannot")
+
+
+@pytest.mark.parametrize("error", [raising, lambda db: db.execute("INSERT INTO nowhere VALUES (1)")])
+def test_a_defect_in_the_tables_of_one_part_keeps_no_other_from_storing(
+    store: JobStore, error: Callable[[sqlite3.Connection], object]
+) -> None:
+    broken = Broken(error)
+    store.take_up(broken)
+    assert list(store.write([RunSaved(ENDED)])) == ["broken"]
+    assert store.runs() == [ENDED]
+    assert store.db.execute("SELECT * FROM broken").fetchall() == []
+    assert store.write([RunSaved(replace(ENDED, seq=2))]) == {}
+    assert broken.asked == 1
 
 
 def test_each_part_brings_its_own_tables_up_to_date(store: JobStore) -> None:

@@ -12,7 +12,7 @@ import pytest
 from agentd.core.config import History
 from agentd.core.part import Beginning, Decided, Effect, Refused, Sampled, Urgent
 from agentd.daemon import storing as module
-from agentd.daemon.store import Store
+from agentd.daemon.store import Damaged, Store
 from agentd.daemon.storing import Storing
 from agentd.part import Tables
 
@@ -144,6 +144,46 @@ def test_samples_are_stored_together_and_cost_no_fsync_each(tmp_path: Path, monk
         assert store._samples is not None
         assert store._samples.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL: no fsync at a commit
         assert store.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: what is decided is on the disk
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+def test_samples_among_what_a_new_database_gets_are_collected_like_others(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        _, storing, _ = await sampling(tmp_path, range(0))
+        anything: Any = storing
+        anything._host.everything = lambda: [Reading(1), Decided(1, "jobs", "start", "a", "again")]
+        errors: list[Exception | None] = [Damaged("torn"), None]
+        anything._write = lambda _: errors.pop(0)
+        storing.add([Decided(1, "jobs", "start", "a", "why")])
+        await storing.finish()
+        assert [sample.value for sample in storing._samples] == [1]  # type: ignore[attr-defined]
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_thousand_ends_pass_a_full_disk_in_no_time() -> None:
+    """Each effect is looked at a bounded number of times."""
+
+    async def scenario() -> None:
+        looks = 0
+
+        class Counted(Ends, frozen=True):
+            @property
+            def subject(self) -> str:
+                nonlocal looks
+                looks += 1
+                return self.name
+
+        disk, host = FullDisk(), Host()
+        storing = Storing(disk, host)  # type: ignore[arg-type]
+        storing.add([Decided(1, "jobs", "stop", "a", "why"), *(Counted(str(number)) for number in range(1000))])
+        disk.go.set()
+        await asyncio.wait_for(host.full.wait(), 10)
+        assert len(host.done) == 1000
+        assert looks <= 2000
         await storing.close()
 
     asyncio.run(scenario())

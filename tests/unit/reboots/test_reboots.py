@@ -284,6 +284,24 @@ def test_a_foreign_shutdown_drains_and_a_cancelled_one_resumes() -> None:
     assert world.jobs.entries["feed"].last
 
 
+def test_a_reboot_goes_on_at_once_when_a_shutdown_is_cancelled_that_let_the_jobs_end() -> None:
+    jobs = {"slow": Job(name="slow", timezone="UTC", run=("/s",))}
+    world = World(nightly("03:00", window=3 * HOUR, wait_for=WaitFor(jobs=30 * MINUTE)), jobs)
+    world.takes["slow"] = 4 * MINUTE
+    world.until(START + 3 * HOUR - SECOND)
+    world.jobs.run("slow", world.now)
+    world.after(MINUTE)
+    assert world.state == "draining"
+    world.reboots.preparing(True, world.now)  # somebody else's shutdown
+    world.pump()
+    world.after(10 * MINUTE)  # the run ends meanwhile
+    assert (world.state, world.rebooted) == ("draining", [])
+    cancelled = world.now
+    world.reboots.preparing(False, world.now)
+    world.pump()
+    assert [at - cancelled for at in world.rebooted] == [0]
+
+
 def test_a_cancelled_shutdown_of_ours_is_not_tried_again() -> None:
     world = World(nightly("03:00", window=3 * HOUR))
     world.silent = True
