@@ -189,7 +189,8 @@ def test_a_handler_that_asks_for_the_caller_gets_it_also_when_it_is_wrapped(addr
 
 def test_a_call_without_an_interface_means_the_last_that_has_the_member(address: str, tmp_path: Path) -> None:
     async def scenario(server: Server, _: Bus) -> None:
-        found = [server._find(Message(NAME, PATH, interface, "List"))[0] for interface in (None, f"{NAME}.One")]
+        plain_call, call = Message(NAME, PATH, member="List"), Message(NAME, PATH, f"{NAME}.One", "List")
+        found = [server._find(message)[0] for message in (plain_call, call)]
         assert found == [f"{NAME}.Two", f"{NAME}.One"]
 
     assert serve(address, offers(tmp_path), scenario) == []
