@@ -79,7 +79,7 @@ def _lines(recorded: list[Any]) -> str:
 def record_state(target: Path) -> int:
     """Has an agentd live through it all; returns the number of its last boot."""
     machine = Machine(PLACE)
-    machine.core["CHECK"] = 0.2
+    machine.times["check"] = 0.2
     try:
         run_all_kinds(machine)
         miss_due_times(machine)
