@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         # A full disk behind stdout, most likely; what is still buffered must not be tried again at exit.
         click.echo(f"agentctl: the output could not be written: {error.strerror}", err=True)
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open to the end
         return ExitCode.ERROR
     return code if isinstance(code, int) else ExitCode.OK
 

@@ -90,7 +90,7 @@ class Commands(click.Group):
             self.commands[name] = getattr(import_module(module), attribute)
         return self.commands[name]
 
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         return list(self.commands)
 
     def resolve_command(

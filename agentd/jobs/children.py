@@ -151,7 +151,7 @@ class Children:
         self._on_lost = on_lost
         self._closing = False
         self._supervisors: list[Link] = []
-        self._places: dict[str, Link] = {}  # by run, until its end is stored
+        self._links: dict[str, Link] = {}  # by run, until its end is stored
         self._unstarted: dict[str, int] = {}  # when the runs are due of which no report came yet
         self._helpers: dict[str, str] = {}  # the names for people, by id; ids of runs have a dot, these have none
         self.address = ""
@@ -164,12 +164,12 @@ class Children:
         self._supervisors.append(added)
         return added
 
-    def _place(self) -> Link:
+    def _link(self) -> Link:
         """Returns the supervisor for one more run."""
-        place = min(self._supervisors, key=lambda one: len(one.under_way))
-        if len(place.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
+        link = min(self._supervisors, key=lambda one: len(one.under_way))
+        if len(link.under_way) >= _BURST and len(self._supervisors) < min(2, os.cpu_count() or 1):
             return self._add_supervisor()
-        return place
+        return link
 
     def _in_burst(self) -> bool:
         """Tells whether many processes are to be started right now."""
@@ -213,11 +213,11 @@ class Children:
             "AGENTD_ATTEMPT": str(run.attempt),
             "AGENTD_ADDRESS": self.address,
         }
-        place = self._places[run.run_id] = self._place()
-        place.under_way.add(run.run_id)
+        link = self._links[run.run_id] = self._link()
+        link.under_way.add(run.run_id)
         self._unstarted[run.run_id] = run.due
-        place.unstored.add(run.run_id)
-        place.order(
+        link.unstored.add(run.run_id)
+        link.order(
             op="start",
             id=run.run_id,
             argv=job.run,
@@ -234,19 +234,19 @@ class Children:
 
     def stop(self, run_id: str, result: str) -> None:
         """Ends a run's process group; the run will be reported with that result."""
-        if (place := self._places.get(run_id)) is not None:
-            place.order(op="stop", id=run_id, result=result)
+        if (link := self._links.get(run_id)) is not None:
+            link.order(op="stop", id=run_id, result=result)
 
     def stored(self, run_id: str) -> None:
         """Lets the supervisor forget a run whose end is stored; a second supervisor without other runs may go."""
-        place = self._places.pop(run_id, None)
-        if place is None:
+        link = self._links.pop(run_id, None)
+        if link is None:
             return
-        place.order(op="stored", id=run_id)
-        place.unstored.discard(run_id)
-        if place is not self._supervisors[0] and not place.unstored:
-            self._supervisors.remove(place)
-            asyncio.get_running_loop().run_in_executor(None, place.close())
+        link.order(op="stored", id=run_id)
+        link.unstored.discard(run_id)
+        if link is not self._supervisors[0] and not link.unstored:
+            self._supervisors.remove(link)
+            asyncio.get_running_loop().run_in_executor(None, link.close())
 
     def warnings(self, config: Config) -> list[str]:
         """Returns a sentence for what has no effect here."""
@@ -294,7 +294,7 @@ class Children:
         for below in supervisor.descendants(os.getpid()):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(below, signal.SIGKILL)
-        for run_id in list(self._places):
+        for run_id in list(self._links):
             self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
         self._on_lost("the supervisor of the jobs ended unexpectedly")
 
@@ -311,6 +311,6 @@ class Children:
             self._ended(run_id, msgspec.convert(report, Outcome))
 
     def _ended(self, run_id: str, outcome: Outcome) -> None:
-        if (place := self._places.get(run_id)) is not None:
-            place.under_way.discard(run_id)
+        if (link := self._links.get(run_id)) is not None:
+            link.under_way.discard(run_id)
         self._on_ended(run_id, outcome)

@@ -16,7 +16,7 @@ from agentd.part import Tables
 _NUMBER = "next_seq"  # the fact that keeps numbers of forgotten runs from being used again
 _COLUMNS = Run.__struct_fields__
 _SELECT = f"SELECT {','.join(_COLUMNS)} FROM runs"  # noqa: S608 - the names of our own columns
-_SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608
+_SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own names
 
 
 class JobTables(Tables):

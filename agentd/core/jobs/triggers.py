@@ -265,7 +265,7 @@ class After(_Timed, frozen=True):
     def parse(cls, raw: Raw) -> Self:
         return cls(as_text(raw, "the name of a job"))
 
-    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002
+    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002 - as every trigger
         return None
 
     def phrase(self) -> str:
@@ -287,7 +287,7 @@ class Manual(_Timed, frozen=True):
             raise Invalid("expected manual: true, or no when at all")
         return cls()
 
-    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002
+    def next_after(self, t: int, context: Context) -> int | None:  # noqa: ARG002 - as every trigger
         return None
 
     def phrase(self) -> str:

@@ -24,7 +24,7 @@ def of_people(reboot: Reboot, policy: RebootPolicy, facts: Facts, boot: Boot, no
     if reboot.force_users or over or overdue(policy, boot, now):
         return []
     return [
-        Blocker("session", session.user, f"{session.user} is logged in{session.place and ' on ' + session.place}")
+        Blocker("session", session.user, f"{session.user} is logged in{session.terminal and ' on ' + session.terminal}")
         for session in facts.sessions
         if session.user != reboot.owner
         and not (idle is not None and session.idle_since and now - session.idle_since >= idle)

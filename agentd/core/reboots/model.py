@@ -96,10 +96,10 @@ class Blocker(Struct, frozen=True):
 
 
 class Session(Struct, frozen=True):
-    """Somebody who is logged in; `idle_since` is an instant, or 0 for somebody who is not idle."""
+    """A person who is logged in; `terminal` is that or the seat, `idle_since` an instant, or 0 for a session in use."""
 
     user: str
-    place: str
+    terminal: str
     idle_since: int = 0
 
 

@@ -1,4 +1,4 @@
-"""A machine with a clock that can be set, on which the real engine runs; and what is due, worked out another way.
+"""A machine with a clock that can be set, on which the real core of jobs runs; and what is due, worked out another way.
 
 The enumeration uses dates and zoneinfo alone: neither cronsim nor agentd's triggers.
 """

@@ -1,4 +1,4 @@
-"""What the engine decides: overlap, missed runs, retries, places, overrides, another configuration, restarts."""
+"""What the core of jobs decides: overlap, missed runs, retries, places, overrides, another configuration, restarts."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -41,7 +41,7 @@ def job(name: str = "backup", when: Trigger | None = None, **settings: Any) -> J
 
 
 class Host:
-    """An engine, what became of its effects, and a store that keeps what is to be stored."""
+    """A core of jobs, what became of its effects, and a store that keeps what is to be stored."""
 
     def __init__(
         self, *jobs: Job, now: int = NOW, saved: Saved | None = None, concurrency: int = 100, **more: Any

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: what the engine never does."""
+"""Whatever happens in whatever order: what the core of jobs never does."""
 
 from collections import Counter
 from typing import Any
@@ -47,7 +47,7 @@ RESULTS = ["success", "success", "exit-code", "timeout", "stopped", "interrupted
 
 
 class Anything(RuleBasedStateMachine):
-    """An engine to which anything may happen, and what is known of its runs."""
+    """A core of jobs to which anything may happen, and what is known of its runs."""
 
     @initialize(lead=st.sampled_from([0, 100_000]))
     def begin(self, lead: int) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from agentd.bus.connection import CallFailed
 from agentd.core.quantities import HOUR
 from agentd.core.reboots.model import Blocker, Session
 from agentd.peers.logind import Logind as RealLogind
-from agentd.reboots import machine
+from agentd.reboots import look, machine
 from agentd.reboots.look import RECENT, Looks
 from agentd.tasks import Tasks
 from tests.unit.reboots.fakes import GONE, Bus, Logind
@@ -180,3 +181,8 @@ def test_of_very_many_sessions_only_some_are_looked_into_and_all_count() -> None
     sessions = asyncio.run(RealLogind(bus, None, lambda _: None, lambda: None, lambda _: None).sessions())
     assert [session.user for session in sessions] == [f"user{number}" for number in range(1000)]
     assert bus.asked["GetAll"] == 64
+
+
+def test_the_contract_says_how_old_an_answer_may_be() -> None:
+    contract = Path(look.__file__).with_name("org.agentd1.Reboot.xml").read_text()
+    assert contract.count(f"may be {RECENT:g} seconds") == 2
