@@ -47,14 +47,8 @@ run: $(VENV)/run
 	@echo "agentd runs the jobs of $(CONFIG); in a second terminal: $(BIN)/agentctl status    Ctrl-C ends it"
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m agentd --standalone --config $(CONFIG) --state-dir $(STATE)
 
-# Those of a real agentd on a real bus come one after another: they look at the times that it keeps.
 test: $(VENV)/develop
-ifdef TESTS
-	$(BIN)/python -m pytest -q $(TESTS)
-else
-	$(BIN)/python -m pytest -q -n logical tests/unit
-	$(BIN)/python -m pytest -q tests/bus
-endif
+	$(BIN)/python -m pytest -q $(or $(TESTS),-n logical)
 
 lint: $(VENV)/develop
 	$(BIN)/ruff check .

@@ -123,7 +123,7 @@ def test_output_is_capped_but_its_end_is_not_lost(agentd: Agentd) -> None:
 def test_stop_ends_the_whole_process_group(agentd: Agentd) -> None:
     agentd.start(CONFIG)
     run_id = agentd.call("Jobs.RunJob", "sa{sv}", "slow", {})
-    agentd.until(lambda: agentd.property("Jobs.Running"), "the run")
+    agentd.until(lambda: processes_with(f"AGENTD_RUN_ID={run_id}"), "the run's process")
     assert agentd.call("Jobs.StopJob", "s", "slow") == [run_id]
     record = finished(agentd, run_id)
     assert (record["result"], record["signal"]) == ("stopped", "SIGTERM")
@@ -366,18 +366,18 @@ def test_a_job_finds_the_world_as_it_expects_it(agentd: Agentd) -> None:
     script = agentd.folder / "look.sh"
     script.write_text(
         'echo "$AGENTD_JOB|$AGENTD_RUN_ID|$AGENTD_ATTEMPT|$COLOUR|$PWD|$(cat | wc -c)"\n'
-        'echo "$AGENTD_DUE"; ulimit -Sn; grep SigIgn /proc/$$/status; ls /proc/$$/fd | tr "\\n" " "\n'
+        'echo "$AGENTD_DUE"; ulimit -Sn; grep SigIgn /proc/$$/status; ls /proc/$$/fd\n'
     )
     agentd.start(f"jobs:\n  look: {{run: [sh, {script}], environment: {{COLOUR: 'blue $HOME %d'}}}}\n")
     record = run(agentd, "look")
-    first, due, files, ignored, descriptors = output(agentd, record).splitlines()
+    first, due, files, ignored, *descriptors = output(agentd, record).splitlines()
     assert first == f"look|{record['run_id']}|1|blue $HOME %d|{agentd.folder}|0"
     assert due.endswith("+00:00")
     assert int(files) == resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     assert (
         int(ignored.split()[1], 16) & (1 << signal.SIGINT - 1 | 1 << signal.SIGTERM - 1 | 1 << signal.SIGPIPE - 1) == 0
     )
-    assert set(descriptors.split()) <= {"0", "1", "2", "10"}  # 10: the shell's own hold of its script
+    assert set(descriptors) <= {"0", "1", "2", "10"}  # 10: the shell's own hold of its script
 
 
 def test_another_user_is_taken_on_by_root_and_refused_to_others(agentd: Agentd) -> None:
