@@ -13,6 +13,7 @@ from agentd.core.jobs.model import JobSaved, JobState, Outcome, Run, RunSaved, R
 from agentd.core.jobs.settings import Job, Missed
 from agentd.core.jobs.triggers import parse
 from agentd.core.part import Effect
+from agentd.core.parts import Parts
 from agentd.core.quantities import DAY, MINUTE
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -138,6 +139,11 @@ class Start:
         return f"{self.run.run_id} due {wall(self.due, ZoneInfo('UTC'))} at {wall(self.shown, ZoneInfo('UTC'))}"
 
 
+def failed(name: str, error: Exception) -> None:
+    """Ends a test: no core has a defect."""
+    raise AssertionError(f"a defect in {name}") from error
+
+
 class Machine:
     """A machine whose jobs take no time. `elapsed` goes on steadily, `now` is what its clock shows."""
 
@@ -147,15 +153,19 @@ class Machine:
         self.elapsed = 0
         self.now = now
         self.starts: dict[str, list[Start]] = {job.name: [] for job in jobs}
-        self.engine = Jobs(self.config.jobs, Saved(), now)
+        self._start(Saved())
+
+    def _start(self, saved: Saved) -> None:
+        self.engine = Jobs(self.config.jobs, saved, self.now)
+        self.parts = Parts({"jobs": self.engine}, failed)
         self._carry_out()
 
     def pass_time(self, span: int) -> None:
         """Time goes by, with everything that becomes due meanwhile."""
         end = self.now + span
-        while (wakeup := self.engine.wakeup()) is not None and wakeup <= end:
+        while (wakeup := self.parts.wakeup()) is not None and wakeup <= end:
             self._wait_until(max(wakeup, self.now))
-            self.engine.tick(self.now)
+            self.parts.tick(self.now)
             self._carry_out()
         self._wait_until(end)
 
@@ -163,7 +173,7 @@ class Machine:
         """Somebody sets the clock; returns what that starts."""
         before = {name: len(starts) for name, starts in self.starts.items()}
         self.now += delta
-        self.engine.clock_stepped(delta, self.now)
+        self.parts.clock_stepped(delta, self.now)
         self._carry_out()
         return {name: starts[before[name] :] for name, starts in self.starts.items()}
 
@@ -171,8 +181,8 @@ class Machine:
         """The daemon starts anew, with a clock that shows something; returns what that starts at once."""
         before = {name: len(starts) for name, starts in self.starts.items()}
         self.now = now
-        self.engine = Jobs(self.config.jobs, self.memory.saved(), now)
-        self.engine.tick(now)
+        self._start(self.memory.saved())
+        self.parts.tick(now)
         self._carry_out()
         return {name: starts[before[name] :] for name, starts in self.starts.items()}
 
@@ -184,7 +194,7 @@ class Machine:
         self.now = at
 
     def _carry_out(self) -> None:
-        while effects := self.engine.effects():
+        while effects := self.parts.effects(self.now):
             self.memory.write(effects)
             for effect in effects:
                 if isinstance(effect, RunStarts):
