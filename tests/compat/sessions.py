@@ -13,6 +13,7 @@ What may differ between the recording and a replay:
 - The folder of the daemon is written as FOLDER, the version of agentd as VERSION.
 - Sentences for people that agentd makes during the session may be worded anew: they have to be there, and the text of
   an error has one line but where it lists the errors of a configuration. What stands in the recorded state stays.
+- The user who takes a reboot back: whoever runs the replay.
 - The next due time of a job that follows the calendar: it depends on the day. It has to be one to come.
 - cpu_usec and peak_memory of runs of the session.
 - A record may have more keys, an object more properties, interfaces and members. None may be missing or of another
