@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentd import __version__, private
+from agentd import __version__
 from agentd.config import files
 from agentd.config.compose import Problems
 from agentd.core.part import Refused
@@ -106,6 +106,7 @@ async def serve(options: argparse.Namespace, loaded: files.Loaded, compose: "Com
     """Runs the agentd that `compose` puts together until it is told to end; returns the exit code."""
     from agentd import log  # noqa: PLC0415 - as above
     from agentd.bus.connection import Bus, BusError, CallFailed  # noqa: PLC0415 - as above
+    from agentd.private import Unusable  # noqa: PLC0415 - as above
 
     bus = Bus()
     try:
@@ -125,7 +126,7 @@ async def serve(options: argparse.Namespace, loaded: files.Loaded, compose: "Com
             await daemon.close()
     except Problems as error:
         return _refuse(error)
-    except (private.Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
+    except (Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
         peer = f"{error.peer}: " if isinstance(error, CallFailed) and error.peer else ""
         print(f"agentd: not started: {peer}{error}", file=sys.stderr)
         return 1

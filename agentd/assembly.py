@@ -13,18 +13,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from agentd import private, sdnotify
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.config import Config
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
-from agentd.jobs import children, units
 from agentd.jobs.part import JobsShell
 from agentd.linux import boot_time
 from agentd.part import Host, Part
-from agentd.peers.polkit import Gate
-from agentd.peers.systemd import Systemd, this_boot
 from agentd.reboots import part as reboots
 
 Plug = Callable[[Host, Config], Awaitable[Part]]
@@ -39,6 +35,9 @@ async def standalone(
 
     `more` makes further parts by name, whose settings `load` reads too. Raises Unusable and what Daemon.start raises.
     """
+    from agentd import private  # noqa: PLC0415 - of this mode alone, as the next
+    from agentd.jobs.children import Children  # noqa: PLC0415
+
     state = (options.state_dir or private.default_state()).absolute()
     given: Path | None = options.config
     folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
@@ -46,7 +45,7 @@ async def standalone(
     handle_signals(daemon)
     lock = await private.lock(state)
     jobs = JobsShell(daemon)
-    executor = children.Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost)
+    executor = Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost)
     own = private.PrivateBus(state)
     executor.address = own.address
     with contextlib.ExitStack() as undone:
@@ -75,7 +74,18 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
 
     Raises what Daemon.start raises.
     """
-    daemon = Daemon("system", loaded, files.load, partial(files.folders, None), _supervision(lambda: daemon.status))
+    from agentd import sdnotify  # noqa: PLC0415 - of this mode alone, as the next three
+    from agentd.jobs.units import Units  # noqa: PLC0415
+    from agentd.peers.polkit import Gate  # noqa: PLC0415
+    from agentd.peers.systemd import Systemd, this_boot  # noqa: PLC0415
+
+    supervision = Supervision(
+        watchdog=sdnotify.watchdog(),
+        alive=lambda: sdnotify.notify("WATCHDOG=1"),
+        configured=lambda: sdnotify.notify(f"STATUS={daemon.status}"),
+        stopping=lambda: sdnotify.notify("STOPPING=1"),
+    )
+    daemon = Daemon("system", loaded, files.load, partial(files.folders, None), supervision)
 
     def reload() -> None:
         sdnotify.reloading()
@@ -85,7 +95,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
     await bus.connect(None)
     state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
     systemd, jobs = Systemd(bus, daemon.trouble, daemon.defect), JobsShell(daemon)
-    executor = units.Units(systemd, jobs.started, jobs.ended, daemon.trouble, daemon.defect)
+    executor = Units(systemd, jobs.started, jobs.ended, daemon.trouble, daemon.defect)
     boot = await this_boot(bus, boot_id())
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
     parts = [
@@ -115,15 +125,6 @@ def machine_id() -> str:
 def boot_id() -> str:
     """Returns the kernel's id of this boot."""
     return _read("/proc/sys/kernel/random/boot_id")
-
-
-def _supervision(status: Callable[[], str]) -> Supervision:
-    return Supervision(
-        watchdog=sdnotify.watchdog(),
-        alive=lambda: sdnotify.notify("WATCHDOG=1"),
-        configured=lambda: sdnotify.notify(f"STATUS={status()}"),
-        stopping=lambda: sdnotify.notify("STOPPING=1"),
-    )
 
 
 def _read(path: str) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -34,6 +33,8 @@ class PrivateBus:
 
     def start(self, keep: Callable[[str, str, Sequence[str], Path], None]) -> None:
         """Has the bus started by `keep`, as Children.keep. Raises Unusable where there is no dbus-daemon."""
+        import shutil  # noqa: PLC0415 - with its compressions half a MiB, for one look
+
         program = shutil.which("dbus-daemon")
         if program is None:
             raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
