@@ -77,14 +77,17 @@ def test_two_kills_in_a_row_lose_no_end(agentd: Agentd) -> None:
     # Whoever reaped the run has reported its end to a daemon that cannot read.
     agentd.until(lambda: len(children_of(supervisor)) == 1, "the run to end")
     agentd.kill()
-    for _ in range(3):  # each dies before it has stored what the first left
-        process = subprocess.Popen(
-            [sys.executable, "-m", *agentd.program, "--config", agentd.config, "--state-dir", agentd.state],
-            env=agentd.environment, cwd=ROOT, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        agentd.until(lambda pid=process.pid: any(map(children_of, children_of(pid))), "its bus")  # type: ignore[misc]
-        process.kill()
-        process.wait()
+    # A bus that never answers: whoever waits for it has taken nothing up yet.
+    silent = agentd.folder / "silent"
+    silent.mkdir()
+    (silent / "dbus-daemon").write_text("#!/bin/sh\nexec sleep 100\n")
+    (silent / "dbus-daemon").chmod(0o755)
+    environment = {**agentd.environment, "PATH": f"{silent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", *agentd.program, "--config", agentd.config, "--state-dir", agentd.state]
+    for _ in range(2):
+        with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+            agentd.until(lambda pid=process.pid: any(map(children_of, children_of(pid))), "its bus")  # type: ignore[misc]
+            process.kill()
     agentd.start()
     assert results(agentd) == {run_id: "success"}
     assert agentd.runs()[0]["exit_code"] == 0

@@ -275,7 +275,7 @@ def test_a_supervisor_whose_descriptors_are_limited_goes_on_and_without_any_says
     until(lambda: not supervisor.processes(), "everything to end")
 
 
-def test_a_note_has_its_room_from_the_start_and_ends_are_kept_without_output_where_that_is_all(
+def test_a_note_has_its_room_from_the_start(
     supervisor: Supervisor,
 ) -> None:
     supervisor.start("a.1", "sh", "-c", "head -c 100000 /dev/zero | tr '\\0' y; echo the end")
