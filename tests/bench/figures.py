@@ -144,10 +144,10 @@ def short(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     seconds = 10 if quick else 60
     taken = alternate(3, {who: partial(_short, checkout, 40, seconds) for who, checkout in checkouts.items()})
     return [
-        figure("40 short jobs, due times skipped", "of 2,400", taken, "skipped", goal=0.0),
+        figure("40 short jobs, due times skipped", "due times", taken, "skipped", goal=0.0),
         figure("40 short jobs, start, p99", "ms late", taken, "p99_ms"),
         figure("40 short jobs, follower, p50", "ms after the end", taken, "follower_ms"),
-        figure("40 short jobs, CPU of the daemon", "ms a second", taken, "cpu_ms"),
+        figure("40 short jobs, CPU of the daemon", "ms a run", taken, "cpu_ms"),
     ]
 
 
@@ -157,7 +157,7 @@ def _short(checkout: Checkout, count: int, seconds: int) -> Values:
         checkout, f"timezone: UTC\njobs:\n{jobs}  follower: {{run: [/bin/true], when: {{after: j7}}}}\n"
     ) as daemon:
         time.sleep(1)
-        before = usage(daemon.pid)
+        before, begin = usage(daemon.pid), time.time() * 1e6
         time.sleep(seconds)
         spent = usage(daemon.pid)["cpu_s"] - before["cpu_s"]
         runs = [run for run in daemon.runs() if run["state"] == "ended"]
@@ -173,7 +173,7 @@ def _short(checkout: Checkout, count: int, seconds: int) -> Values:
         "skipped": sum((max(due) - min(due)) / 1e6 + 1 - len(due) for due in dues.values()),
         "p99_ms": lateness(0.0, late)["p99_ms"],
         "follower_ms": after[len(after) // 2],
-        "cpu_ms": 1000 * spent / seconds,
+        "cpu_ms": 1000 * spent / sum(run["started"] >= begin for run in runs),
     }
 
 
