@@ -96,8 +96,9 @@ class Supervisor:
             if not data:
                 return False
             order = json.loads(data)
+            if order["op"] == "keep":
+                self.kept.add(order["id"])
             if order["op"] in {"start", "keep"}:
-                self.kept.update([order["id"]] * (order["op"] == "keep"))
                 heapq.heappush(self.planned, (order["at"] or 0.0, next(self.counter), order))
             elif order["op"] == "stored":
                 self.ended.pop(order["id"], None)

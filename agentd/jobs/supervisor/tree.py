@@ -35,6 +35,10 @@ class Snapshot:
             todo += children
         return found
 
+    def children(self, of: int) -> list[int]:
+        """Returns the processes right below this one."""
+        return self._children.get(of, [])
+
     def above(self, pid: int) -> list[int]:
         """Returns the parent, its parent, and so on."""
         found = []
@@ -58,8 +62,8 @@ class Below:
     def pids(self) -> list[int]:
         """Returns the children, those adopted too, and those that ended and are not reaped yet."""
         if self._file < 0:
-            return Snapshot().below(os.getpid())
-        data, found = b"", b""
+            return Snapshot().children(os.getpid())
+        data = b""
         while found := os.pread(self._file, 65536, len(data)):
             data += found
         return [*map(int, data.split())]

@@ -191,6 +191,21 @@ def test_a_run_that_ended_by_itself_keeps_its_result_when_it_is_stopped_while_it
     assert supervisor.ended("a.1")["result"] == "exit-code"
 
 
+@pytest.mark.parametrize("kernel", ["lists children", "does not"])
+def test_children_are_those_right_below_on_any_kernel(kernel: str, tmp_path: Path) -> None:
+    script = "sleep 100 & touch ready; wait"
+    with subprocess.Popen(["sh", "-c", script], cwd=tmp_path, start_new_session=True) as process:
+        until((tmp_path / "ready").exists, "the child and its own")
+        below = tree.Below()
+        if kernel == "does not":
+            os.close(below._file)
+            below._file = -1
+        assert process.pid in below.pids()
+        assert tree.Snapshot().children(process.pid)
+        assert not {*tree.Snapshot().children(process.pid)} & {*below.pids()}
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 # Deaths
 
 
