@@ -44,7 +44,8 @@ def started_after_kills(agentd: Agentd, *pids: int) -> None:
 
 def test_a_supervisor_killed_while_runs_wait_ends_the_daemon_at_once_and_burns_none_of_them(agentd: Agentd) -> None:
     notes = agentd.folder / "notes"
-    command = f"echo begin $AGENTD_RUN_ID >> {notes}; sleep 1.5"
+    go = agentd.folder / "go"
+    command = f"echo begin $AGENTD_RUN_ID >> {notes}; until test -e {go}; do sleep 0.05; done"
     # Stopping may take as long as two minutes: the end of this test would say so.
     settings = "when: {every: 1s}, overlap: queue, stop_timeout: 2min"
     agentd.start(f"stop_timeout: 2min\njobs:\n  q: {{run: '{command}', {settings}}}\n")
@@ -58,6 +59,7 @@ def test_a_supervisor_killed_while_runs_wait_ends_the_daemon_at_once_and_burns_n
     assert agentd.process.wait(60) == 1
     assert time.monotonic() - begun < 60
     agentd.process = None
+    go.touch()
     agentd.start()
     waiting = {run["run_id"] for run in before}
     agentd.until(lambda: all(results(agentd)[one] not in {"queued", "running"} for one in waiting), "those that waited")
@@ -83,7 +85,8 @@ def test_two_kills_in_a_row_lose_no_end(agentd: Agentd) -> None:
     (silent / "dbus-daemon").write_text("#!/bin/sh\nexec sleep 100\n")
     (silent / "dbus-daemon").chmod(0o755)
     environment = {**agentd.environment, "PATH": f"{silent}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", *agentd.program, "--config", agentd.config, "--state-dir", agentd.state]
+    folders = ["--config", str(agentd.config), "--state-dir", str(agentd.state)]
+    command = [sys.executable, "-m", *agentd.program, *folders]
     for _ in range(2):
         with subprocess.Popen(command, env=environment, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
             agentd.until(lambda pid=process.pid: any(map(children_of, children_of(pid))), "its bus")  # type: ignore[misc]
