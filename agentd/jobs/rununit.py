@@ -28,8 +28,20 @@ class RunUnit:
         """Whether the beginning was reported."""
         self.verdict = ""
         """The result that agentd's own stop stands for."""
-        self.by_systemd: bool | None = False
-        """Whether somebody else has the unit stopped; None: nobody was there to see."""
+        self.others: list[int] = []
+        """The numbers of systemd's jobs that somebody else had made for the unit while it ran."""
+        self.noting = 0
+        """The number of systemd's newest job for noting an end of the unit."""
+
+    @property
+    def by_systemd(self) -> bool:
+        """Whether somebody else had the unit stopped.
+
+        A job that was asked for after the end, while the end is being noted, is no stop but the next start; systemd
+        numbers its jobs in the order in which they were asked for.
+        """
+        ended = self.noting > int(self.job.rpartition("/")[2] or 0)
+        return any(number < self.noting or not ended for number in self.others)
 
     def is_new(self, invocation: str) -> bool:
         """Returns whether an invocation of the unit, or "", can be this run's."""

@@ -264,9 +264,12 @@ class Units:
     # Reports of systemd
 
     def _job_new(self, arguments: list[Any]) -> None:
-        unit = self._by_unit.get(arguments[2])
+        number, _, name = arguments
+        unit = self._by_unit.get(name)
         if unit is not None and unit.state == "running":
-            unit.by_systemd = True  # a unit that runs is not started: somebody stops it
+            unit.others.append(number)  # a unit that runs is not started: somebody stops it
+        elif (instance := unitfile.ended_instance(name)) and (ends := self._by_unit.get(unitfile.unit(instance))):
+            ends.noting = number
 
     def _job_removed(self, arguments: list[Any]) -> None:
         _, job, name, result = arguments

@@ -28,6 +28,12 @@ def ended(instance: str) -> tuple[str, str]:
     return f"agentd-ended-well@{instance}.service", f"agentd-ended-badly@{instance}.service"
 
 
+def ended_instance(name: str) -> str:
+    """Returns the instance whose end a unit notes, "" for any other unit."""
+    kind, _, rest = name.partition("@")
+    return rest.removesuffix(".service") if kind in {"agentd-ended-well", "agentd-ended-badly"} else ""
+
+
 def units(jobs: Mapping[str, Job]) -> Iterator[tuple[str, str]]:
     """Yields the name and the text of every unit that the jobs of a configuration ask for."""
     for job in jobs.values():

@@ -149,6 +149,11 @@ def test_in_a_root_directory_of_its_own_a_job_needs_nothing_of_agentds() -> None
     assert not [line for line in lines(job) if "/usr/lib/agentd" in line]
 
 
+def test_the_units_that_note_an_end_tell_whose() -> None:
+    assert [unitfile.ended_instance(name) for name in unitfile.ended("a@2")] == ["a@2", "a@2"]
+    assert unitfile.ended_instance(unitfile.unit("a@2")) == ""
+
+
 def test_the_two_units_that_note_ends_are_two_and_nothing_of_the_jobs() -> None:
     well, badly = ((ROOT / f"units/agentd-ended-{kind}@.service").read_text() for kind in ("well", "badly"))
     assert well.splitlines()[1:] == badly.splitlines()[1:]

@@ -304,6 +304,34 @@ def test_who_else_stops_the_unit_is_seen_by_systemds_job(play: Play) -> None:
     assert (outcome.result, outcome.reason) == ("stopped", "stopped through systemd")
 
 
+@pytest.mark.parametrize("order", [(7, 8), (8, 7)], ids=["told in order", "told the other way round"])
+def test_who_starts_the_unit_again_while_its_end_is_noted_did_not_stop_it(play: Play, order: tuple[int, int]) -> None:
+    noting, *_ = unitfile.ended("a")
+
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        jobs = {7: noting, 8: UNIT}
+        for number in order:
+            world.systemd.signals["JobNew"]([number, f"/job/{number}", jobs[number]])
+        world.end(result="exit-code", status="3")
+
+    outcome = play(scenario).ended["a.1"]
+    assert (outcome.result, outcome.exit_code) == ("exit-code", 3)
+
+
+def test_the_noting_of_an_end_before_the_run_hides_no_stop(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin(answer="/job/5")
+        world.systemd.signals["JobNew"]([4, "/job/4", unitfile.ended("a")[0]])
+        await world.job_removed(job="/job/5")
+        world.systemd.signals["JobNew"]([6, "/job/6", UNIT])
+        world.systemd.signals["JobNew"]([7, "/job/7", unitfile.ended("a")[1]])
+        world.end(code="killed", status="TERM")
+
+    assert play(scenario).ended["a.1"].result == "stopped"
+
+
 def test_after_pid_1_executed_itself_anew_every_run_is_checked(play: Play) -> None:
     async def scenario(world: World) -> None:
         await world.begin()
