@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.vm.agentd import NOTES, agentctl, configure, ended, history, run
+from tests.vm.agentd import NOTES, agentctl, answers, call, configure, ended, history, run
 from tests.vm.machine import Machine, MachineError
 
 ENDED = "/run/agentd-ended"
@@ -129,7 +129,7 @@ def test_a_unit_that_is_started_again_while_its_end_is_noted_loses_no_end(
     configure(machine, f"jobs: {{again: {{run: 'echo $INVOCATION_ID; exit $(cat {code})'}}}}\n")
     machine.sh(f"echo {first} > {code}; touch {HOLD}")
     before = len(history(machine, "again"))
-    agentctl(machine, "run", "again")
+    call(machine, "Jobs", "RunJob", "sa{sv}", "again", "0")
     resting = "systemctl show -P ActiveState agentd-job@again | grep -qE 'inactive|failed'"
     noting = "systemctl list-jobs | grep -q 'agentd-ended-.*@again.service .*running'"
     machine.wait_until(f"{resting} && {noting}", 60, "the end to be noted")
@@ -151,7 +151,7 @@ def test_a_unit_that_is_started_again_while_its_end_is_noted_loses_no_end(
 def test_a_unit_that_is_restarted_by_hand_ends_the_run_as_stopped(slow: Machine) -> None:
     machine = slow
     configure(machine, "jobs: {redone: {run: [sleep, '1000']}}\n")
-    agentctl(machine, "run", "redone")
+    call(machine, "Jobs", "RunJob", "sa{sv}", "redone", "0")
     machine.wait_until("systemctl is-active --quiet agentd-job@redone", 60, "the job to run")
     machine.run("touch", HOLD)
     machine.run("systemctl", "restart", "--no-block", "agentd-job@redone")
@@ -169,13 +169,13 @@ def test_an_end_that_could_not_be_noted_is_what_systemd_knows_of_it(traps: Machi
     configure(machine, "jobs: {unnoted: {run: exit 5}}\n")
     notes = [f"agentd-ended-{how}@unnoted.service" for how in ("well", "badly")]
     machine.run("systemctl", "mask", "--runtime", *notes)
-    agentctl(machine, "run", "unnoted")
+    call(machine, "Jobs", "RunJob", "sa{sv}", "unnoted", "0")
     machine.wait_until("systemctl is-failed --quiet agentd-job@unnoted", 60, "the run to fail")
     machine.run("systemctl", "daemon-reexec", timeout=90)  # after which agentd looks at every run
     (over,) = ended(machine, "unnoted")
     machine.run("systemctl", "unmask", "--runtime", *notes)
     assert (over["result"], over["exit_code"]) == ("exit-code", 5)
-    assert over["cpu_s"] > 0
+    assert over["cpu_usec"] > 0
 
 
 def test_the_end_of_a_unit_that_was_loaded_before_an_upgrade_is_read(traps: Machine) -> None:
@@ -197,7 +197,7 @@ def going_down(machine: Machine, *how: str) -> None:
     machine.run("rm", "-f", f"{NOTES}/begun")
     run = f"trap 'exit 7' TERM; echo $AGENTD_RUN_ID >> {NOTES}/begun; sync; sleep 1000 & wait"
     configure(machine, f'jobs: {{cut: {{run: "{run}"}}}}\n')
-    agentctl(machine, "run", "cut")
+    call(machine, "Jobs", "RunJob", "sa{sv}", "cut", "0")
     machine.wait_until(f"[ -s {NOTES}/begun ]", 60, "the job to run")
     # Past logind, so that agentd is not asked before, and later, so that the answer to this comes back.
     machine.run("systemd-run", "--quiet", "--on-active=3s", *how)
@@ -218,7 +218,7 @@ def test_a_run_that_a_shutdown_cut_off_is_told_as_interrupted_after_the_boot(tra
     boot = machine.boot_id
     going_down(machine, "systemctl", "start", "reboot.target", "--job-mode=replace-irreversibly")
     machine.wait_reboot(boot)
-    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the boot")
+    answers(machine, 120)
     check_cut(machine, 1)
     begun = machine.journal("-b", "-1", "-o", "cat", "-u", "agentd-ended-well@cut", "-u", "agentd-ended-badly@cut")
     assert begun == ""
@@ -232,7 +232,7 @@ def test_a_run_that_a_soft_reboot_cut_off_is_told_as_interrupted_and_does_not_be
 
     def again() -> bool:
         with contextlib.suppress(MachineError, AssertionError):  # it does not answer while it goes down and comes up
-            machine.run("agentctl", "status", timeout=60)
+            answers(machine, 60)
             return machine.run("busctl", "get-property", "org.freedesktop.systemd1", "/org/freedesktop/systemd1",
                                "org.freedesktop.systemd1.Manager", "SoftRebootsCount").out == "u 1\n"  # fmt: skip
         return False
