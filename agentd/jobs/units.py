@@ -28,6 +28,7 @@ from agentd.peers.systemd import AGAIN, RELOAD_TIMEOUT, TRIES, Systemd, insist, 
 from agentd.tasks import Tasks
 
 GENERATED = Path("/run/systemd/generator")
+_WENT_DOWN = Outcome(result="interrupted", reason="the machine went down before the end of the run was known")
 _ROUND = 60.0  # seconds between two checks of what runs
 
 
@@ -96,7 +97,10 @@ class Units:
             note = noted.pop(run.run_id, None)
             if note is None:
                 # The note is written first and goes last: without one the start was never asked for, in this boot.
-                runs[-1] = run if rebooted else replace(run, state="queued")
+                if rebooted:
+                    outcomes[run.run_id] = _WENT_DOWN
+                else:
+                    runs[-1] = replace(run, state="queued")
                 continue
             unit = RunUnit(run, note.instance, note.before)
             self._by_run[run.run_id] = self._by_unit[unit.name] = unit
@@ -107,8 +111,10 @@ class Units:
                 under_way.append(found)
             else:
                 self.stored(run.run_id)
-                # A note can outlive a boot of user space alone: whether its run began before that, nobody knows.
-                runs[-1] = run if rebooted else replace(run, state="queued")
+                if rebooted:  # of the user space alone, which a note outlives: nobody knows whether the run began
+                    outcomes[run.run_id] = _WENT_DOWN
+                else:
+                    runs[-1] = replace(run, state="queued")
         for note in noted.values():  # of runs whose end is stored
             spool.forget_note(note.instance)
         return replace(saved, open_runs=tuple(runs), outcomes=outcomes, under_way=tuple(under_way))

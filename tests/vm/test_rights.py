@@ -9,6 +9,7 @@ from tests.vm.agentd import NOTES, agentctl, answers, call, configure, ended, hi
 from tests.vm.machine import Machine, MachineError
 
 ENDED = "/run/agentd-ended"
+DOWN = "the machine went down before the end of the run was known"
 HOLD = f"{NOTES}/hold"
 LIES = """EXIT_CODE=exited
 EXIT_STATUS=0
@@ -208,7 +209,7 @@ def check_cut(machine: Machine, count: int) -> None:
     assert (over["result"], over["exit_code"], over["reason"]) == (
         "interrupted",
         None,
-        "how the run ended is not known",
+        DOWN,
     )
     assert machine.read(f"{NOTES}/begun") == f"{over['run_id']}\n", "it began once"
 

@@ -411,10 +411,9 @@ def test_a_note_that_outlived_the_boot_starts_no_run_again(play: Play) -> None:
     async def scenario(world: World) -> None:
         spool.write_note("a", run(), "old")
         world.systemd.alive, world.systemd.began = False, (0, "")
-        (kept,) = (
-            await world.units.take_up(Saved(open_runs=(run(state="running", started=2),)), rebooted=True)
-        ).open_runs
-        assert kept.state == "running", "what a boot ended is for the core to tell"
+        saved = await world.units.take_up(Saved(open_runs=(run(state="running", started=2),)), rebooted=True)
+        assert [run.state for run in saved.open_runs] == ["running"], "what a boot ended is for the core to tell"
+        assert saved.outcomes["a.1"].result == "interrupted"
         assert spool.read_notes() == []
 
     play(scenario)
@@ -463,8 +462,10 @@ def test_what_was_under_way_is_taken_up_by_its_note(play: Play) -> None:
         assert found["ended"].outcomes["a.1"].result == "success"
         assert [run.state for run in found["never began"].open_runs] == ["queued"]
         assert [run.state for run in found["not asked for"].open_runs] == ["queued"]
-        (kept,) = (await world.units.take_up(Saved(open_runs=(running,)), rebooted=True)).open_runs
+        saved = await world.units.take_up(Saved(open_runs=(running,)), rebooted=True)
+        (kept,) = saved.open_runs
         assert kept.state == "running", "what a boot ended is for the core to tell"
+        assert saved.outcomes["a.1"].reason == "the machine went down before the end of the run was known"
 
     play(scenario)
 
