@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.bus.server import joined
+from agentd.bus.contract import joined
 from tests.vm.agentd import agentctl, configure, note
 from tests.vm.machine import Machine
 
