@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentd import __version__
+from agentd import __version__, linux
 from agentd.config import files, kept
 from agentd.config.compose import Problems
 from agentd.core.part import Refused
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   agentd --check                          check the installed configuration
   agentd --check my.yaml                  check a file; exit code 2 when it has errors
-  python3 -m agentd --standalone --config my.yaml --state-dir /tmp/state
+  python3 -m agentd --standalone --config my.yaml --state-dir ~/.local/state/agentd-try
                                           run jobs as child processes, without root and systemd
 
 exit codes: 0 stopped as asked, 1 could not run, 2 the configuration has errors
@@ -59,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from agentd import assembly, log  # noqa: PLC0415 - only now, so that --check and --help stay quick
 
     log.setup(options.log_level)
+    linux.umask_before = os.umask(0o077)  # what agentd writes is nobody else's to read
     return asyncio.run(serve(options, loaded, assembly.system if options.system else assembly.standalone))
 
 

@@ -45,7 +45,7 @@ async def standalone(
     handle_signals(daemon)
     lock = await private.lock(state)
     jobs = JobsShell(daemon)
-    executor = Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost)
+    executor = Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost, umask=linux.umask_before)
     own = private.PrivateBus(state)
     executor.address = own.address
     with contextlib.ExitStack() as undone:

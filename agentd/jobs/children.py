@@ -42,6 +42,7 @@ class Link:
         on_report: Callable[[dict[str, object]], None],
         on_lost: Callable[[], None],
         in_burst: Callable[[], bool],
+        umask: int = -1,
     ) -> None:
         self.under_way: set[str] = set()
         self.unstored: set[str] = set()  # runs under way, and ended ones whose end is not stored yet
@@ -60,6 +61,7 @@ class Link:
             pass_fds=files,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is for the daemon alone
+            umask=umask,
         )
         theirs.close()
         self._socket.setblocking(False)
@@ -126,8 +128,9 @@ class Link:
 class Children:
     """Runs jobs as child processes below a supervisor. Reports reach the callbacks on the event loop.
 
-    `state` is the state directory, `folder` where a job works unless it says otherwise. A burst gets a second
-    supervisor: each start keeps the supervisor that starts it waiting until the program is loaded.
+    `state` is the state directory, `folder` where a job works unless it says otherwise, `umask` that of whoever started
+    agentd, for the jobs (-1: as here). A burst gets a second supervisor: each start keeps the supervisor that starts it
+    waiting until the program is loaded.
     """
 
     outlives = False
@@ -140,6 +143,7 @@ class Children:
         on_started: Callable[[str, int], None],
         on_ended: Callable[[str, Outcome], None],
         on_lost: Callable[[str], None],
+        umask: int = -1,
     ) -> None:
         self.output: Path | None = state / "output"
         self._state = state
@@ -149,6 +153,7 @@ class Children:
         self._on_started = on_started
         self._on_ended = on_ended
         self._on_lost = on_lost
+        self._umask = umask
         self._closing = False
         self._supervisors: list[Link] = []
         self._links: dict[str, Link] = {}  # by run, until its end is stored
@@ -160,7 +165,7 @@ class Children:
 
     def _add_supervisor(self) -> Link:
         spool = self._state / f"{_SPOOL}-{len(self._supervisors)}.jsonl"
-        added = Link(spool, self._lock_file, self._report, self._lost, self._in_burst)
+        added = Link(spool, self._lock_file, self._report, self._lost, self._in_burst, self._umask)
         self._supervisors.append(added)
         return added
 

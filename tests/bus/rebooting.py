@@ -52,7 +52,7 @@ async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus)
     await daemon.start(parts, bus)
     own = private.PrivateBus(state)
     own.address = options.address
-    private.runtime().mkdir(parents=True, exist_ok=True)
+    private.take_folder(private.runtime(), "runtime")
     own.publish()
     yield daemon
 

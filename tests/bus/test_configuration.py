@@ -1,5 +1,7 @@
 """The configuration that is written is the one that is read, by a daemon that lives and by one that is started anew."""
 
+import os
+import stat
 import subprocess
 import sys
 import time
@@ -7,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agentd.config.kept import NAME as KEPT
 from agentd.core.quantities import HOUR
 from tests.bus.harness import ROOT, Agentd
 
@@ -164,3 +167,40 @@ def test_a_copy_of_a_zones_file_is_that_zone(agentd: Agentd) -> None:
     agentd.start(NOON)
     assert agentd.job("noon")["timezone"] == "Asia/Tokyo"
     assert agentd.property("Manager.Warnings") == []
+
+
+def test_nothing_in_a_state_directory_is_for_others_and_a_job_has_its_users_umask(agentd: Agentd) -> None:
+    agentd.state.mkdir(mode=0o755)
+    agentd.environment["TZ"] = "UTC"
+    made = agentd.folder / "made"
+    before = os.umask(0o022)
+    try:
+        agentd.start(f"jobs:\n  make: {{run: 'echo secret; touch {made}'}}\n")
+    finally:
+        os.umask(before)
+    agentd.call("Jobs.RunJob", "sa{sv}", "make", {})
+    agentd.until(lambda: agentd.job("make").get("last_result") == "success", "the run")
+    assert stat.S_IMODE(made.stat().st_mode) == 0o644
+    there = {file.name: stat.S_IMODE(file.lstat().st_mode) & 0o077 for file in agentd.state.iterdir()}
+    # The supervisor opens the bus's log itself.
+    assert {name: mode for name, mode in there.items() if mode and name != "bus.log"} == {}
+    assert there.keys() >= {"agentd.db", "agentd.db-wal", "bus.conf", "lock", KEPT}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of somebody else")
+def test_a_state_directory_that_a_stranger_made_is_refused_and_its_links_are_not_followed(agentd: Agentd) -> None:
+    precious = agentd.folder / "precious"
+    precious.write_text("my precious keys")
+    agentd.config.write_text(jobs("a"))
+    agentd.state.mkdir()
+    agentd.state.chmod(0o777)
+    (agentd.state / "lock").symlink_to(precious)
+    os.chown(agentd.state, 65534, 65534)
+    code, said = refused(agentd, "--config", str(agentd.config))
+    assert code == 1
+    assert f"{agentd.state} belongs to somebody else (uid 65534, and agentd runs as uid 0)" in said
+    os.chown(agentd.state, 0, 0)
+    assert "others may write" in refused(agentd, "--config", str(agentd.config))[1]
+    agentd.state.chmod(0o755)
+    assert "is a link" in refused(agentd, "--config", str(agentd.config))[1]
+    assert precious.read_text() == "my precious keys"
