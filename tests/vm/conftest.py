@@ -65,7 +65,7 @@ def machine(installed: Machine) -> Machine:
     return installed
 
 
-ORDER = ("power", "reboot", "recovery", "package", "clock", "jobs", "permissions", "machine")
+ORDER = ("power", "reboot", "recovery", "package", "clock", "alone", "jobs", "permissions", "machine")
 """The files that take longest come first: the workers share them."""
 
 
