@@ -74,10 +74,10 @@ def test_links_are_followed_from_one_to_the_next(etc: Path, monkeypatch: pytest.
 
 def test_a_database_behind_a_link_and_its_copies_with_other_clocks_are_the_database(etc: Path) -> None:
     (etc / "data").symlink_to(file_of("."))
-    for target, name in {"data/Asia/Tokyo": "Asia/Tokyo", file_of("right/Asia/Tokyo"): "Asia/Tokyo"}.items():
+    for target in (Path("data/Asia/Tokyo"), file_of("right/Asia/Tokyo")):
         zone.LOCALTIME.unlink(missing_ok=True)
         zone.LOCALTIME.symlink_to(target)
-        assert local() == Zone(name)
+        assert local() == Zone("Asia/Tokyo")
 
 
 @pytest.mark.parametrize("given", ["", ":", "UTC", ":UTC", "UTC0", "GMT0", "GMT-0", "<UTC>0", "UTC0:00"])

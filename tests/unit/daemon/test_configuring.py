@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from agentd.config import files, kept, zone
+from agentd.config.compose import Problems
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved
@@ -214,7 +215,7 @@ def test_only_what_was_accepted_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
         world.configuring.start()
 
         def concurrency() -> int:
-            last = kept.last_good(tmp_path, world.file, files.Problems([]))
+            last = kept.last_good(tmp_path, world.file, Problems([]))
             assert last is not None
             return last.config.concurrency
 
@@ -264,7 +265,7 @@ def test_the_last_good_configuration_is_not_kept_anew_and_its_errors_are_told(
         world = World(tmp_path, monkeypatch, "concurrency: 2\n")
         kept.keep(tmp_path, files.load(world.file), 5)
         world.file.write_text("concurrency: x\n")
-        with pytest.raises(files.Problems) as caught:
+        with pytest.raises(Problems) as caught:
             files.load(world.file)
         last = kept.last_good(tmp_path, world.file, caught.value)
         assert last is not None
