@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-_OWN = ("agentd.*", "bus.*", "configuration.*", "ended-*", "lock", "output")
+_OWN = ("agentd.*", "bus.*", "configuration.*", "ended-*", "lock", "output", "unstored-*")
 """What agentd has in its state directory. It leaves alone what else lies there."""
 _MOST_LINKS = 40  # on the way to a folder
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"

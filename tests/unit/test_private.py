@@ -119,7 +119,7 @@ def test_a_lock_that_is_no_file_of_ones_own_is_refused(state: Path, make: Callab
     assert refusal(state).startswith(f"{state}/lock is no file of this user's own")
 
 
-@pytest.mark.parametrize("name", ["agentd.db", "agentd.db-wal", "bus.conf", "bus.log", "ended-0.jsonl", "output"])
+@pytest.mark.parametrize("name", ["agentd.db", "agentd.db-wal", "bus.conf", "bus.log", "unstored-1.jsonl", "output"])
 @pytest.mark.parametrize("make", [fifo, pytest.param(somebodys, marks=only_root), lambda file: file.symlink_to("/etc")])
 def test_what_was_put_in_the_place_of_a_file_of_agentd_is_refused(
     state: Path, name: str, make: Callable[[Path], None]
@@ -133,7 +133,7 @@ def test_what_was_put_in_the_place_of_a_file_of_agentd_is_refused(
 
 def test_what_an_earlier_agentd_left_is_closed_to_others_and_the_rest_is_left_alone(state: Path) -> None:
     state.mkdir(mode=0o755)
-    own = ["agentd.db", "agentd.db-wal", "agentd.db-shm", "bus.conf", "bus.log", "ended-0.jsonl", "configuration.kept"]
+    own = ["agentd.db", "agentd.db-wal", "agentd.db-shm", "bus.conf", "bus.log", "unstored-1.jsonl", "configuration.kept"]
     for name in [*own, "notes.txt"]:
         (state / name).touch()
         (state / name).chmod(0o644)
