@@ -5,13 +5,16 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from agentd.config.kept import NAME as KEPT
-from agentd.core.quantities import HOUR
+from agentd.core.quantities import HOUR, SECOND
 from tests.bus.harness import ROOT, Agentd
+from tests.bus.machine import Machine
 
 NOON = "jobs:\n  noon: {run: [true], when: {at: '12:00'}}\n  fixed: {run: [true], timezone: UTC}\n"
 
@@ -137,6 +140,24 @@ def test_the_zone_of_the_machine_is_shown_and_its_change_is_noticed(agentd: Agen
     assert (agentd.job("noon")["next"] - before) % (24 * HOUR) in {17 * HOUR, 16 * HOUR}
     told = "time zone is now Asia/Tokyo (was Europe/Berlin); due times were worked out anew"
     assert told in agentd.log.read_text()
+
+
+def test_windows_for_reboots_follow_the_zone_of_the_machine(machine: Machine) -> None:
+    localtime = machine.folder / "localtime"
+    localtime.symlink_to("/usr/share/zoneinfo/Europe/Berlin")
+    machine.environment["TZ"] = f":{localtime}"
+    machine.config.write_text('reboot: {nightly: {enabled: true, at: "03:00", window: 2h}}\n')
+    machine.up()
+
+    def begins(zone: str) -> tuple[int, int]:
+        begin = machine.call("Reboot.GetStatus")["next_begin"][1]
+        local = datetime.fromtimestamp(begin / SECOND, ZoneInfo(zone))
+        return local.hour, local.minute
+
+    assert begins("Europe/Berlin") == (3, 0)
+    swap(localtime, Path("/usr/share/zoneinfo/Asia/Tokyo"))
+    machine.until(lambda: machine.property("Manager.TimeZone") == "Asia/Tokyo", "the other zone")
+    assert begins("Asia/Tokyo") == (3, 0)
 
 
 def test_a_reload_tells_the_zone_by_name_and_no_job_without_a_reason(agentd: Agentd) -> None:

@@ -133,7 +133,15 @@ def test_what_was_put_in_the_place_of_a_file_of_agentd_is_refused(
 
 def test_what_an_earlier_agentd_left_is_closed_to_others_and_the_rest_is_left_alone(state: Path) -> None:
     state.mkdir(mode=0o755)
-    own = ["agentd.db", "agentd.db-wal", "agentd.db-shm", "bus.conf", "bus.log", "unstored-1.jsonl", "configuration.kept"]
+    own = [
+        "agentd.db",
+        "agentd.db-wal",
+        "agentd.db-shm",
+        "bus.conf",
+        "bus.log",
+        "unstored-1.jsonl",
+        "configuration.kept",
+    ]
     for name in [*own, "notes.txt"]:
         (state / name).touch()
         (state / name).chmod(0o644)
