@@ -140,14 +140,8 @@ def _take_files(state: Path) -> None:
             file.chmod(status.st_mode & 0o700)
 
 
-async def lock(state: Path, patience: float = 15.0) -> int:
-    """Takes the state directory for this daemon and its supervisor; waits while the jobs of a killed one end.
-
-    Returns the locked file's descriptor. Raises Unusable when another agentd lives there, or the directory is not this
-    user's own.
-    """
-    take_folder(state, "state")
-    file = state / "lock"
+def _open_lock(file: Path) -> int:
+    """Returns the descriptor of the lock's file, which is made where it is missing. Raises Unusable."""
     try:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
         descriptor = os.open(file, flags, 0o600)
@@ -158,6 +152,17 @@ async def lock(state: Path, patience: float = 15.0) -> int:
     if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
         os.close(descriptor)
         raise Unusable(f"{file} is no file of this user's own: expected a file of agentd: remove it")
+    return descriptor
+
+
+async def lock(state: Path, patience: float = 15.0) -> int:
+    """Takes the state directory for this daemon and its supervisor; waits while the jobs of a killed one end.
+
+    Returns the locked file's descriptor. Raises Unusable when another agentd lives there, or the directory is not this
+    user's own.
+    """
+    take_folder(state, "state")
+    descriptor = _open_lock(state / "lock")
     deadline = asyncio.get_running_loop().time() + patience
     while True:
         try:
@@ -171,9 +176,13 @@ async def lock(state: Path, patience: float = 15.0) -> int:
                 raise Unusable(f"{who} uses the state directory {state}; choose another with --state-dir") from None
             await asyncio.sleep(0.02)
         else:
+            try:
+                _take_files(state)
+            except Unusable:
+                os.close(descriptor)
+                raise
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            _take_files(state)
             return descriptor
 
 
