@@ -36,7 +36,9 @@ def swap(link: Path, target: Path) -> None:
 def refused(agentd: Agentd, *arguments: str) -> tuple[int, str]:
     """How an agentd ended that must not start."""
     command = [sys.executable, "-m", "agentd", "--standalone", "--state-dir", str(agentd.state), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=False, timeout=120
+    )
     return done.returncode, done.stderr
 
 
