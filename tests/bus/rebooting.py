@@ -31,8 +31,8 @@ from agentd.reboots import part as reboots
 async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
     """The composition of agentd.assembly for a machine that agentd may reboot."""
     state = options.state_dir.absolute()
-    load, folders = partial(files.load, options.config), partial(files.folders, options.config)
-    daemon = Daemon("standalone", loaded, load, folders)
+    load, watched = partial(files.load, options.config), partial(files.watched, options.config)
+    daemon = Daemon("standalone", loaded, load, watched)
     assembly.handle_signals(daemon)
     jobs = JobsShell(daemon)
     lock = await private.lock(state)
@@ -52,7 +52,7 @@ async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus)
     await daemon.start(parts, bus)
     own = private.PrivateBus(state)
     own.address = options.address
-    private.runtime().mkdir(parents=True, exist_ok=True)
+    private.take_folder(private.runtime(), "runtime")
     own.publish()
     yield daemon
 

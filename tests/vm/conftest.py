@@ -82,21 +82,7 @@ def machine(installed: Machine) -> Machine:
     return installed
 
 
-ORDER = (
-    *(
-        "power",
-        "machine",
-        "rights",
-        "recovery",
-        "reboot",
-        "package",
-        "clock",
-        "jobs",
-        "attacks",
-        "alone",
-        "permissions",
-    ),
-)
+ORDER = tuple("power machine rights recovery reboot package clock jobs attacks alone permissions".split())
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
 
