@@ -82,7 +82,10 @@ def machine(installed: Machine) -> Machine:
     return installed
 
 
-ORDER = tuple("power machine rights recovery reboot package clock jobs attacks alone permissions".split())
+ORDER = (
+    *("power", "machine", "rights", "recovery", "reboot", "package", "clock"),
+    *("jobs", "attacks", "alone", "permissions"),
+)
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
 
