@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agentd import __version__
 from agentd.config import files
 from agentd.config.compose import Problems
+from agentd.config.kinds import PARTS
 from agentd.core.part import Refused
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         text, code = f"{error}\n{len(error.found)} error{'s' * (len(error.found) > 1)}", 2
     else:
         jobs = {name: job.trigger.phrase() for name, job in loaded.config.jobs.items()}
-        report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": []}
-        lines = [f"{name}: {phrase}" for name, phrase in jobs.items()]
+        doubts = [text for part in PARTS for text in part.doubts(loaded.config)]
+        report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": [], "warnings": doubts}
+        lines = [*(f"{name}: {phrase}" for name, phrase in jobs.items()), *(f"warning: {text}" for text in doubts)]
         text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {len(jobs)} jobs"]), 0
     print(json.dumps(report, indent=2) if as_json else text, file=sys.stdout if as_json or not code else sys.stderr)
     return code

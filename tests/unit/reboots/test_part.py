@@ -20,7 +20,7 @@ from agentd.reboots.slots import Slots
 from agentd.tasks import Tasks
 from tests.unit.reboots.fakes import Bus, Host, Systemd
 
-ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1)
+ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1, until=1 << 60)
 MACHINE = "0" * 31 + "1"
 
 
@@ -37,7 +37,7 @@ def shell(given: Any = None, **reboots: Any) -> Any:
     [
         (ISSUED, 1),
         (None, 0),
-        (Reboot(id=8, cause="manual", reason="later", state="issued", attempts=1), 0),
+        (Reboot(id=8, cause="manual", reason="later", state="issued", attempts=1, until=1 << 60), 0),
         (Reboot(id=7, cause="nightly", reason="the window", state="waiting", attempts=2), 0),
         (Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=2), 0),
     ],
@@ -85,7 +85,9 @@ def test_people_are_told_that_a_reboot_comes_and_that_it_does_not() -> None:
         host: Any = Host()
         made = shell(host)
         made.does()[RebootWarns](RebootWarns(7, "new disks", now()))
-        made.does()[RebootWithdrawn](RebootWithdrawn(7, "backup-tool holds the machine up"))
+        made.does()[RebootWithdrawn](
+            RebootWithdrawn(7, "backup-tool holds the machine up", "process 7 of root holds the machine up")
+        )
         assert [(member, body[0]) for _, member, *body in host.server.told] == [
             ("RebootAnnounced", "new disks"),
             ("RebootWithdrawn", "backup-tool holds the machine up"),
