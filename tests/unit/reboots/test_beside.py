@@ -23,8 +23,8 @@ def ask(world: World, cause: str = "smart", within: int = 0) -> int:
     return reboot.id
 
 
-def plan(world: World, at: int, **how: int) -> int:
-    reboot = wishes.by_hand(world.reboots, ByHand(reason="new disks", at=at, **how), world.now)
+def plan(world: World, at: int) -> int:
+    reboot = wishes.by_hand(world.reboots, ByHand(reason="new disks", at=at), world.now)
     world.pump()
     return reboot.id
 

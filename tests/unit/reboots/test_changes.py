@@ -148,21 +148,18 @@ def test_a_hook_that_cannot_end_within_the_window_is_not_begun() -> None:
     assert "check (hooks.before)" in world.rows[1].note
 
 
-@pytest.mark.parametrize("within", [20 * MINUTE, 0])
-def test_a_program_and_a_plan_have_their_end_as_a_window_has(within: int) -> None:
-    for ask in (
-        lambda world: wishes.request(world.reboots, "worn", "smart", None, 20 * MINUTE, world.now),
-        lambda world: wishes.by_hand(
-            world.reboots, ByHand(at=world.now + MINUTE, within=within or 20 * MINUTE), world.now
-        ),
-    ):
-        world = World(RebootPolicy(grace=0, limits=FREE, wait_for=WaitFor(jobs=HOUR)), LONG)
-        world.takes = {"long": 5 * HOUR}
-        world.jobs.run("long", world.now)
-        world.pump()
-        ask(world)
-        world.after(3 * HOUR)
-        assert (world.rebooted, world.told(RunStops), world.rows[1].state) == ([], [], "deferred")
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_program_and_a_plan_have_their_end_as_a_window_has(planned: bool) -> None:
+    world = World(RebootPolicy(grace=0, limits=FREE, wait_for=WaitFor(jobs=HOUR)), LONG)
+    world.takes = {"long": 5 * HOUR}
+    world.jobs.run("long", world.now)
+    world.pump()
+    if planned:
+        wishes.by_hand(world.reboots, ByHand(at=world.now + MINUTE, within=20 * MINUTE), world.now)
+    else:
+        wishes.request(world.reboots, "worn", "smart", None, 20 * MINUTE, world.now)
+    world.after(3 * HOUR)
+    assert (world.rebooted, world.told(RunStops), world.rows[1].state) == ([], [], "deferred")
 
 
 def test_a_person_who_wants_a_reboot_now_gets_one_however_long_work_takes_to_stop() -> None:

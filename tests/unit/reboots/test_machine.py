@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -115,7 +114,7 @@ nonsense
 
 
 @pytest.fixture
-def proc(tmp_path: Path) -> Iterator[Path]:
+def proc(tmp_path: Path) -> Path:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "mountinfo").write_text(TABLE)
     return tmp_path
