@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.agentd import DROP_IN, agentctl, answer, configure, ended
+from tests.vm.agentd import DROP_IN, agentctl, answer, answers, call, configure, ended
 from tests.vm.machine import Machine, MachineError
 
 FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
@@ -33,7 +33,7 @@ def status(machine: Machine) -> dict[str, Any]:
 
 
 def state(machine: Machine) -> str:
-    return str(status(machine)["state"])
+    return str(call(machine, "Reboot", "GetStatus")["state"])
 
 
 def reboots(machine: Machine) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def request(machine: Machine, cause: str, **how: Any) -> Any:
 
 def booted_again(machine: Machine, boot_id: str) -> None:
     machine.wait_reboot(boot_id, 600)  # also on a machine that has other things to do
-    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the reboot")
+    answers(machine, 120)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +180,7 @@ def test_a_machine_that_forgets_does_not_reboot_again_and_again(patient: Machine
     machine.write("/etc/fstab", f"{fstab.rstrip()}\n{MEMORY}\n")
     try:
         machine.reboot(600)
-        machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the reboot")
+        answers(machine, 120)
         boot = machine.boot_id
         assert machine.sh("stat -f -c %T /var/lib/agentd").strip() == "tmpfs"
         assert "lies in memory (tmpfs on /var/lib/agentd)" in agentctl(machine, "status").out
@@ -195,7 +195,7 @@ def test_a_machine_that_forgets_does_not_reboot_again_and_again(patient: Machine
     finally:
         machine.write("/etc/fstab", fstab)
         machine.reboot(600)
-    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the reboot")
+    answers(machine, 120)
 
 
 def test_a_status_is_told_and_nobody_is_rebooted_away_while_logind_hangs(patient: Machine) -> None:
@@ -231,7 +231,7 @@ def test_a_foreign_shutdown_drains_a_cancelled_one_resumes_and_a_power_cut_is_fo
     machine.wait_until(lambda: state(machine) == "draining", 60, "the machine to drain")
     machine.power_cut()
     machine.start()
-    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the power cut")
+    answers(machine, 120)
     assert reboots(machine)[-1]["state"] == "superseded"
     assert state(machine) == "idle"
 
