@@ -24,6 +24,7 @@ from agentd.core.reboots.model import (
     Ledger,
     Reboot,
     RebootIssues,
+    RebootLooks,
     Session,
     SlotFreed,
     SlotWanted,
@@ -100,6 +101,7 @@ class Misfortune(World):
         self.people: dict[str, tuple[int, bool]] = {}  # until when they are logged in, and whether they are at work
         self.inhibited = self.packages = self.required = self.mute = False
         self.holder = ""  # of the fleet's only slot
+        self.looks = 0  # when the look under way is answered
         self.asked: dict[int, Asked] = {}
         self.plans: dict[int, tuple[int, int]] = {}
         self.forced: set[int] = set()
@@ -136,7 +138,7 @@ class Misfortune(World):
     def _let_go(self) -> None:
         self.people = {who: (until, busy) for who, (until, busy) in self.people.items() if until > self.elapsed}
 
-    def see(self) -> None:
+    def see(self, *, told: bool = True) -> None:
         """What an observer would see; agentd is told of changes while a reboot is pending, but not always."""
         away = Blocker("logind", "systemd-logind", "systemd-logind does not answer")
         packages = Blocker("package-manager", "dpkg", "dpkg is at work")
@@ -149,7 +151,7 @@ class Misfortune(World):
             required=self.required,
             forgets=FORGETS if self.forgetful else "",
         )
-        if self.reboots.pending is not None and self.chance.random() < 0.4:
+        if told and self.reboots.pending is not None and self.chance.random() < 0.4:
             self.reboots.observed(self.facts, self.now)
 
     # What chance does
@@ -209,6 +211,7 @@ class Misfortune(World):
         self.offset += delta
         if self.forgetful and delta < 0:
             self.done.clear()  # nights come again, and nobody can know
+        self.looks = self.looks and self.looks + delta
         self.step_clock(delta)
 
     def program(self) -> None:
@@ -260,6 +263,7 @@ class Misfortune(World):
 
     def crashes(self) -> None:
         if not self.running:
+            self.looks = 0
             self.boot()
 
     def loses_power(self) -> None:
@@ -292,6 +296,17 @@ class Misfortune(World):
 
     # The machine
 
+    def pump(self) -> None:
+        if self.looks and self.now >= self.looks:
+            self.looks = 0
+            self._let_go()
+            self.see(told=False)
+            self.reboots.observed(self.facts, self.now)
+        super().pump()
+
+    def _next(self, otherwise: int) -> int:
+        return min(super()._next(otherwise), self.looks or otherwise)
+
     def power_cycle(self, away: int) -> None:
         self.up_since = self.elapsed + away
         self.people.clear()
@@ -305,13 +320,16 @@ class Misfortune(World):
             self.offset, self.wrong_by = self.offset + wrong, self.wrong_by + wrong
             self.now += wrong
         self.see_nothing()
+        self.looks = 0
         super().power_cycle(away)
 
     def see_nothing(self) -> None:
         self.facts = Facts(blockers=(Blocker("logind", "", "not looked at yet"),))
 
     def carry_out(self, effect: Any) -> None:
-        if isinstance(effect, SlotWanted):
+        if isinstance(effect, RebootLooks) and self.chance.random() < 0.3:
+            self.looks = self.now + self.chance.choice([SECOND, 5 * SECOND, 20 * SECOND])
+        elif isinstance(effect, SlotWanted):
             granted = self.holder in {"", "us"}
             self.holder = "us" if granted else self.holder
             self.reboots.slot_answered("" if granted else "all 1 slots are held, by web2", self.now)
