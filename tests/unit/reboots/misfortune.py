@@ -410,6 +410,7 @@ class Misfortune(World):
         """Holds that one reboot at most is under way, and that no wish is lost."""
         under_way = [one for one in self.reboots.wishes if one.state != "waiting"]
         assert len(under_way) <= 1, under_way
+        assert self.reboots.pending is not None or not self.reboots.beside, "nobody leads"
         for key, asked in list(self.asked.items()):
             row = self.rows[key]
             if row.state not in FINAL:
