@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agentd import __version__, linux
 from agentd.config import files, kept
 from agentd.config.compose import Problems
+from agentd.config.kinds import PARTS
 from agentd.core.part import Refused
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         text, code = f"{error}\n{len(error.found)} error{'s' * (len(error.found) > 1)}", 2
     else:
         jobs = {name: job.trigger.phrase() for name, job in loaded.config.jobs.items()}
-        warnings = list(loaded.warnings)
+        warnings = [*loaded.warnings, *(text for part in PARTS for text in part.doubts(loaded.config))]
         report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": []}
         report |= {"timezone": loaded.config.timezone, "warnings": warnings}
         lines = [f"{name}: {phrase}" for name, phrase in jobs.items()] + [f"warning: {text}" for text in warnings]
