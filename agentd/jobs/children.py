@@ -252,7 +252,11 @@ class Children:
         """Returns a sentence for what has no effect here."""
         without = [job.name for job in config.jobs.values() if job.systemd or job.limits != Limits()]
         text = f"limits and systemd settings of {', '.join(without)} have no effect: standalone mode runs jobs itself"
-        return [text] if without else []
+        found = [text] if without else []
+        with contextlib.suppress(OSError):
+            if supervisor.is_short(os.statvfs(self._state)):
+                found.append(f"the disk of {self._state} is almost full: no output of runs is kept until there is room")
+        return found
 
     async def prepare(self, config: Config) -> None:
         """Does nothing: the jobs of any configuration can start here."""

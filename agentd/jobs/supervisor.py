@@ -36,6 +36,7 @@ NOT_BEGUN = "not-begun"  # the result of what was not due yet when the daemon we
 TAIL_BYTES = 4096
 GRACE_AFTER_CRASH = 2.0  # seconds between SIGTERM and SIGKILL when the daemon is gone
 LARGEST_MESSAGE = 1 << 20
+FLOOR = 64 << 20  # bytes of the disk that output leaves free; a twentieth of a small disk, half a MiB of a tiny one
 PATIENCE = 1.0  # seconds that all else may wait in a burst of starts
 # The signals that this process or Python handles in its own way, and that a job must find as usual.
 _TO_DEFAULT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGPIPE, signal.SIGXFSZ)
@@ -62,6 +63,7 @@ class Child:
         self._file = -1
         self._written = 0
         self._tail = b""
+        self._notice = ""
 
     def signal(self, number: int) -> bool:
         """Sends a signal to the whole group; False when there is nobody left."""
@@ -91,17 +93,20 @@ class Child:
         try:
             if self._file < 0:
                 self._file = os.open(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            if is_short(os.fstatvfs(self._file)):
+                raise OSError(errno.ENOSPC, "the disk is almost full")
             os.write(self._file, data)
             if full:
                 os.write(self._file, b"\n[agentd keeps no more of this output; the last lines are in the history]\n")
         except OSError as error:  # a full disk must not stop the job
             self._path = None
-            self._tail += f"\n[agentd could not write the output file: {error.strerror}]\n".encode()
+            self._notice = f"\n[agentd keeps no more of this output: {error.strerror}]\n"
 
     def tail(self) -> str:
-        """Returns the last lines, whole ones where they fit."""
+        """Returns the last lines, whole ones where they fit, and why the file has no more of them."""
         text = self._tail.decode(errors="replace")
-        return text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
+        whole = text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
+        return whole + self._notice
 
     def close(self) -> None:
         _close(self.pipe, self.errors, self._file)
@@ -403,6 +408,12 @@ class Supervisor:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(f"{self.spool}.part", self.spool)
+
+
+def is_short(disk: os.statvfs_result) -> bool:
+    """Tells whether so little of a disk is free that no output is kept: what is decided must find room there."""
+    floor = max(FLOOR // 128, min(FLOOR, disk.f_blocks * disk.f_frsize // 20))
+    return disk.f_bavail * disk.f_frsize < floor
 
 
 def adopt_orphans() -> None:
