@@ -1,0 +1,79 @@
+"""Reading the store on a thread and a connection of its own, so that no question delays what is to be stored."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+
+from agentd.core.part import Decided, Refused
+from agentd.daemon.damage import ERRORS, is_damage
+from agentd.daemon.store import Store
+
+_PATIENCE = 1.0  # seconds that a question waits for a lock; readers need none but while a database is opened
+
+
+class Reader:
+    """Answers questions from what is stored. `on_damage` is told why, where the database turns out to be damaged."""
+
+    def __init__(self, store: Store, on_damage: Callable[[str], None]) -> None:
+        self._store = store
+        self._on_damage = on_damage
+        self._thread = ThreadPoolExecutor(1, "reader")
+        self._db: sqlite3.Connection | None = None
+        self._opening = 0  # of the store, for which the connection was made
+
+    async def ask(self, question: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
+        """Returns question(db, **wanted). Raises Refused StoreUnavailable."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question, wanted)
+        except ERRORS as error:
+            if is_damage(error):
+                self._on_damage(str(error))
+            raise Refused("StoreUnavailable", f"the state in {self._store.folder} cannot be read: {error}") from None
+
+    def close(self) -> None:
+        """Interrupts the question under way, and closes the connection."""
+        if self._db is not None:
+            self._db.interrupt()
+        self._thread.submit(self._forget)
+        self._thread.shutdown()
+
+    def _answer(self, question: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
+        if self._db is None or self._opening != self._store.opening:
+            self._forget()
+            self._opening = self._store.opening
+            self._db = self._store.reading(_PATIENCE)
+        try:
+            return question(self._db, **wanted)
+        except ERRORS:
+            self._forget()
+            raise
+
+    def _forget(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+
+def decisions(
+    db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50
+) -> list[Decided]:
+    """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
+    rows = db.execute(
+        "SELECT at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
+        "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) ORDER BY id DESC LIMIT ?",
+        (part, part, about, about, run_id, run_id, limit),
+    )
+    return [decision for row in rows if (decision := _decided(row)) is not None]
+
+
+def _decided(row: Sequence[object]) -> Decided | None:
+    """Returns a decision as it is stored; None where that cannot be read."""
+    try:
+        decision = msgspec.convert(dict(zip(Decided.__struct_fields__, row, strict=True)), Decided)
+    except msgspec.ValidationError:
+        return None
+    return decision if decision.at >= 0 else None
