@@ -373,7 +373,10 @@ class Daemon:
 
     def trouble_changed(self) -> None:
         """Tells that things can, or cannot, be stored."""
+        self._plugged.cores.storable(self._storing.trouble, now())
         self.server.changed("Manager.Warnings")
+        if not self._storing.trouble:
+            self.pump_soon()
 
     def carry_out(self, effect: Effect) -> None:
         """Does what an effect leads to."""

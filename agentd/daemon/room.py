@@ -8,7 +8,7 @@ from pathlib import Path
 
 RESERVE = "reserve"
 """The file in the state directory that holds room: whoever must write there and finds the disk full may remove it.
-The supervisor does so for its note of ended runs, the store to be opened at all."""
+The store does, to be opened at all."""
 _MOST = 1 << 20
 _PROBE = 64 << 10
 

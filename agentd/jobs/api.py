@@ -11,7 +11,7 @@ from msgspec import structs
 from agentd.bus.arguments import limit_of, only, record
 from agentd.bus.server import Handler
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.jobs.model import Run
+from agentd.core.jobs.model import FAILURES, Run
 from agentd.core.jobs.roster import Entry
 from agentd.core.part import Decided, Refused
 from agentd.core.quantities import format_duration
@@ -23,6 +23,7 @@ _PROGRESS = 200  # characters
 _RUN = {
     **dict.fromkeys(("run_id", "job", "cause", "state", "result", "signal", "progress", "reason", "tail"), "s"),
     "invocation": "s",
+    "waits": "s",
     **dict.fromkeys(("due", "started", "ended", "cpu_usec", "peak_memory"), "t"),
     "attempt": "u",
     "exit_code": "i",
@@ -32,7 +33,7 @@ _JOB = {
     **dict.fromkeys(("last_run_id", "last_result", "last_signal", "last_skip"), "s"),
     **dict.fromkeys(("next", "interval", "last_due", "last_started", "last_ended", "last_skip_at"), "t"),
     **dict.fromkeys(("enabled", "adaptive"), "b"),
-    **dict.fromkeys(("command", "overridden", "running"), "as"),
+    **dict.fromkeys(("command", "overridden", "running", "starting"), "as"),
     "preference": "i",
     "last_exit_code": "i",
     "queued": "u",
@@ -41,18 +42,21 @@ _CHANGE = {"old": "t", "new": "t", "next": "t", "adaptive": "b", "note": "s"}
 _DECISION = {"at": "t", "kind": "s", "job": "s", "run_id": "s", "reason": "s"}
 
 
-def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
+def run_record(run: Run, *, tail: bool = False, waits: str = "") -> dict[str, Any]:
     """Returns a run as ListRuns describes it."""
     values: dict[str, Any] = {"run_id": run.run_id, **structs.asdict(run)}
+    if waits:
+        values["waits"] = waits
     for key in ("seq", "not_before", *(() if tail else ("tail",))):
         del values[key]
     return record(values, _RUN)
 
 
-def job_record(entry: Entry) -> dict[str, Any]:
-    """Returns a job as ListJobs describes it."""
+def job_record(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
+    """Returns a job as ListJobs describes it; `seen` tells how a run of it is seen."""
     job, state, last = entry.job, entry.state, entry.last
-    newest = next(reversed(entry.running.values()), None)
+    under_way = list(map(seen, entry.running.values()))
+    newest = next(reversed(under_way), None)
     values: dict[str, Any] = {
         "name": job.name,
         "description": job.description,
@@ -62,12 +66,13 @@ def job_record(entry: Entry) -> dict[str, Any]:
         "timezone": job.timezone,
         "enabled": entry.enabled,
         "adaptive": job.trigger.key == "adaptive",
-        "state": _state(entry),
+        "state": _state(entry, under_way),
         "next": entry.due or 0,
         "interval": entry.schedule.trigger.interval or 0,
         "overridden": [name for name in ("interval", "enabled") if getattr(state, name) is not None],
         "preference": state.preference,
-        "running": list(entry.running),
+        "running": [run.run_id for run in under_way if run.state == "running"],
+        "starting": [run.run_id for run in under_way if run.state == "starting"],
         "queued": len(entry.waiting),
         "progress": newest.progress if newest else "",
     }
@@ -86,9 +91,9 @@ def job_record(entry: Entry) -> dict[str, Any]:
     return record(values, _JOB)
 
 
-def _state(entry: Entry) -> str:
-    if entry.running:
-        return "running"
+def _state(entry: Entry, under_way: list[Run]) -> str:
+    if under_way:
+        return max(run.state for run in under_way)  # "starting" only where none is "running" yet
     if entry.waiting:
         return "queued"
     if entry.retry is not None:
@@ -118,16 +123,20 @@ class JobsApi:
         return {"Running": self._running}
 
     def _running(self) -> list[dict[str, Any]]:
-        return [run_record(run) for run in self._jobs.running()]
+        return [self._record(self._jobs.seen(run)) for run in self._jobs.running()]
+
+    def _record(self, run: Run, *, tail: bool = False) -> dict[str, Any]:
+        return run_record(run, tail=tail, waits=self._jobs.waits(run))
 
     def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, name=str)
         pattern = filter.get("name", "*")
         entries = self._jobs.entries
-        return [job_record(entries[name]) for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
+        names = [name for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
+        return [job_record(entries[name], self._jobs.seen) for name in names]
 
     def GetJob(self, job: str) -> dict[str, Any]:
-        return job_record(self._jobs.entry(job))
+        return job_record(self._jobs.entry(job), self._jobs.seen)
 
     async def RunJob(self, job: str, options: dict[str, Any]) -> str:
         only(options)
@@ -175,20 +184,20 @@ class JobsApi:
     async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:
         self._host.ready()
         already = self._jobs.entry(job).enabled == enabled
-        self._jobs.set_enabled(job, enabled, self._host.now())
+        back = self._jobs.set_enabled(job, enabled, self._host.now())
         await self._host.settle()
         entry = self._jobs.entry(job)
         word = "enabled" if enabled else "disabled"
-        note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}"
+        note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}{_taken_back(back)}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
     async def Reset(self, job: str) -> dict[str, Any]:
         self._host.ready()
-        self._jobs.reset(job, self._host.now())
+        back = self._jobs.reset(job, self._host.now())
         await self._host.settle()
         entry = self._jobs.entry(job)
         word = "" if entry.enabled else " (disabled)"
-        note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}"
+        note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}{_taken_back(back)}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
     def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:
@@ -216,8 +225,15 @@ class JobsApi:
         job, seq = _split(filter["run_id"]) if "run_id" in filter else (filter.get("job", ""), 0)
         wanted |= {"job": job, "seq": seq, "limit": limit_of(filter)}
         runs = await self._host.ask(list_runs, **wanted)
-        live = {run.seq: run for run in self._jobs.running()}
-        return [run_record(live.get(run.seq, run), tail=filter.get("tail", False)) for run in runs]
+        return [self._record(run, tail=filter.get("tail", False)) for run in self._as_seen(runs, wanted)]
+
+    def _as_seen(self, stored: list[Run], wanted: dict[str, Any]) -> list[Run]:
+        """Returns stored runs as they are seen now, after those that are too new to be stored: while nothing can be
+        stored, the core alone knows of them."""
+        now = {run.seq: run for run in self._jobs.all_seen()}
+        newest = stored[0].seq if stored else 0
+        fresh = [run for seq, run in sorted(now.items(), reverse=True) if seq > newest and _matches(run, **wanted)]
+        return [*fresh, *(now.get(run.seq, run) for run in stored)][: wanted["limit"]]
 
     async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
         only(filter, job=str, run_id=str, limit=int)
@@ -246,7 +262,7 @@ class JobsApi:
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:
-        for run in self._jobs.running():
+        for run in self._jobs.all_seen():
             if run.run_id == run_id:
                 return run
         job, seq = _split(run_id)
@@ -254,6 +270,19 @@ class JobsApi:
         if not runs:
             raise Refused("NoSuchRun", f'there is no run "{run_id}" (agentctl history lists them)')
         return runs[0]
+
+
+def _matches(
+    run: Run, *, job: str, seq: int, limit: int, result: str = "", failed: bool = False, since: int = 0
+) -> bool:
+    """Tells whether a run is one of those that list_runs was asked for."""
+    del limit
+    is_it = job in ("", run.job) and seq in (0, run.seq) and max(run.due, run.started) >= since
+    return is_it and result in ("", run.result) and (not failed or run.result in FAILURES)
+
+
+def _taken_back(run_ids: list[str]) -> str:
+    return f"; taken back: {', '.join(run_ids)}" if run_ids else ""
 
 
 def _decision_record(decision: Decided) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
 from agentd.core.quantities import SECOND
 from agentd.jobs import spool
+from agentd.jobs.part import LEAD
 from agentd.linux import Arrivals, now
 from agentd.peers.systemd import AGAIN, RELOAD_TIMEOUT, TRIES, Systemd, insist, unit_path
 from agentd.tasks import Tasks
@@ -181,7 +182,7 @@ class Units:
         return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
 
     def start(self, run: Run, job: Job) -> None:
-        """Starts a run's unit when the run is due. The output goes to the journal."""
+        """Starts a run's unit when the run is due, at most LEAD from now: a clock that was set back strands nothing."""
         free = [name for name in unitfile.instances(job) if unitfile.unit(name) not in self._by_unit]
         if not free:
             reason = "every unit of the job is taken by a run that has not ended"
@@ -189,7 +190,7 @@ class Units:
             return
         unit = _RunUnit(run, free[0])
         self._by_run[run.run_id] = self._by_unit[unit.name] = unit
-        wait = (run.due - now()) / SECOND
+        wait = min(run.due - now(), LEAD) / SECOND
         if wait > 0:
             unit.planned = asyncio.get_running_loop().call_later(wait, self._begin, unit, run)
         else:

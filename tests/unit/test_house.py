@@ -148,10 +148,13 @@ def test_the_daemon_never_loads_what_is_heavy() -> None:
     assert done.stdout == "None\n"
 
 
-def test_the_supervisor_needs_the_standard_library_alone() -> None:
-    tops = {name.partition(".")[0] for name in imports("agentd/jobs/supervisor.py")}
-    assert tops <= sys.stdlib_module_names
+@pytest.mark.parametrize("source", [source for source in SOURCES if source.startswith("agentd/jobs/supervisor/")])
+def test_the_supervisor_needs_the_standard_library_and_its_own_room_alone(source: str) -> None:
+    tops = {name.partition(".")[0] for name in imports(source)}
+    assert tops <= sys.stdlib_module_names | {"agentd"}
     assert tops & {"asyncio", "pathlib", "subprocess", "logging"} == set()
+    own = {name for name in imports(source) if name.startswith("agentd")}
+    assert all(name.startswith("agentd.jobs.supervisor") for name in own)
 
 
 PRONOUN = re.compile(

@@ -13,7 +13,9 @@ from agentd.core.jobs import unitfile
 from agentd.core.jobs.model import Outcome, Run, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
+from agentd.core.quantities import SECOND
 from agentd.jobs import spool, units
+from agentd.jobs.part import LEAD
 from agentd.linux import now
 from agentd.peers import systemd
 
@@ -382,5 +384,17 @@ def test_units_that_differ_from_the_configuration_are_generated_anew_or_refused(
         (units.GENERATED / "agentd-job@surplus.service").write_text("left the configuration")
         with pytest.raises(Refused, match="surplus"):
             await world.units.prepare(config)
+
+    play(scenario)
+
+
+def test_a_unit_is_asked_for_within_the_lead_whatever_the_clock_shows(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.units.take_up(Saved(), rebooted=False)
+        world.units.start(run(due=now() + 7200 * SECOND), JOB)  # the clock was set back by two hours meanwhile
+        planned = world.units._by_run["a.1"].planned
+        assert planned is not None
+        assert planned.when() - asyncio.get_running_loop().time() <= LEAD / SECOND
+        world.units.stop("a.1", "stopped")
 
     play(scenario)
