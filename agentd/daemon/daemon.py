@@ -91,7 +91,7 @@ class Daemon:
         self._store = Store(folder)
         self._storing = Storing(self._store, self)
         await self._storing.call(self._store.open, now())
-        self._reader = Reader(self._store, self._storing.damaged)
+        self._reader = Reader(self._store, self._storing.damaged, self._storing.call)
         self._tell_of_state([])
         known, _, instant = (await self._storing.call(self._store.fact, "boot") or "").partition(" ")
         if known != boot_id or not instant.isdecimal():

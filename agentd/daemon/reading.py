@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,14 +12,20 @@ from agentd.core.part import Decided, Refused
 from agentd.daemon.damage import ERRORS, is_damage
 from agentd.daemon.store import Store
 
+_NONE = object()
 _PATIENCE = 1.0  # seconds that a question waits for a lock; readers need none but while a database is opened
 
 
 class Reader:
-    """Answers questions from what is stored. `on_damage` is told why, where the database turns out to be damaged."""
+    """Answers questions from what is stored. `on_damage` is told why, where the database turns out to be damaged.
 
-    def __init__(self, store: Store, on_damage: Callable[[str], None]) -> None:
+    `call` runs something on the storing thread: where there is no room for another connection, on the disk or among the
+    descriptors, questions are answered there.
+    """
+
+    def __init__(self, store: Store, on_damage: Callable[[str], None], call: Callable[..., Awaitable[Any]]) -> None:
         self._store = store
+        self._call = call
         self._on_damage = on_damage
         self._thread = ThreadPoolExecutor(1, "reader")
         self._db: sqlite3.Connection | None = None
@@ -27,8 +33,10 @@ class Reader:
 
     async def ask(self, question: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
         """Returns question(db, **wanted). Raises Refused StoreUnavailable."""
+        loop = asyncio.get_running_loop()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question, wanted)
+            answer = await loop.run_in_executor(self._thread, self._answer, question, wanted)
+            return answer if answer is not _NONE else await self._call(lambda: question(self._store.db, **wanted))
         except ERRORS as error:
             if is_damage(error):
                 self._on_damage(str(error))
@@ -41,11 +49,22 @@ class Reader:
         self._thread.submit(self._forget)
         self._thread.shutdown()
 
-    def _answer(self, question: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
+    def _open(self) -> bool:
+        """Opens the connection, where the one that there is belongs to a database of before; returns whether it can."""
         if self._db is None or self._opening != self._store.opening:
             self._forget()
             self._opening = self._store.opening
-            self._db = self._store.reading(_PATIENCE)
+            try:
+                self._db = self._store.reading(_PATIENCE)
+                self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            except sqlite3.OperationalError:
+                self._forget()
+        return self._db is not None
+
+    def _answer(self, question: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
+        """Returns the answer, or _NONE where there is no connection."""
+        if not self._open():
+            return _NONE
         try:
             return question(self._db, **wanted)
         except ERRORS:

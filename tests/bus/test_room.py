@@ -123,7 +123,7 @@ def test_an_agentd_that_was_stopped_starts_on_a_full_disk(agentd: Agentd, disk: 
     agentd.start()
     agentd.until(lambda: any("cannot be stored" in text for text in agentd.property("Manager.Warnings")),
                  "the trouble to be told", 60)  # fmt: skip
-    assert agentd.job("other")["state"] in {"idle", "running", "queued"}
+    assert len(agentd.runs()) >= 2
     stood = count(other)
     disk.free()
     agentd.until(lambda: count(other) > stood + 1, "the schedule to go on", 60)

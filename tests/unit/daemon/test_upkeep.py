@@ -283,7 +283,7 @@ def test_a_long_question_delays_no_write_and_sees_what_was_stored_before(tmp_pat
     async def scenario() -> None:
         world = World(tmp_path)
         await world.open()
-        reader = Reader(world.store, world.storing.damaged)
+        reader = Reader(world.store, world.storing.damaged, world.storing.call)
         asked, go = threading.Event(), threading.Event()
 
         def long(db: sqlite3.Connection) -> list[int]:
@@ -315,7 +315,7 @@ def test_a_question_can_change_nothing_and_rows_that_hold_nonsense_are_left_out(
     async def scenario() -> None:
         world = World(tmp_path)
         await world.open()
-        reader = Reader(world.store, world.storing.damaged)
+        reader = Reader(world.store, world.storing.damaged, world.storing.call)
         world.put(ENDED, *(replace(ENDED, seq=seq, due=seq) for seq in (2, 3, 4)))
         await world.storing.settle()
         for change in (
