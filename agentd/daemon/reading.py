@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -81,12 +82,21 @@ def decisions(
     db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50
 ) -> list[Decided]:
     """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
+    found = numbered_decisions(db, part=part, about=about, run_id=run_id, limit=limit)
+    return [decision for _, decision in found]
+
+
+def numbered_decisions(
+    db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", before: int = 0, limit: int = 50
+) -> list[tuple[int, Decided]]:
+    """Returns decisions with their numbers as `decisions` does: those with a lower number than `before`, if not 0."""
     rows = db.execute(
-        "SELECT at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
-        "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) ORDER BY id DESC LIMIT ?",
-        (part, part, about, about, run_id, run_id, limit),
+        "SELECT id, at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
+        "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) AND (? = 0 OR id < ?) ORDER BY id DESC",
+        (part, part, about, about, run_id, run_id, before, before),
     )
-    return [decision for row in rows if (decision := _decided(row)) is not None]
+    read = ((number, decision) for number, *row in rows if (decision := _decided(row)) is not None)
+    return list(islice(read, limit))  # a page is full also where rows cannot be read
 
 
 def _decided(row: Sequence[object]) -> Decided | None:

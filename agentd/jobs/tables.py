@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -149,14 +150,18 @@ def list_runs(
     result: str = "",
     failed: bool = False,
     since: int = 0,
+    before: int = 0,
     limit: int = 50,
 ) -> list[Run]:
-    """Returns runs, newest first. `since` is an instant; runs that were due or started before it are left out."""
+    """Returns runs, newest first. `since` is an instant; runs that were due or started before it are left out, as are
+    those with the number `before` or a higher one, if that is not 0."""
     wanted: list[tuple[str, Any]] = []
     if job:
         wanted.append(("job = ?", job))
     if seq:
         wanted.append(("seq = ?", seq))
+    if before:
+        wanted.append(("seq < ?", before))
     if result:
         wanted.append(("result = ?", result))
     if since:
@@ -164,18 +169,14 @@ def list_runs(
     where = " AND ".join(["state != ''", *(text for text, _ in wanted)])
     if failed:
         where += " AND result NOT IN ('', 'success', 'stopped', 'cancelled')"
-    return _found(db, f"{_SELECT} WHERE {where} ORDER BY seq DESC LIMIT ?", *(value for _, value in wanted), limit)
+    rows = db.execute(f"{_SELECT} WHERE {where} ORDER BY seq DESC", [value for _, value in wanted])
+    return list(islice(filter(None, map(_run, rows)), limit))  # a page is full also where rows cannot be read
 
 
-def _found(db: sqlite3.Connection, query: str, *values: Any) -> list[Run]:
-    """Returns the runs that a query selects, without those that cannot be read."""
-    return _found_or_not(db, query, *values)[0]
-
-
-def _found_or_not(db: sqlite3.Connection, query: str, *values: Any) -> tuple[list[Run], dict[int, Row]]:
+def _found_or_not(db: sqlite3.Connection, query: str) -> tuple[list[Run], dict[int, Row]]:
     """Returns the runs that a query selects, and by number the rows that cannot be read."""
     found, unread = [], {}
-    for row in db.execute(query, values):
+    for row in db.execute(query):
         if (run := _run(row)) is not None:
             found.append(run)
         else:
