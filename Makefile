@@ -55,7 +55,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/end-job units/keep-units; do sh -n $$script || exit 1; done
+	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units; do sh -n $$script || exit 1; done
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)

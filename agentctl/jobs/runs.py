@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from agentctl import manager, times
-from agentctl.cli import MOST_RECORDS, Session, command, count_option, now, parsed
+from agentctl.cli import MOST_RECORDS, Session, command, count_option, listed, now, parsed
 from agentctl.client import Client, ExitCode, Failure, Record, safe
 from agentctl.jobs import calls, records
 from agentctl.jobs.arguments import job_argument
@@ -210,7 +210,8 @@ def history(session: Session, job: str | None, count: int, since: int | None, fa
     if decisions:
         found = [decision for decision in _decisions(client, job, count) if decision.get("at", 0) >= (since or 0)]
     else:
-        (found,) = client.call(calls.LIST_RUNS, {"job": job, "failed": failed or None, "since": since, "limit": count})
+        wanted = {"job": job, "failed": failed or None, "since": since}
+        found = listed(client, calls.LIST_RUNS, count, lambda run: int(run["run_id"].rpartition(".")[2]), **wanted)
     if job and not found:
         client.call(calls.GET_JOB, job)  # the past of an unknown job is an error, not empty
     if session.json:
@@ -228,15 +229,14 @@ def _decisions(client: Client, job: str | None, limit: int) -> list[Record]:
     """Returns the newest decisions of all parts, or those about one job, newest first. Raises Failure."""
     about = {"part": "jobs", "about": job} if job else {}
     try:
-        (found,) = client.call(manager.LIST_DECISIONS, {**about, "limit": limit})
+        return listed(client, manager.LIST_DECISIONS, limit, lambda decision: decision.get("seq"), **about)
     except Failure as failed:
         if failed.error != "UnknownMethod":
             raise
         # An older agentd: its decisions name no part, and only those about reboots are of the kind "reboot".
         (older,) = client.call(calls.LIST_DECISIONS, {"job": job, "limit": limit})
         part = {"reboot": "reboots"}
-        found = [{**one, "part": part.get(one.get("kind"), "jobs"), "about": one.get("job", "")} for one in older]
-    return list(found)
+        return [{**one, "part": part.get(one.get("kind"), "jobs"), "about": one.get("job", "")} for one in older]
 
 
 @command("progress")

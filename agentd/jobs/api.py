@@ -1,25 +1,30 @@
 """org.agentd1.Jobs: its members and their records. Arguments are checked, the core is asked, its answer is recorded."""
 
-import fnmatch
+import asyncio
 import heapq
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import limit_of, only, record
-from agentd.bus.server import Handler
+from agentd.bus.arguments import PAGE, Records, limit_of, only, record
+from agentd.bus.contract import Handler
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import FAILURES, Run
 from agentd.core.jobs.roster import Entry
 from agentd.core.part import Decided, Refused
+from agentd.core.patterns import matcher
 from agentd.core.quantities import format_duration
+from agentd.core.times import instant_of
 from agentd.jobs.tables import list_runs
 from agentd.part import Host
 
 _CHUNK = 64 << 10
 _PROGRESS = 200  # characters
+_SLICE = 20  # jobs
+_LATEST = instant_of(datetime(9000, 1, 1, tzinfo=UTC))  # calendars end with the year 9999
 _RUN = {
     **dict.fromkeys(("run_id", "job", "cause", "state", "result", "signal", "progress", "reason", "tail"), "s"),
     "invocation": "s",
@@ -128,12 +133,19 @@ class JobsApi:
     def _record(self, run: Run, *, tail: bool = False) -> dict[str, Any]:
         return run_record(run, tail=tail, waits=self._jobs.waits(run))
 
-    def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
-        only(filter, name=str)
-        pattern = filter.get("name", "*")
+    async def ListJobs(self, filter: dict[str, Any]) -> Records[Entry]:
+        only(filter, name=str, after=str)
+        matches, after = matcher(filter.get("name", "*")), filter.get("after", "")
         entries = self._jobs.entries
-        names = [name for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
-        return [job_record(entries[name], self._jobs.seen) for name in names]
+        found: list[Entry] = []
+        for number, name in enumerate(sorted(name for name in entries if name > after), 1):
+            if (entry := entries.get(name)) is not None and matches(name):
+                found.append(entry)
+            if len(found) == PAGE:
+                break
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)  # the loop has its turn: a pattern may take a millisecond for a name
+        return Records(lambda entry: job_record(entry, self._jobs.seen), found)
 
     def GetJob(self, job: str) -> dict[str, Any]:
         return job_record(self._jobs.entry(job), self._jobs.seen)
@@ -200,32 +212,40 @@ class JobsApi:
         note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}{_taken_back(back)}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
-    def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:
+    async def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:
         if not 1 <= count <= 1000:
             raise Refused("InvalidArgument", f"count must lie between 1 and 1000, not {count}")
+        if from_ > _LATEST:
+            raise Refused("InvalidArgument", f"from must be an instant before the year 9000, not {from_}")
         entries = [self._jobs.entry(job)] if job else list(self._jobs.entries.values())
         start = from_ or self._host.now()
         # One pending time for each job; the soonest is taken and replaced by its successor.
-        pending = [(due, e.job.name) for e in entries if e.enabled and (due := _due_after(e, start)) is not None]
+        pending: list[tuple[int, str, Entry]] = []
+        for entry in entries:
+            if entry.enabled and (due := _due_after(entry, start)) is not None:
+                pending.append((due, entry.job.name, entry))
+            await asyncio.sleep(0)  # the loop has its turn: the next time may be decades away, and take as long to find
         heapq.heapify(pending)
         times: list[list[Any]] = []
         while pending and len(times) < count:
-            due, name = pending[0]
+            due, name, entry = pending[0]
             times.append([name, due])
-            later = _due_after(self._jobs.entries[name], due)
+            later = _due_after(entry, due)
             if later is None:
                 heapq.heappop(pending)
             else:
-                heapq.heapreplace(pending, (later, name))
+                heapq.heapreplace(pending, (later, name, entry))
+            await asyncio.sleep(0)
         return times
 
-    async def ListRuns(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
-        only(filter, job=str, run_id=str, result=str, failed=bool, since=int, limit=int, tail=bool)
+    async def ListRuns(self, filter: dict[str, Any]) -> Records[Run]:
+        only(filter, job=str, run_id=str, result=str, failed=bool, since=int, before=int, limit=int, tail=bool)
         wanted = {key: value for key, value in filter.items() if key not in {"tail", "run_id", "limit"}}
         job, seq = _split(filter["run_id"]) if "run_id" in filter else (filter.get("job", ""), 0)
         wanted |= {"job": job, "seq": seq, "limit": limit_of(filter)}
         runs = await self._host.ask(list_runs, **wanted)
-        return [self._record(run, tail=filter.get("tail", False)) for run in self._as_seen(runs, wanted)]
+        tail = filter.get("tail", False)
+        return Records(lambda run: self._record(run, tail=tail), self._as_seen(runs, wanted))
 
     def _as_seen(self, stored: list[Run], wanted: dict[str, Any]) -> list[Run]:
         """Returns stored runs as they are seen now, after those that are too new to be stored: while nothing can be
@@ -235,12 +255,12 @@ class JobsApi:
         fresh = [run for seq, run in sorted(now.items(), reverse=True) if seq > newest and _matches(run, **wanted)]
         return [*fresh, *(now.get(run.seq, run) for run in stored)][: wanted["limit"]]
 
-    async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
+    async def ListDecisions(self, filter: dict[str, Any]) -> Records[Decided]:
         only(filter, job=str, run_id=str, limit=int)
         found = await self._host.decisions(
             about=filter.get("job", ""), run_id=filter.get("run_id", ""), limit=limit_of(filter)
         )
-        return [_decision_record(decision) for decision in found]
+        return Records(_decision_record, found)
 
     async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:
         run = await self._run(run_id)
@@ -273,11 +293,20 @@ class JobsApi:
 
 
 def _matches(
-    run: Run, *, job: str, seq: int, limit: int, result: str = "", failed: bool = False, since: int = 0
+    run: Run,
+    *,
+    job: str,
+    seq: int,
+    limit: int,
+    result: str = "",
+    failed: bool = False,
+    since: int = 0,
+    before: int = 0,
 ) -> bool:
     """Tells whether a run is one of those that list_runs was asked for."""
     del limit
     is_it = job in ("", run.job) and seq in (0, run.seq) and max(run.due, run.started) >= since
+    is_it = is_it and (not before or run.seq < before)
     return is_it and result in ("", run.result) and (not failed or run.result in FAILURES)
 
 

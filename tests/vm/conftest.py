@@ -82,7 +82,21 @@ def machine(installed: Machine) -> Machine:
     return installed
 
 
-ORDER = ("power", "machine", "recovery", "reboot", "package", "clock", "jobs", "permissions")
+ORDER = (
+    *(
+        "power",
+        "machine",
+        "rights",
+        "recovery",
+        "reboot",
+        "package",
+        "clock",
+        "jobs",
+        "attacks",
+        "alone",
+        "permissions",
+    ),
+)
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
 
