@@ -17,7 +17,7 @@ from random import SystemRandom
 
 from tests.chaos.life import live
 from tests.chaos.profiles import PROFILES, Profile
-from tests.chaos.report import Lag, Report
+from tests.chaos.report import Lag, Report, uptime
 from tests.chaos.world import FAKETIME, World
 
 _OWN_MOUNTS = "CHAOS_OWN_MOUNTS"
@@ -139,6 +139,7 @@ class Chaos:
         """Says what was counted and what was violated."""
         report = self._report
         print(report.table())
+        print(f"           the machine let a sleeper oversleep by {self._lag.worst(0, uptime()):.2f} s at most")
         if report.violations:
             print(report.told())
         if self._options.json:

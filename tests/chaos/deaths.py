@@ -1,10 +1,14 @@
 """Faults: deaths and stops of processes, in any order."""
 
+import contextlib
+import resource
 import signal
 import time
 from random import Random
 
+from tests.chaos import processes
 from tests.chaos.judging import Judge
+from tests.chaos.report import uptime
 from tests.chaos.world import World
 
 ROLES = ("daemon", "supervisor", "bus", "job")
@@ -79,6 +83,22 @@ def stop(world: World, judge: Judge, chance: Random) -> str:
     if not other:
         world.over()
     return f"SIGSTOP of the {role} for {seconds:.1f} s{f', kill -9 of the {other} meanwhile' * bool(other)}"
+
+
+def take_files(world: World, judge: Judge, chance: Random) -> str:
+    """Lets processes have no more files than they have; then agentd works on, or ends, but never only seems to live."""
+    roles = chance.choice((("daemon",), ("supervisor",), ("daemon", "supervisor")))
+    begin = uptime()
+    for pid in [pid for role in roles for pid in world.role(role)]:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (processes.files(pid),) * 2)
+    time.sleep(chance.uniform(1, 4))
+    if world.pid and not world.role("supervisor"):
+        world.during = f"no more files for {' and '.join(roles)}, which cost the supervisor its life"
+        world.ended()
+    world.did(begin, "files", "supervisor")
+    world.kill()
+    return f"no more files for {' and '.join(roles)}, then kill -9 of the daemon"
 
 
 def terminate(world: World, judge: Judge, chance: Random) -> str:

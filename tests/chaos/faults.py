@@ -36,6 +36,7 @@ FAULTS = (
     Fault("killed before it took up the past", deaths.kill_with_the_bus_of_the_next, 3),
     Fault("jobs killed", deaths.kill_jobs, 2),
     Fault("stopped for a while", deaths.stop, 4),
+    Fault("no more files", deaths.take_files, 2, frozenset({"mixed", "waiting", "burst"})),
     Fault("ended in peace", deaths.terminate, 2),
     Fault("killed in the drain", deaths.kill_in_drain, 3),
     Fault("disk full", states.fill_disk, 8, frozenset({"disk"})),

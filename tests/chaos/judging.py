@@ -17,7 +17,17 @@ from tests.chaos.world import World
 DATABASE = "agentd.db"
 _RUNS = "SELECT seq, job, due, attempt, cause, state, started, result, exit_code, reason FROM runs"
 _DECISIONS = "SELECT at, kind, about, run_id, reason FROM decisions WHERE part = 'jobs'"
-_TOLD = ("set aside", "damaged", "cannot be read", "could not be read", "behind", "older", "lost", "gone", "removed")
+_TOLD = (
+    "set aside",
+    "damaged",
+    "cannot be read",
+    "could not be read",
+    "behind",
+    "older",
+    "lost",
+    "gone",
+    "was removed",
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,9 @@ class Judge:
         self._world = world
         self._begin = uptime()
         self._known: dict[str, Recorded] = {}  # before the last damage: rows that must be there
-        self._blurred: frozenset[str] = frozenset()  # rows whose text may have been hit by it
+        self._unseen = 0  # how many of them may have become others, where no one can see that
+        self._damage = ""
+        self._blurred = 0.0  # rows of before that time may not be what they were
         self._seen_starts = 0
         self._all: list[Start] = []
         self._counts = truth.Counts()
@@ -113,9 +125,11 @@ class Judge:
             world.violated("integrity", str(world.fault), f"the database is not sound: {state.check}")
             return state
         gone = self._known.keys() - state.rows.keys()
-        if gone:
+        if len(gone) > self._unseen:
             some = ", ".join(sorted(gone)[:3])
-            text = f"{len(gone)} runs that were recorded are gone, such as {some}, and agentd did not say so"
+            text = (
+                f"after fault {self._damage} {len(gone)} recorded runs are gone, such as {some}; agentd did not say so"
+            )
             world.violated("the state went back silently", str(world.fault), text)
             self.new_era()
             return state
@@ -125,7 +139,7 @@ class Judge:
 
     def _compare(self, starts: list[Start], state: State) -> None:
         world = self._world
-        rows = {run_id: row for run_id, row in state.rows.items() if run_id not in self._blurred}
+        rows = {run_id: row for run_id, row in state.rows.items() if world.profile.shifts or row.began > self._blurred}
         stopped = frozenset(one.run_id for one in state.decisions if one.kind == "stop")
         lag = world.lag.worst
         found, counts = truth.untrue_ends(starts, rows, world.deeds, stopped, self.facts, lag)
@@ -154,10 +168,11 @@ class Judge:
         """Begins an era: what was recorded before is gone, and agentd said so, or its silence was told."""
         self.close()
         self._begin = uptime()
-        self._known, self._blurred = {}, frozenset()
+        self._known, self._blurred = {}, self._begin
 
-    def damaged(self, before: State | None, log: str) -> bool:
-        """Looks, once agentd runs again after damage, whether it told of a loss; returns that."""
+    def damaged(self, before: State | None, log: str, unseen: int) -> None:
+        """Looks, once agentd runs again after damage, whether it told of a loss. In silence every row must still be
+        there, but for `unseen` ones: nobody can see that a bit makes another text of a text."""
         told = log
         with contextlib.suppress(OSError, TimeoutError, CallFailed), self._world.caller() as caller:
             told += "\n".join(caller.property("Manager.Warnings"))
@@ -165,10 +180,10 @@ class Judge:
         if any(word in line for line in lines for word in _TOLD):
             self.new_era()
             self._world.report.count("losses of state that were told")
-            return True
-        self._known = dict(before.rows) if before is not None else {}
-        self._blurred = self._blurred | self._known.keys()
-        return False
+            return
+        self._damage = f"{self._world.fault} ({self._world.during})"
+        self._known, self._unseen = dict(before.rows) if before is not None else {}, unseen
+        self._blurred = uptime()
 
     # The answers beside /proc
 

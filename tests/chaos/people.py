@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from random import Random
+from typing import Any
 
 from tests.chaos.caller import CallFailed, plain
 from tests.chaos.judging import Judge
@@ -44,7 +45,7 @@ def attack(world: World, judge: Judge, chance: Random) -> str:
 def meddle(world: World, judge: Judge, chance: Random) -> str:
     """Asks for all kinds of things, sensible or not: every refusal is a sentence."""
     job = chance.choice(("by-hand", "fails", "metronome", "nothing", "", "varied.1"))
-    calls = (
+    calls: tuple[tuple[Any, ...], ...] = (
         ("Jobs.RunJob", "sa{sv}", job, {}),
         ("Jobs.StopJob", "s", job),
         ("Jobs.Increase", "s", job),

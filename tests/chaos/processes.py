@@ -40,7 +40,7 @@ def _stat(pid: int) -> tuple[str, int, int] | None:
 
 
 def look(pid: int, mark: bytes = b"") -> Process | None:
-    """Returns a process as /proc has it; None where it is gone, somebody else's, or without `mark` in its environment."""
+    """Returns a process as /proc has it; None where it is gone, not ours, or without `mark` in its environment."""
     try:
         environment = b"\0" + Path(f"/proc/{pid}/environ").read_bytes() + b"\0"
         if mark not in environment:

@@ -121,4 +121,4 @@ class Lag(threading.Thread):
 
     def worst(self, begin: float, end: float) -> float:
         """Returns the longest delay between two times, in seconds."""
-        return max((self._worst.get(second, 0.0) for second in range(int(begin), int(end) + 1)), default=0.0)
+        return max((late for second, late in self._worst.copy().items() if begin - 1 < second <= end), default=0.0)

@@ -53,7 +53,7 @@ def _damaged(world: World, judge: Judge, chance: Random, how: Callable[[], str])
         judge.new_era()
         world.start()
         return what
-    judge.damaged(before, world.look_at_log())
+    judge.damaged(before, world.look_at_log(), 30 if "bits" in what or "garbage" in what else 0)
     return what
 
 

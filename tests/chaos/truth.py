@@ -78,7 +78,7 @@ class Decision:
 @dataclass(frozen=True)
 class Deed:
     """A deed of the harness from `begin` to `end`, of some kinds: daemon, supervisor, bus, term, stopped, full, hand,
-    and job with the processes `pids`."""
+    files (there were no more descriptors), and job with the processes `pids`."""
 
     number: int
     begin: float
@@ -209,7 +209,7 @@ def untrue_ends(
         start = by_run.get(row.run_id)
         about = known.get(row.job, Known())
         if start is None:
-            why = _never_began(row, deeds, counts, lag)
+            why = _never_began(row, deeds, counts, lag, taken_back=row.run_id in stopped)
         elif row.result == "interrupted":
             why = _interrupted(start, deeds, counts, lag)
         else:
@@ -252,21 +252,27 @@ def _interrupted(start: Start, deeds: Sequence[Deed], counts: Counts, lag: Lag) 
         if "supervisor" in deed.kinds and (frozen or gap <= UNSEEN + 4 * lag(start.end - 1, deed.begin)):
             counts.unseen.append(gap)
             return ""
-    cause = f"{first.begin - start.end:.2f} s before fault {first.number}" if first.begin > start.end else "at its end"
+    before = first.begin - start.end
+    cause = f"{abs(before):.2f} s {'before' if before > 0 else 'after'} fault {first.number}"
     return f"it came to its end by itself with exit code {start.code}, {cause}, and a supervisor saw that"
 
 
-def _never_began(row: Recorded, deeds: Sequence[Deed], counts: Counts, lag: Lag) -> str:
-    """Returns why the end of a run that wrote nothing cannot be true, or ""."""
-    if row.result == "cancelled":
+def _never_began(row: Recorded, deeds: Sequence[Deed], counts: Counts, lag: Lag, *, taken_back: bool) -> str:
+    """Returns why the end of a run that wrote nothing cannot be true, or "". `taken_back`: somebody stopped it."""
+    if row.result == "cancelled" or (row.result == "stopped" and taken_back):
+        return ""
+    if row.result == "start-failed" and any(
+        "files" in deed.kinds and deed.begin - 1 <= row.began <= deed.end + 1 for deed in deeds
+    ):
         return ""
     if row.result != "interrupted":
         return f"it never began (reason: {row.reason or 'none'})"
     if not row.began:  # the clock was moved: nothing can be said of times
         counts.wordless += 1
         return ""
+    frozen = any("stopped" in deed.kinds and deed.begin - 1 <= row.began <= deed.end for deed in deeds)
     for deed in deeds:
-        wait = 1.0 + 4 * lag(row.began - 1, row.began + 2)
+        wait = 1.0 + 4 * lag(row.began - 1, row.began + 2) + (60 if frozen else 0)
         early = LEAD if "supervisor" in deed.kinds else 0.1
         if deed.kinds & DEATHS and deed.begin - wait <= row.began <= deed.end + early:
             counts.wordless += 1

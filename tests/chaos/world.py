@@ -118,19 +118,9 @@ class World:
 
     def role(self, role: str) -> list[int]:
         """Returns the living processes of a role: daemon, supervisor, bus, job."""
-        found = [] if not self.pid else [self.pid]
-        if role != "daemon":
-            alive = [one for one in processes.of_world(self.folder) if one.pid != self.pid]
-            match = {
-                "supervisor": lambda one: "supervisor.py" in one.command and not one.run_id,
-                "bus": lambda one: one.name == "dbus-daemon",
-                "job": lambda one: one.run_id and str(ROOT) in one.command and os.getsid(one.pid) == one.pid,
-            }[role]
-            found = []
-            for one in alive:
-                with contextlib.suppress(ProcessLookupError):
-                    found += [one.pid] if match(one) else []
-        return sorted(found)
+        if role == "daemon":
+            return [self.pid] if self.pid else []
+        return sorted(one.pid for one in processes.of_world(self.folder) if one.pid != self.pid and _plays(role, one))
 
     def send(self, number: int, role: str, pids: Iterable[int]) -> None:
         """Sends a signal to processes of a role. Of a deed that kills, the end is when agentd has started again."""
@@ -277,3 +267,12 @@ class World:
             subprocess.run(["umount", "--lazy", str(self.state)], check=False)
         if self.sound:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _plays(role: str, process: Process) -> bool:
+    """Tells whether a process is a supervisor, the bus, or the leading process of a job."""
+    if role == "supervisor":
+        return "agentd/jobs/supervisor" in process.command and not process.run_id
+    if role == "bus":
+        return process.name == "dbus-daemon"
+    return bool(process.run_id) and str(ROOT) in process.command
