@@ -30,6 +30,7 @@ def live(world: World, ending: Callable[[], bool], faults: Sequence[Fault] = FAU
             if ending() or not world.pid:  # two starts have failed, as was told
                 break
             world.fault, world.during = number, fault.name
+            _alive(world)
             _do(world, judge, fault, chance)
         _end(world, judge)
     finally:
@@ -56,9 +57,20 @@ def _do(world: World, judge: Judge, fault: Fault, chance: Random) -> None:
     world.outlived()
 
 
+def _alive(world: World) -> None:
+    """Looks whether agentd still runs where nobody did anything that may end it."""
+    deadly = any(
+        deed.kinds & DEATHS and (deed.end == float("inf") or deed.number == world.fault) for deed in world.deeds
+    )
+    if not world.pid and not deadly:
+        code = world.process.poll() if world.process is not None else None
+        world.violated("ended by itself", str(world.fault), f"agentd ended with exit code {code}, and nobody ended it")
+
+
 def _recover(world: World, judge: Judge, chance: Random) -> None:
     """Sees to it that agentd runs: what it cannot do without may be gone, and then it must end by itself."""
     at_once, pause = chance.random() < 0.5, chance.uniform(0, 1.5)
+    _alive(world)
     dying = any(deed.end == float("inf") and deed.kinds & DEATHS for deed in world.deeds)
     if world.pid and not dying:
         world.over()

@@ -171,7 +171,12 @@ class World:
         begin, size = uptime(), self.log.stat().st_size
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "--state-dir", str(self.state)], stdout=log, stderr=log, env=environment, cwd=ROOT
+                [*command, "--state-dir", str(self.state)],
+                stdout=log,
+                stderr=log,
+                env=environment,
+                cwd=ROOT,
+                start_new_session=True,  # Ctrl-C is for the harness
             )
         self.report.count("starts of agentd")
         if quick:
@@ -213,6 +218,9 @@ class World:
         """Waits for the daemon to end by itself; returns whether it did. Else it is killed."""
         process = self.process
         if process is None or self.until(lambda: process.poll() is not None, seconds):
+            if process is not None and process.returncode > 0 and b"agentd ends: " not in self.log.read_bytes()[-5000:]:
+                text = f"agentd ended with exit code {process.returncode} after {self.during}, and the log says no word"
+                self.violated("no sentence", str(self.fault), text)
             return True
         self.violated("no end", str(self.fault), f"agentd still runs {seconds:.0f} s after {self.during}")
         self.kill()
