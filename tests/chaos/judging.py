@@ -149,7 +149,8 @@ class Judge:
         self._decided = len(state.decisions)
         if not world.profile.shifts:
             world.found(truth.skipped_silently(rows.values(), state.decisions, self.facts))
-            world.found(truth.untrue_reasons(state.decisions, starts, world.deeds, self.facts, lag))
+            cost = world.lag.cost
+            world.found(truth.untrue_reasons(state.decisions, starts, world.deeds, rows, self.facts, lag, cost))
 
     def close(self) -> None:
         """Adds the counts of the era to the report."""
@@ -157,6 +158,7 @@ class Judge:
         report.count("runs recorded", self._recorded)
         report.count("decisions recorded", self._decided)
         report.count("runs cut off by a death, told as interrupted", self._counts.cut_off)
+        report.count("runs that ended during a stop which a death followed", self._counts.frozen)
         report.count("runs cut off before their first word", self._counts.wordless)
         with report.lock:
             report.unseen += self._counts.unseen

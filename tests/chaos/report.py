@@ -1,5 +1,7 @@
 """The counts and the violations of all worlds, and the measure of how late the machine lets anybody be."""
 
+import itertools
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -102,23 +104,40 @@ class Report:
 
 
 class Lag(threading.Thread):
-    """Measures by how much the machine lets a sleeper oversleep: on a busy one nothing can be expected in time."""
+    """Measures how late the machine lets anybody be: by how much a sleeper oversleeps, and what starting a process
+    takes. On a busy one nothing can be expected in time."""
 
     PAUSE = 0.05
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
-        self._worst: dict[int, float] = {}  # by second
+        self._overslept: dict[int, float] = {}  # by second
+        self._starting: dict[int, float] = {}
 
     def run(self) -> None:
         """Measures for ever."""
-        while True:
+        for number in itertools.count():
             begin = uptime()
             time.sleep(self.PAUSE)
-            late = max(0.0, uptime() - begin - self.PAUSE)
-            for second in range(int(begin), int(begin + late) + 1):
-                self._worst[second] = max(self._worst.get(second, 0.0), late)
+            _note(self._overslept, begin, uptime() - begin - self.PAUSE)
+            if number % 10 == 0:
+                begin = uptime()
+                subprocess.run(["/bin/true"], check=True)
+                _note(self._starting, begin, uptime() - begin)
 
     def worst(self, begin: float, end: float) -> float:
         """Returns the longest delay between two times, in seconds."""
-        return max((late for second, late in self._worst.copy().items() if begin - 1 < second <= end), default=0.0)
+        return _worst(self._overslept, begin, end)
+
+    def cost(self, begin: float, end: float) -> float:
+        """Returns the longest time that starting a process took between two times, in seconds."""
+        return _worst(self._starting, begin, end)
+
+
+def _note(seconds: dict[int, float], begin: float, late: float) -> None:
+    for second in range(int(begin), int(begin + late) + 1):
+        seconds[second] = max(seconds.get(second, 0.0), late)
+
+
+def _worst(seconds: dict[int, float], begin: float, end: float) -> float:
+    return max((late for second, late in seconds.copy().items() if begin - 1 < second <= end), default=0.0)

@@ -109,16 +109,19 @@ class Finding:
 
 @dataclass
 class Counts:
-    """What was judged, and what cannot be held against agentd but is bounded: runs cut off, ends that nobody could
-    have seen with their distances to the death in seconds, and runs cut off before they could write a word."""
+    """The ends that cannot be held against agentd: runs cut off by a death, ends during a stop that a death followed,
+    ends that only a killed supervisor knew with their distances to its death in seconds, and runs cut off before they
+    could write a word."""
 
     cut_off: int = 0
+    frozen: int = 0
     unseen: list[float] = field(default_factory=list)
     wordless: int = 0
 
 
 Lag = Callable[[float, float], float]
-"""Returns the longest time, in seconds, by which the machine let the harness wait too long between two times."""
+"""Returns the longest time, in seconds, by which the machine kept the harness waiting between two times: too long a
+sleep (lag), or what it takes to start a process (cost)."""
 
 
 def read(text: str) -> tuple[list[Start], list[Finding]]:
@@ -213,17 +216,18 @@ def untrue_ends(
         elif row.result == "interrupted":
             why = _interrupted(start, deeds, counts, lag)
         else:
-            why = _untrue(start, row, deeds, row.run_id in stopped, about)
+            slack = 0.2 + 4 * lag(start.at - 1, start.end)
+            why = _untrue(start, row, deeds, row.run_id in stopped, about, slack)
         if why:
             found.append(Finding("an end untrue", row.run_id, f"{row.run_id} is recorded as {row.result}, but {why}"))
     return found, counts
 
 
-def _untrue(start: Start, row: Recorded, deeds: Sequence[Deed], was_stopped: bool, about: Known) -> str:
-    """Returns why the recorded end cannot be true, or ""."""
+def _untrue(start: Start, row: Recorded, deeds: Sequence[Deed], was_stopped: bool, about: Known, slack: float) -> str:
+    """Returns why the recorded end cannot be true, or "". A process may write `slack` seconds late."""
     lasted = start.end - start.at
     if row.result == "timeout":
-        early = about.timeout and start.word and lasted < about.timeout - 0.2
+        early = start.word and lasted < about.timeout - slack
         return "it has no time-out" if not about.timeout else f"it ended by itself after {lasted:.2f} s" * bool(early)
     if row.result == "stopped":
         return "" if was_stopped else "nobody stopped it"
@@ -242,14 +246,17 @@ def _interrupted(start: Start, deeds: Sequence[Deed], counts: Counts, lag: Lag) 
     deaths = [deed for deed in deeds if deed.kinds & DEATHS and deed.end >= start.at]
     if not deaths:
         return "nothing ended agentd, its supervisor or its bus after it began"
-    first = deaths[0]
+    first = min(deaths, key=lambda deed: deed.begin)
     if start.word != "E" or (start.code and start.end >= first.begin - 0.1):
         counts.cut_off += 1
         return ""
     for deed in deaths:
         gap = max(0.0, deed.begin - start.end)
         frozen = any("stopped" in other.kinds and other.begin - UNSEEN <= start.end <= other.end for other in deeds)
-        if "supervisor" in deed.kinds and (frozen or gap <= UNSEEN + 4 * lag(start.end - 1, deed.begin)):
+        if "supervisor" in deed.kinds and frozen:
+            counts.frozen += 1
+            return ""
+        if "supervisor" in deed.kinds and (gap <= UNSEEN + 4 * lag(start.end - 1, deed.begin)):
             counts.unseen.append(gap)
             return ""
     before = first.begin - start.end
@@ -272,7 +279,7 @@ def _never_began(row: Recorded, deeds: Sequence[Deed], counts: Counts, lag: Lag,
         return ""
     frozen = any("stopped" in deed.kinds and deed.begin - 1 <= row.began <= deed.end for deed in deeds)
     for deed in deeds:
-        wait = 1.0 + 4 * lag(row.began - 1, row.began + 2) + (60 if frozen else 0)
+        wait = 2.0 + 4 * lag(row.began - 1, row.began + 2) + (60 if frozen else 0)
         early = LEAD if "supervisor" in deed.kinds else 0.1
         if deed.kinds & DEATHS and deed.begin - wait <= row.began <= deed.end + early:
             counts.wordless += 1
@@ -305,11 +312,14 @@ def untrue_reasons(
     decisions: Iterable[Decision],
     starts: Iterable[Start],
     deeds: Sequence[Deed],
+    rows: Mapping[str, Recorded],
     known: Mapping[str, Known],
     lag: Lag,
+    cost: Lag,
 ) -> list[Finding]:
-    """Finds due times that were skipped because of a run before, while none was under way."""
+    """Finds due times that were skipped because of a run before, while none was under way, nor late at its start."""
     found = []
+    starts = list(starts)
     by_job: dict[str, list[Start]] = defaultdict(list)
     for start in starts:
         by_job[start.job].append(start)
@@ -319,9 +329,15 @@ def untrue_reasons(
             continue
         if any(deed.begin - 1 <= said.at <= deed.end + AFTERMATH for deed in disturbing):
             continue
-        late = LATE + 4 * lag(said.at - 2, said.at)
-        before = [start for start in by_job[said.job] if start.at <= said.at + LEAD]
-        if before and not any(start.at - LEAD <= said.at <= (start.end or said.at) + late for start in before[-3:]):
+        crowd = sum(said.at - 1.5 <= start.at <= said.at for start in starts)  # two processors have as many to start
+        late = LATE + 4 * lag(said.at - 2, said.at) + crowd * cost(said.at - 2, said.at) / 2
+        before = [start for start in by_job[said.job] if start.at <= said.at]
+        tardy = [rows[start.run_id].due_at for start in by_job[said.job] if start.at > said.at and start.run_id in rows]
+        if (
+            before
+            and not any(said.at <= (start.end or said.at) + late for start in before[-3:])
+            and not any(0 < due <= said.at + LEAD for due in tardy)
+        ):
             last = before[-1]
             text = (
                 f'{said.job} was skipped with "{said.reason}", {said.at - last.end:.2f} s after {last.run_id} had ended'

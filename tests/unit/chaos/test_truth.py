@@ -136,7 +136,7 @@ def test_an_end_that_somebody_saw_is_not_interrupted(death: Deed) -> None:
 def test_an_end_during_a_stop_is_known_to_nobody() -> None:
     deeds = [deed(11, "stopped", end=15.0), deed(15, "supervisor")]
     found, counts = ends([start("a.1", 10, 11.5)], [row("a.1", "interrupted", None)], deeds)
-    assert (found, counts.unseen) == ([], [3.5])
+    assert (found, counts.frozen, counts.unseen) == ([], 1, [])
 
 
 def test_a_run_that_never_began_is_interrupted_only_by_a_death_at_its_time() -> None:
@@ -172,19 +172,25 @@ SKIP = "the run before was still under way (overlap: skip)"
 
 def test_a_reason_must_be_true() -> None:
     said = [Decision(13, "skip", "a", "", SKIP)]
-    assert truth.untrue_reasons(said, [start("a.1", 10, 12.8)], [], KNOWN, lag) == []
-    assert truth.untrue_reasons(said, [start("a.1", 10)], [], KNOWN, lag) == []
-    (found,) = truth.untrue_reasons(said, [start("a.1", 10, 12.02)], [], KNOWN, lag)
+    assert truth.untrue_reasons(said, [start("a.1", 10, 12.8)], [], {}, KNOWN, lag, lag) == []
+    assert truth.untrue_reasons(said, [start("a.1", 10)], [], {}, KNOWN, lag, lag) == []
+    (found,) = truth.untrue_reasons(said, [start("a.1", 10, 12.02)], [], {}, KNOWN, lag, lag)
     assert found.sentence == f'a was skipped with "{SKIP}", 0.98 s after a.1 had ended'
-    assert truth.untrue_reasons(said, [start("a.1", 10, 12)], [deed(11, "daemon")], KNOWN, lag) == []
-    assert len(truth.untrue_reasons(said, [start("a.1", 10, 12)], [deed(11, "full")], KNOWN, lag)) == 1
+    assert truth.untrue_reasons(said, [start("a.1", 10, 12)], [deed(11, "daemon")], {}, KNOWN, lag, lag) == []
+    assert len(truth.untrue_reasons(said, [start("a.1", 10, 12)], [deed(11, "full")], {}, KNOWN, lag, lag)) == 1
     other = [Decision(13, "skip", "litter", "", SKIP)]
-    assert truth.untrue_reasons(other, [start("litter.1", 10, 12)], [], KNOWN, lag) == []
+    assert truth.untrue_reasons(other, [start("litter.1", 10, 12)], [], {}, KNOWN, lag, lag) == []
 
 
 def test_a_slow_machine_is_no_lie() -> None:
     said = [Decision(13, "skip", "a", "", SKIP)]
-    assert truth.untrue_reasons(said, [start("a.1", 10, 12.02)], [], KNOWN, slow) == []
+    many = [start(f"b.{number}", 12.5, 12.6) for number in range(40)]
+    ended = start("a.1", 10, 12.02)
+    assert len(truth.untrue_reasons(said, [ended, *many], [], {}, KNOWN, lag, lag)) == 1
+    assert truth.untrue_reasons(said, [ended, *many], [], {}, KNOWN, lag, slow) == []
+    late = {"a.2": row("a.2", began=12.9)}  # a run that was due, and whose process came later
+    assert truth.untrue_reasons(said, [ended, start("a.2", 13.5, 14)], [], late, KNOWN, lag, lag) == []
+    assert truth.untrue_reasons(said, [start("a.1", 10, 12.02)], [], {}, KNOWN, slow, lag) == []
 
 
 def test_every_profile_is_a_configuration_without_errors(tmp_path: Path) -> None:
