@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agentd.core.quantities import iso
 from tests.chaos import processes, truth
-from tests.chaos.caller import CallFailed, plain
+from tests.chaos.caller import Caller, CallFailed, plain
 from tests.chaos.report import uptime
 from tests.chaos.truth import Decision, Known, Recorded, Start
 from tests.chaos.world import World
@@ -218,9 +218,9 @@ class Judge:
         self._bounded()
         self.hidden()
 
-    def _running(self, caller: object) -> set[str]:
-        records = caller.property("Jobs.Running")  # type: ignore[attr-defined] # a Caller, or None after the daemon's end
-        return {str(plain(record)["run_id"]) for record in records}
+    def _running(self, caller: Caller) -> set[str]:
+        records = map(plain, caller.property("Jobs.Running"))
+        return {str(record["run_id"]) for record in records if record["state"] == "running"}
 
     def _runs_alive(self) -> set[str]:
         return {one.run_id for one in processes.of_world(self._world.folder) if one.run_id}
