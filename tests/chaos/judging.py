@@ -139,7 +139,9 @@ class Judge:
 
     def _compare(self, starts: list[Start], state: State) -> None:
         world = self._world
-        rows = {run_id: row for run_id, row in state.rows.items() if world.profile.shifts or row.began > self._blurred}
+        rows = {
+            run_id: row for run_id, row in state.rows.items() if world.profile.shifts or row.began > self._blurred + 0.1
+        }
         stopped = frozenset(one.run_id for one in state.decisions if one.kind == "stop")
         lag = world.lag.worst
         found, counts = truth.untrue_ends(starts, rows, world.deeds, stopped, self.facts, lag)

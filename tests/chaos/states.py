@@ -74,8 +74,8 @@ def write_nonsense(world: World, judge: Judge, chance: Random) -> str:
 
 def remove_state(world: World, judge: Judge, chance: Random) -> str:
     """Removes the state while agentd runs: a warning must say so within a minute and a little."""
-    for file in world.state.glob("agentd.db*"):
-        file.unlink()
+    for name in ("agentd.db", "agentd.db-wal", "agentd.db-shm"):
+        (world.state / name).unlink(missing_ok=True)
 
     def told() -> bool:
         with contextlib.suppress(OSError, TimeoutError, CallFailed), world.caller() as caller:

@@ -50,11 +50,11 @@ class World:
         self._seen: set[tuple[str, str]] = set()
         self._read = 0
         for name in ("state", "conf/conf.d", "run", "alive", "elsewhere", "copies"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "truth").touch()
         self.log.touch()
         if profile.disk:
-            options = ["-t", "tmpfs", "-o", f"size={profile.disk}", "tmpfs", str(self.state)]
+            options = ["-t", "tmpfs", "-o", f"size={profile.disk},mode=0700", "tmpfs", str(self.state)]
             subprocess.run(["mount", *options], check=True)
 
     # The violations
