@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from tests.chaos.profiles import PROFILES, Profile
 from tests.chaos.report import Lag, Report, uptime
 from tests.chaos.world import FAKETIME, World
 
+_MEMORY = Path("/dev/shm")
+_ROOM = 1 << 30
 _OWN_MOUNTS = "CHAOS_OWN_MOUNTS"
 _MOUNTS = (
     ["unshare", "--mount", "--propagation", "private"],
@@ -64,9 +67,12 @@ class Chaos:
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._seed = options.seed or str(SystemRandom().randrange(1, 1_000_000))
-        self._folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+        self._kept = Path(tempfile.mkdtemp(prefix="chaos-"))
+        # In memory where there is room for it: what others do to the disk would only make everything slow here.
+        room = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
+        self._folder = Path(tempfile.mkdtemp(prefix="chaos-", dir=_MEMORY if room else None))
         self._report = Report()
-        self._lag = Lag()
+        self._lag = Lag(self._folder)
         self._ending = threading.Event()
         self._failure: BaseException | None = None
         self._begin = time.monotonic()
@@ -121,8 +127,8 @@ class Chaos:
             if profile.name not in self._possible:
                 continue
             try:
-                folder = self._folder / str(number)
-                live(World(folder, number, self._seed, profile, self._report, self._lag), self._over)
+                world = World(self._folder, number, self._seed, profile, self._report, self._lag, self._kept)
+                live(world, self._over)
             except BaseException as error:
                 self._failure = error
                 self._ending.set()
@@ -153,8 +159,9 @@ class Chaos:
         if self._options.json:
             about = {"seed": self._seed, "seconds": round(time.monotonic() - self._begin, 1)}
             self._options.json.write_text(json.dumps({**about, **report.as_json()}, indent=1))
+        shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):
-            self._folder.rmdir()  # where nothing is left in it
+            self._kept.rmdir()  # where nothing is in it
         if self._failure is not None:
             print(f"chaos: the harness failed: {type(self._failure).__name__}: {self._failure}", file=sys.stderr)
             return 2

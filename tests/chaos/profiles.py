@@ -7,7 +7,8 @@ from pathlib import Path
 from tests.chaos.truth import Known
 
 JOB = Path(__file__).with_name("job.sh")
-RARE = "stop_timeout: 2s\nhistory: {runs: 1000000, total_output: 1G}\n"
+RARE = "stop_timeout: 2s\nhistory: {keep: 36500d, runs: 1000000, total_output: 1G}\n"
+"""Settings with which nothing is forgotten."""
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
 """The counts and the violations of all worlds, and the measure of how late the machine lets anybody be."""
 
+import contextlib
 import itertools
+import os
 import subprocess
 import threading
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 
 def uptime() -> float:
@@ -104,13 +107,14 @@ class Report:
 
 
 class Lag(threading.Thread):
-    """Measures how late the machine lets anybody be: by how much a sleeper oversleeps, and what starting a process
-    takes. On a busy one nothing can be expected in time."""
+    """Measures how late the machine lets anybody be: by how much a sleeper oversleeps, how long a byte takes to the
+    disk of `folder`, and what starting a process takes. On a busy one nothing can be expected in time."""
 
     PAUSE = 0.05
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
+        self._file = folder / "probe"
         self._overslept: dict[int, float] = {}  # by second
         self._starting: dict[int, float] = {}
 
@@ -122,11 +126,16 @@ class Lag(threading.Thread):
             _note(self._overslept, begin, uptime() - begin - self.PAUSE)
             if number % 10 == 0:
                 begin = uptime()
+                with contextlib.suppress(OSError), self._file.open("wb", buffering=0) as file:
+                    file.write(b"x")
+                    os.fsync(file.fileno())
+                _note(self._overslept, begin, uptime() - begin)
+                begin = uptime()
                 subprocess.run(["/bin/true"], check=True)
                 _note(self._starting, begin, uptime() - begin)
 
     def worst(self, begin: float, end: float) -> float:
-        """Returns the longest delay between two times, in seconds."""
+        """Returns the longest delay of a sleeper or a disk between two times, in seconds."""
         return _worst(self._overslept, begin, end)
 
     def cost(self, begin: float, end: float) -> float:

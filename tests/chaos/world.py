@@ -28,10 +28,14 @@ _DEFECT = re.compile(r"Traceback \(most recent|a defect in |was never retrieved|
 
 
 class World:
-    """An agentd under test. `number` and `seed` name it, `mounts` tells whether it may have a disk of its own."""
+    """An agentd under test in the folder `top`/`number`; `seed` names its faults. Where something is violated, the
+    folder is copied to `kept` in the end."""
 
-    def __init__(self, folder: Path, number: int, seed: str, profile: Profile, report: Report, lag: Lag) -> None:
-        self.folder = folder
+    def __init__(
+        self, top: Path, number: int, seed: str, profile: Profile, report: Report, lag: Lag, kept: Path
+    ) -> None:
+        folder = self.folder = top / str(number)
+        self._kept = kept / str(number)
         self.number = number
         self.seed = seed
         self.profile = profile
@@ -64,7 +68,7 @@ class World:
         if (kind, key) not in self._seen:
             self._seen.add((kind, key))
             where = (self.seed, self.number, self.profile.name, self.fault, self.during)
-            self.report.violated(Violation(*where, kind, sentence, str(self.folder)))
+            self.report.violated(Violation(*where, kind, sentence, str(self._kept)))
 
     def found(self, findings: Iterable[Finding]) -> None:
         """Takes note of what a judge found."""
@@ -267,14 +271,16 @@ class World:
         return text
 
     def close(self) -> None:
-        """Ends everything of this world, and removes its folder where nothing was violated."""
+        """Ends everything of this world, and removes its folder; keeps a copy where something was violated."""
         processes.end_all(self.folder)
         if self.process is not None:
             self.process.wait()
+        if not self.sound:
+            with contextlib.suppress(shutil.Error):  # tells of sockets, after all else was copied
+                shutil.copytree(self.folder, self._kept, dirs_exist_ok=True)
         if self.profile.disk:
             subprocess.run(["umount", "--lazy", str(self.state)], check=False)
-        if self.sound:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def _plays(role: str, process: Process) -> bool:
