@@ -56,7 +56,8 @@ def write_bad(world: World, judge: Judge, chance: Random) -> str:
     if killed:
         world.during = f"the configuration was made bad ({kind}), and a kill -9 of the daemon"
         world.kill()
-        if world.start():
+        # Who takes the files away wants no jobs any more: the last good ones are not meant then.
+        if world.start(refusal="no configuration" if kind == "deleted" else ""):
             judge.in_force(world.version, bad=True)
     world.configure()
     if world.pid:
