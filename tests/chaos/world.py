@@ -169,8 +169,9 @@ class World:
         if self.zone is not None:
             environment["TZ"] = self.zone
         if self.profile.shifts:
-            shift = {"FAKETIME": f"{self.shift:+d}", "DONT_FAKE_MONOTONIC": "1", "LD_PRELOAD": str(FAKETIME)}
-            environment |= shift
+            environment |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{self.shift:+d}", "DONT_FAKE_MONOTONIC": "1"}
+            # Its memory is shared with the jobs, and a job that is killed while it holds the lock there stops us all.
+            environment |= {"FAKETIME_DISABLE_SHM": "1", "NO_FAKE_STAT": "1"}
         command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(self.config)]
         begin, size = uptime(), self.log.stat().st_size
         with self.log.open("ab") as log:
