@@ -53,7 +53,7 @@ def read_state(world: World) -> State | None:
             shutil.copy(world.state / f"{DATABASE}{suffix}", copies / f"{DATABASE}{suffix}")
     if not (copies / DATABASE).exists():
         return None
-    offset = time.time() - uptime() + world.shift
+    offset = time.time() - uptime()
 
     def at(usec: object) -> float:
         known = isinstance(usec, int) and usec and not world.profile.shifts

@@ -82,13 +82,16 @@ def write_behind_a_link(world: World, judge: Judge, chance: Random) -> str:
 
 
 def shift_clock(world: World, judge: Judge, chance: Random) -> str:
-    """Starts agentd with another time of day than before."""
-    (world.kill if chance.random() < 0.5 else world.terminate)()
-    world.until(lambda: not world.role("supervisor"), 20)
+    """Sets the clock, while agentd runs or between two starts."""
+    how = chance.choice(("kill", "terminate", "live", "live"))
+    if how != "live":
+        (world.kill if how == "kill" else world.terminate)()
+        world.until(lambda: not world.role("supervisor"), 20)
     hour, day, year = 3600, 86400, 31_557_600
     shift = chance.choice((0, hour, -hour, 2 * hour, day, -day, 30 * year, -20 * year, 90, -90))
-    moved, world.shift = shift - world.shift, shift
-    return f"the clock was set by {moved:+d} s between two starts"
+    moved = shift - world.shift
+    world.set_clock(shift)
+    return f"the clock was set by {moved:+d} s {'while agentd ran' if how == 'live' else 'between two starts'}"
 
 
 def change_zone(world: World, judge: Judge, chance: Random) -> str:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tests.chaos import processes
+from tests.chaos import processes, shifted
 from tests.chaos.caller import Caller
 from tests.chaos.processes import Process
 from tests.chaos.profiles import Job, Profile
@@ -23,7 +23,6 @@ PATIENCE = 10.0
 """Seconds in which agentd does what takes it a moment; four times the machine's own delay is added."""
 START = 60.0
 """Seconds in which agentd answers after its start; an agentd that was killed is waited for up to 15 s."""
-FAKETIME = Path("/usr/lib") / f"{os.uname().machine}-linux-gnu/faketime/libfaketime.so.1"
 _DEFECT = re.compile(r"Traceback \(most recent|a defect in |was never retrieved|Exception ignored")
 
 
@@ -57,6 +56,10 @@ class World:
             (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         (folder / "truth").touch()
         self.log.touch()
+        python = self.folder / "python"
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{shifted.__file__}" "$@"\n')
+        python.chmod(0o700)
+        self.set_clock(0)
         if profile.disk:
             options = ["-t", "tmpfs", "-o", f"size={profile.disk},mode=0700", "tmpfs", str(self.state)]
             subprocess.run(["mount", *options], check=True)
@@ -112,6 +115,15 @@ class World:
         new = self.config / f".{Path(name).name}.new"
         new.write_text(text)
         new.rename(self.config / name)
+
+    def set_clock(self, shift: int) -> None:
+        """Has agentd see the machine's clock moved by `shift` seconds, from now on."""
+        self.shift = shift
+        new = self.folder / "clock"
+        with new.open("r+b" if new.exists() else "wb", buffering=0) as file:  # in place: those who run have it open
+            file.write((shift * 10**9).to_bytes(8, "little", signed=True))
+        if self.address():
+            processes.send(signal.SIGRTMIN, [self.pid])
 
     # The processes
 
@@ -169,10 +181,9 @@ class World:
         if self.zone is not None:
             environment["TZ"] = self.zone
         if self.profile.shifts:
-            environment |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"{self.shift:+d}", "DONT_FAKE_MONOTONIC": "1"}
-            # Its memory is shared with the jobs, and a job that is killed while it holds the lock there stops us all.
-            environment |= {"FAKETIME_DISABLE_SHM": "1", "NO_FAKE_STAT": "1"}
-        command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(self.config)]
+            environment |= {shifted.CLOCK: str(self.folder / "clock"), shifted.PYTHON: str(self.folder / "python")}
+        python = [sys.executable, *([shifted.__file__] if self.profile.shifts else [])]
+        command = [*python, "-m", "agentd", "--standalone", "--config", str(self.config)]
         begin, size = uptime(), self.log.stat().st_size
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

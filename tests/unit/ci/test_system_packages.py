@@ -33,7 +33,7 @@ FAKES = {
     "apt-config": """
         echo "lists='$HERE/lists/'; archives='$HERE/archives/'; status='$HERE/dpkg/status'" """,
     # What the packages bring is there when they were installed.
-    **dict.fromkeys(("scdoc", "etcd", "openssl", "faketime"), ""),
+    **dict.fromkeys(("scdoc", "etcd", "openssl"), ""),
 }
 
 
@@ -128,11 +128,11 @@ def test_what_is_missing_is_named_and_installed_after_one_update(machine: Machin
     process = machine.start("develop")
     out, told = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "")
-    assert told == "system packages: installing scdoc etcd-server openssl faketime ...\n"
+    assert told == "system packages: installing scdoc etcd-server openssl ...\n"
     update, install = machine.calls
     assert re.fullmatch(r"-qq -o DPkg::Lock::Timeout=\d+ update", update)
     assert re.fullmatch(
-        r"-qq -o DPkg::Lock::Timeout=\d+ install --no-install-recommends -y scdoc etcd-server openssl faketime", install
+        r"-qq -o DPkg::Lock::Timeout=\d+ install --no-install-recommends -y scdoc etcd-server openssl", install
     )
 
 
@@ -196,7 +196,7 @@ def test_of_several_callers_one_installs_and_the_others_find_it_done(machine: Ma
     holder = machine.hold("lists/lock")
     first = machine.start("develop")
     assert first.stderr is not None
-    assert first.stderr.readline() == "system packages: installing scdoc etcd-server openssl faketime ...\n"
+    assert first.stderr.readline() == "system packages: installing scdoc etcd-server openssl ...\n"
     others = [machine.start("develop") for _ in range(2)]
     for other in others:
         assert other.stderr is not None
@@ -233,8 +233,8 @@ def test_somebody_who_is_not_root_is_told_what_to_install(machine: Machine) -> N
     _, told = process.communicate(timeout=30)
     assert process.returncode == 1
     assert told == (
-        "system packages: missing are scdoc etcd-server openssl faketime; "
-        "install them with: sudo apt install scdoc etcd-server openssl faketime\n"
+        "system packages: missing are scdoc etcd-server openssl; "
+        "install them with: sudo apt install scdoc etcd-server openssl\n"
     )
     assert machine.calls == []
 
