@@ -60,7 +60,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
+	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -76,7 +76,7 @@ deb:
 test-vm: system-vm $(VENV)/develop
 	@echo "building the package and, where it is not there, the image of a machine ..."
 	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
-		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
+		$(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl
 
 test-newest: system-develop

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from agentctl.client import Client
+from agentctl.client import Call, Client, Record
 
 MOST_RECORDS = 10_000  # the contract's limit for a list
+PAGE = 1000  # the contract's limit for one answer
 
 
 @dataclass
@@ -26,6 +27,23 @@ class Session:
         client = Client.connect(self.address)
         click.get_current_context().find_root().call_on_close(client.close)
         return client
+
+
+def listed(
+    client: Client, call: Call, count: int, before: Callable[[Record], object], **wanted: object
+) -> list[Record]:
+    """Returns up to `count` records of a list, the filter being `wanted`: page by page, as the daemon gives them.
+
+    `before` returns the number of a record by which the page behind it is asked for. Raises Failure.
+    """
+    found: list[Record] = []
+    while True:
+        (page,) = client.call(call, {**wanted, "limit": count - len(found)})
+        found += page
+        # An agentd that knows no pages gives all at once, and its decisions have no number.
+        if len(page) != PAGE or len(found) >= count or not (number := before(page[-1])):
+            return found
+        wanted["before"] = number
 
 
 def now() -> int:

@@ -14,7 +14,7 @@ from agentd.core.quantities import SECOND
 
 MANAGER = "org.agentd1.Manager"
 
-_DECISIONS = {"part": "s", "about": "s", "run_id": "s", "limit": "u"}
+_DECISIONS = {"part": "s", "about": "s", "run_id": "s", "before": "t", "limit": "u"}
 
 RELOAD = Call(MANAGER, "Reload")
 LIST_DECISIONS = Call(MANAGER, "ListDecisions", "a{sv}", free=True, options=_DECISIONS)

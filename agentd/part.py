@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
-from agentd.bus.server import Handler, Server
+from agentd.bus.contract import Handler
+from agentd.bus.server import Server
 from agentd.core.config import Config, History
 from agentd.core.part import Core, Decided, Effect, Refused
 

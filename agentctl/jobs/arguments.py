@@ -7,7 +7,7 @@ import click
 
 from agentctl.cli import Session
 from agentctl.client import Client, Failure
-from agentctl.jobs.calls import LIST_JOBS
+from agentctl.jobs.calls import all_jobs
 
 
 def job_argument(name: str = "job", required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -22,6 +22,6 @@ def complete_job(context: click.Context, _parameter: click.Parameter, incomplete
     """Returns the names of jobs that begin like this; none without a daemon, as a shell shows no errors."""
     session = context.find_root().ensure_object(Session)
     with suppress(Failure), closing(Client.connect(session.address)) as client:
-        (jobs,) = client.call(LIST_JOBS, {})
+        jobs = all_jobs(client)
         return [job["name"] for job in jobs if job["name"].startswith(incomplete)]
     return []

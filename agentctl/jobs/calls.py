@@ -1,12 +1,13 @@
 """The methods of org.agentd1.Jobs that agentctl calls."""
 
-from agentctl.client import Call
+from agentctl.cli import PAGE
+from agentctl.client import Call, Client, Record
 
 JOBS = "org.agentd1.Jobs"
 
-_RUNS = {"job": "s", "run_id": "s", "failed": "b", "since": "t", "limit": "u"}
+_RUNS = {"job": "s", "run_id": "s", "failed": "b", "since": "t", "before": "t", "limit": "u"}
 
-LIST_JOBS = Call(JOBS, "ListJobs", "a{sv}", free=True)
+LIST_JOBS = Call(JOBS, "ListJobs", "a{sv}", free=True, options={"after": "s"})
 GET_JOB = Call(JOBS, "GetJob", "s", free=True)
 RUN_JOB = Call(JOBS, "RunJob", "sa{sv}")
 STOP_JOB = Call(JOBS, "StopJob", "s")
@@ -21,3 +22,13 @@ LIST_RUNS = Call(JOBS, "ListRuns", "a{sv}", free=True, options=_RUNS)
 LIST_DECISIONS = Call(JOBS, "ListDecisions", "a{sv}", free=True, options={"job": "s", "limit": "u"})
 READ_OUTPUT = Call(JOBS, "ReadOutput", "st", free=True)
 REPORT_PROGRESS = Call(JOBS, "ReportProgress", "ss")
+
+
+def all_jobs(client: Client) -> list[Record]:
+    """Returns the records of all jobs, ordered by name: page by page, as the daemon gives them. Raises Failure."""
+    (page,) = client.call(LIST_JOBS, {})
+    jobs = list(page)
+    while len(page) == PAGE:
+        (page,) = client.call(LIST_JOBS, {"after": jobs[-1]["name"]})
+        jobs += page
+    return jobs

@@ -30,7 +30,7 @@ def status(session: Session, job: str | None = None) -> None:
         _status_of(session, job)
         return
     daemon = session.client.properties(manager.MANAGER)
-    (jobs,) = session.client.call(calls.LIST_JOBS, {})
+    jobs = calls.all_jobs(session.client)
     reboot, blockers = _reboot(session)
     if session.json:
         print_json(

@@ -9,7 +9,7 @@ from agentd.core.quantities import SECOND, format_duration
 
 JOB_KEYS = (
     *("name", "description", "command", "trigger", "kind", "timezone", "enabled", "adaptive", "state", "next"),
-    *("interval", "overridden", "preference", "running", "queued", "progress", "last_run_id", "last_due"),
+    *("interval", "overridden", "preference", "running", "starting", "queued", "progress", "last_run_id", "last_due"),
     *("last_started", "last_ended", "last_result", "last_exit_code", "last_signal", "last_skip", "last_skip_at"),
 )
 JOB_INSTANTS = ("next", "last_due", "last_started", "last_ended", "last_skip_at")

@@ -10,13 +10,15 @@ from typing import Any
 import click
 
 from agentctl import manager, times
-from agentctl.cli import MOST_RECORDS, Session, command, count_option, now, parsed
-from agentctl.client import Client, ExitCode, Failure, Record
+from agentctl.cli import MOST_RECORDS, Session, command, count_option, listed, now, parsed
+from agentctl.client import Client, ExitCode, Failure, Record, safe
 from agentctl.jobs import calls, records
 from agentctl.jobs.arguments import job_argument
 from agentctl.show import print_json, print_line, print_table
 
 POLL_SECONDS = 0.2
+FIRST_LOOK = 1.0
+"""Seconds after which `run --wait` asks for the first time what its run is doing."""
 
 
 @command("run")
@@ -57,26 +59,42 @@ def run(session: Session, job: str, wait: bool, follow: bool) -> None:
     else:
         click.echo(records.ending(record), err=follow)
     if record.get("result") != "success":
+        _tell_retry(client, record)
         click.get_current_context().exit(ExitCode.RUN_FAILED)
 
 
 def wait_finished(client: Client, signals: deque[Any], run_id: str, patience: float = 5.0) -> Record:
     """Returns the record of a run once the run has ended; `signals` collects JobFinished since before its start.
 
-    After each `patience` seconds of silence agentctl asks for the run itself: a daemon that was restarted in the
-    meantime may have told nobody of the end. Raises Failure.
+    After each `patience` seconds agentctl asks for the run itself: a daemon that was restarted in the meantime may have
+    told nobody of the end. Each reason for which the run has not begun is told once, on stderr. Raises Failure.
     """
+    told = {""}
+    look_at = time.monotonic() + min(FIRST_LOOK, patience)
     while True:
-        signal = client.receive(signals, patience)
+        left = look_at - time.monotonic()
+        signal = client.receive(signals, left) if left > 0 else None
         if signal is None:
             (runs,) = client.call(calls.LIST_RUNS, {"run_id": run_id})
-            ended = [run for run in runs if run.get("state") == "ended"]
-            if ended:
-                return dict(ended[0])
+            for run in runs:
+                if run.get("state") == "ended":
+                    return dict(run)
+                if (reason := str(run.get("waits", ""))) not in told:
+                    told.add(reason)
+                    click.echo(f"{run_id} waits: {safe(reason)}", err=True)
+            look_at = time.monotonic() + patience
             continue
         _, finished, _, run = signal
         if finished == run_id:
             return dict(run)
+
+
+def _tell_retry(client: Client, failed: Record) -> None:
+    """Tells on stderr of the attempt that comes after a run that failed, where one comes."""
+    (runs,) = client.call(calls.LIST_RUNS, {"job": failed.get("job"), "limit": 5})
+    for run in runs:
+        if run.get("cause") == "retry" and run.get("state") != "ended" and run.get("due") == failed.get("due"):
+            click.echo(f"{run['run_id']}: {safe(str(run.get('reason')))}", err=True)
 
 
 @command("stop")
@@ -192,7 +210,8 @@ def history(session: Session, job: str | None, count: int, since: int | None, fa
     if decisions:
         found = [decision for decision in _decisions(client, job, count) if decision.get("at", 0) >= (since or 0)]
     else:
-        (found,) = client.call(calls.LIST_RUNS, {"job": job, "failed": failed or None, "since": since, "limit": count})
+        wanted = {"job": job, "failed": failed or None, "since": since}
+        found = listed(client, calls.LIST_RUNS, count, lambda run: int(run["run_id"].rpartition(".")[2]), **wanted)
     if job and not found:
         client.call(calls.GET_JOB, job)  # the past of an unknown job is an error, not empty
     if session.json:
@@ -210,15 +229,14 @@ def _decisions(client: Client, job: str | None, limit: int) -> list[Record]:
     """Returns the newest decisions of all parts, or those about one job, newest first. Raises Failure."""
     about = {"part": "jobs", "about": job} if job else {}
     try:
-        (found,) = client.call(manager.LIST_DECISIONS, {**about, "limit": limit})
+        return listed(client, manager.LIST_DECISIONS, limit, lambda decision: decision.get("seq"), **about)
     except Failure as failed:
         if failed.error != "UnknownMethod":
             raise
         # An older agentd: its decisions name no part, and only those about reboots are of the kind "reboot".
         (older,) = client.call(calls.LIST_DECISIONS, {"job": job, "limit": limit})
         part = {"reboot": "reboots"}
-        found = [{**one, "part": part.get(one.get("kind"), "jobs"), "about": one.get("job", "")} for one in older]
-    return list(found)
+        return [{**one, "part": part.get(one.get("kind"), "jobs"), "about": one.get("job", "")} for one in older]
 
 
 @command("progress")

@@ -13,6 +13,7 @@ from agentctl.cli import (
     command,
     count_option,
     json_option,
+    listed,
     now,
     parsed,
 )
@@ -210,7 +211,7 @@ def history(session: Session, count: int) -> None:
     Example:
       agentctl reboot history -n 5
     """
-    (found,) = session.client.call(calls.LIST_REBOOTS, {"limit": count})
+    found = listed(session.client, calls.LIST_REBOOTS, count, lambda reboot: reboot.get("id"))
     if session.json:
         print_json([records.reboot_json(reboot) for reboot in found])
     elif found:

@@ -1,13 +1,31 @@
-"""Arguments of callers, checked, and values made fit for D-Bus."""
+"""Arguments of callers, checked and bounded, and values made fit for D-Bus."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 from agentd.bus.connection import variant
 from agentd.core.part import Refused
 
 _MOST = 10_000
+PAGE = 1000
+"""The most records of one answer."""
+_REPEATED = 100
 _LARGEST = 1 << 62
+_Thing = TypeVar("_Thing")
+
+
+class Records(Generic[_Thing]):
+    """A list of records, each made of a thing only when it is its turn to be written."""
+
+    def __init__(self, make: Callable[[_Thing], dict[str, Any]], things: Sequence[_Thing]) -> None:
+        self._make = make
+        self._things = things
+
+    def __len__(self) -> int:
+        return len(self._things)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(self._make, self._things)
 
 
 def only(given: Mapping[str, Any], **known: type) -> None:
@@ -24,11 +42,43 @@ def only(given: Mapping[str, Any], **known: type) -> None:
 
 
 def limit_of(given: Mapping[str, Any]) -> int:
-    """Returns how many records a filter asks for: 1 to 10,000, or 50. Raises Refused InvalidArgument."""
+    """Returns how many records an answer to a filter has: 50 or as many as it asks for, at most a page of 1,000.
+
+    Raises Refused InvalidArgument where it asks for less than 1 or more than 10,000. Whoever wants more than a page
+    asks for the next one.
+    """
     limit: int = given.get("limit", 50)
     if not 1 <= limit <= _MOST:
         raise Refused("InvalidArgument", f"limit must lie between 1 and {_MOST}, not {limit}")
-    return limit
+    return min(limit, PAGE)
+
+
+def bounded(value: Any, longest: int) -> None:
+    """Raises Refused InvalidArgument where a text among the arguments, at whatever depth, is longer than that."""
+    for text in _texts(value):
+        if len(text) > longest:
+            shown = text[:_REPEATED]
+            raise Refused("InvalidArgument", f'"{shown}…" has {len(text)} characters; at most {longest} are allowed')
+
+
+def shortened(sentence: str, said: Any) -> str:
+    """Returns a sentence in which each text of a caller's, `said`, is repeated with 100 characters at most."""
+    for text in _texts(said) if len(sentence) > _REPEATED else ():
+        if len(text) > _REPEATED:
+            sentence = sentence.replace(text, f"{text[:_REPEATED]}…")
+    return sentence
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _texts(key)
+            yield from _texts(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
 
 
 def record(values: Mapping[str, Any], types: Mapping[str, str]) -> dict[str, Any]:

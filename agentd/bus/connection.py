@@ -1,14 +1,21 @@
-"""A connection to D-Bus, for calls and signals. Only this package imports dbus_next."""
+"""A connection to D-Bus, for calls and signals. Only this package imports dbus_next.
+
+Anybody may send agentd any message: of a body only that is parsed which agentd wants from that sender, which is an
+answer to a call of its own, a signal that somebody listens to, or a call that the server has let in.
+"""
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from dbus_next.aio.message_bus import MessageBus
-from dbus_next.constants import BusType, MessageFlag, MessageType
+from dbus_next.constants import MessageFlag, MessageType
 from dbus_next.message import Message
-from dbus_next.signature import Variant
+from dbus_next.signature import SignatureTree, Variant
+from msgspec import Struct
+
+from agentd.bus.reading import CALL, ERROR, RETURN, SIGNAL, Head, Unreadable, body
+from agentd.bus.wire import Wire, close
 
 NAME = "org.agentd1"
 PATH = "/org/agentd1"
@@ -16,12 +23,16 @@ PROPERTIES = "org.freedesktop.DBus.Properties"
 TIMEOUT = 25.0  # seconds for an answer, as libdbus has it
 _DBUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _CALLS = 96  # at once; the system bus allows 128 answers to be awaited
+LARGEST = 64 << 10
+"""Bytes that the arguments of a call may have."""
 _AWAY = {"NoReply", "ServiceUnknown", "NameHasNoOwner", "Disconnected", "NoServer", "LimitsExceeded"}
 
 Remote = tuple[str, str, str]
 """An interface of a peer: the peer's name on the bus, the object's path, the interface."""
 Listener = Callable[[list[Any]], None]
 """Takes the arguments of a signal."""
+OnCall = Callable[[Head, bytes | None], None]
+"""Takes a call, and its body where that is at most LARGEST."""
 Undo = Callable[[], None]
 """Ends what it was returned for; to call it again does nothing."""
 
@@ -45,8 +56,14 @@ class CallFailed(Exception):
 
 
 def variant(signature: str, value: Any) -> Variant:
-    """Returns a value with its D-Bus type, as the arguments of peers' methods and the values of records need it."""
-    return Variant(signature, value)
+    """Returns a value with its D-Bus type, as the arguments of peers' methods and the values of records need it.
+
+    The value is looked at when it is written, not here: records have thousands of them.
+    """
+    made: Variant = Variant.__new__(Variant)
+    made.signature, made.value = signature, value
+    made.type = SignatureTree._get(signature).types[0]  # noqa: SLF001 - as Variant does
+    return made
 
 
 def plain(value: Any) -> Any:
@@ -58,32 +75,38 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, list) else value
 
 
+class Answer(Struct, frozen=True):
+    """An answer to a call: the values, or those of an error with its name, and descriptors for the caller to close."""
+
+    error: str
+    values: list[Any]
+    files: list[int]
+
+
 class Bus:
     """A connection to a bus. A connection that is lost stays lost: `lost` tells."""
 
     def __init__(self) -> None:
-        self._bus: MessageBus | None = None
-        self._outbox: deque[Message] = deque()
-        self._pending: dict[int, asyncio.Future[Message]] = {}
+        self._bus: Wire | None = None
+        self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._room = asyncio.Semaphore(_CALLS)
         self._matching = asyncio.Lock()
         self._rules: Counter[str] = Counter()  # how many listeners each match rule has
         self._listeners: dict[tuple[str, str, str], dict[object, tuple[str, Listener]]] = {}
         self._owners: dict[str, str] = {}  # of the names that are followed
-        self._on_call: Callable[[Message], bool] = lambda _: False
+        self._on_call: OnCall | None = None
 
     async def connect(self, address: str | None, patience: float = 10.0, *, files: bool = False) -> None:
         """Connects to the bus at the address, or to the system bus; `files`: answers may hold files. Raises BusError.
 
-        `patience` is in seconds. dbus_next never closes the files of messages that nobody expects: a connection with
-        `files` is not one to listen with.
+        `patience` is in seconds.
         """
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                # No address is the system bus, which the library's signature does not say.
-                bus = MessageBus(address or "", BusType.SYSTEM, negotiate_unix_fd=files)
-                self._bus = await asyncio.wait_for(bus.connect(), 5)
+                bus = Wire(address, self._wants, self._got, files=files)
+                await asyncio.wait_for(bus.connect(), 5)
+                self._bus = bus
                 break
             except (OSError, EOFError, TimeoutError) as error:
                 # A bus that was started a moment ago may not listen yet.
@@ -91,7 +114,6 @@ class Bus:
                     where = f"bus at {address}" if address else "system bus"
                     raise BusError(f"the {where} does not answer: {error}") from None
                 await asyncio.sleep(0.01)
-        self._bus.add_message_handler(self._on_message)
 
     async def lost(self) -> None:
         """Returns when the connection to the bus is lost."""
@@ -105,10 +127,10 @@ class Bus:
     def close(self) -> None:
         """Leaves the bus."""
         if self._bus is not None and self._bus.connected:
-            self._bus.disconnect()  # type: ignore[no-untyped-call] # the library's
+            self._bus.disconnect()
 
-    def serve(self, on_call: Callable[[Message], bool]) -> None:
-        """Hands method calls to `on_call` from now on, which returns whether it answers them."""
+    def serve(self, on_call: OnCall) -> None:
+        """Hands method calls to `on_call` from now on, which answers them."""
         self._on_call = on_call
 
     # Calls
@@ -121,7 +143,8 @@ class Bus:
         Raises CallFailed, also when there is no answer after `patience` seconds.
         """
         reply = await self._request(remote, member, signature, body, patience)
-        return [plain(value) for value in reply.body]
+        close(reply.files)
+        return reply.values
 
     async def call_for_file(self, remote: Remote, member: str, signature: str, *body: Any) -> int:
         """Calls a method that answers with a file; returns the descriptor, for the caller to close.
@@ -129,9 +152,10 @@ class Bus:
         Raises CallFailed.
         """
         reply = await self._request(remote, member, signature, body, TIMEOUT)
-        if not reply.unix_fds:
+        if not reply.files:
             raise CallFailed("org.freedesktop.DBus.Error.InconsistentMessage", f"{member} gave no file")
-        return int(reply.unix_fds[0])
+        close(reply.files[1:])
+        return reply.files[0]
 
     async def call_bus(self, member: str, signature: str, *body: Any) -> Any:
         """Asks the bus itself; returns its one answer. Raises CallFailed."""
@@ -144,26 +168,27 @@ class Bus:
         return value
 
     async def _request(
-        self, remote: Remote, member: str, signature: str, body: tuple[Any, ...], patience: float
-    ) -> Message:
+        self, remote: Remote, member: str, signature: str, values: tuple[Any, ...], patience: float
+    ) -> Answer:
         async with self._room:
             if self._bus is None or not self._bus.connected:
                 raise CallFailed("org.freedesktop.DBus.Error.Disconnected", "the connection to the bus is lost")
             name, path, interface = remote
             serial = self._bus.next_serial()
-            message = Message(name, path, interface, member, signature=signature, body=list(body), serial=serial)
+            message = Message(name, path, interface, member, signature=signature, body=list(values), serial=serial)
             answer = self._pending[serial] = asyncio.get_running_loop().create_future()
             self.send(message)
             try:
-                reply: Message = await asyncio.wait_for(answer, patience)
+                reply: Answer = await asyncio.wait_for(answer, patience)
             except TimeoutError:
                 text = f"{name} did not answer {member} within {patience:g} s"
                 raise CallFailed("org.freedesktop.DBus.Error.Timeout", text) from None
             finally:
                 del self._pending[serial]
-        if reply.message_type is MessageType.ERROR:
-            text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
-            raise CallFailed(reply.error_name or "", text, name)
+        if reply.error:
+            close(reply.files)
+            text = reply.values[0] if reply.values and isinstance(reply.values[0], str) else ""
+            raise CallFailed(reply.error, text, name)
         return reply
 
     # Signals
@@ -261,69 +286,88 @@ class Bus:
             raise
         return unlisten
 
-    def _tell(self, message: Message) -> None:
+    # Messages that come
+
+    def _wants(self, head: Head) -> bool:
+        """Returns whether the body of a message is worth keeping: nothing of it was parsed yet."""
+        if head.kind == CALL:
+            return head.size <= LARGEST
+        if head.kind == SIGNAL:
+            listeners = self._listeners.get((head.path, head.interface, head.member), {})
+            return any(head.sender in {name, self.owner(name)} for name, _ in listeners.values())
+        return head.kind in (RETURN, ERROR) and head.reply_to in self._pending
+
+    def _got(self, head: Head, content: bytes | None, files: list[int]) -> None:
+        if head.kind in (RETURN, ERROR) and content is not None:
+            self._answered(head, content, files)
+            return
+        close(files)
+        if head.kind == CALL and self._on_call is not None:
+            self._on_call(head, content)
+        elif head.kind == SIGNAL and content is not None:
+            self._tell(head, content)
+
+    def _answered(self, head: Head, content: bytes, files: list[int]) -> None:
+        answer = self._pending[head.reply_to]
+        if answer.done():  # nobody waits for it any more
+            close(files)
+            return
+        try:
+            error = (head.error or "org.freedesktop.DBus.Error.Failed") if head.kind == ERROR else ""
+            answer.set_result(Answer(error, body(head, content, stranger=False), files))
+        except Unreadable as unreadable:
+            close(files)
+            text = f"the answer cannot be read: {unreadable}"
+            answer.set_exception(CallFailed("org.freedesktop.DBus.Error.InconsistentMessage", text))
+
+    def _tell(self, head: Head, content: bytes) -> None:
         """Hands a signal to its listeners."""
-        listeners = self._listeners.get((message.path, message.interface, message.member), {})
+        try:
+            arguments = body(head, content, stranger=False)
+        except Unreadable as error:
+            self._defect(f"a signal {head.member} of {head.sender} that cannot be read", error)
+            return
+        listeners = self._listeners.get((head.path, head.interface, head.member), {})
         for token, (name, listener) in list(listeners.items()):
             # Anybody may send us a signal of any interface: only the peer that we listen to counts. A listener that was
             # told before may have ended this one.
-            if token in listeners and message.sender in {name, self.owner(name)}:
+            if token in listeners and head.sender in {name, self.owner(name)}:
                 try:
-                    listener([plain(value) for value in message.body])
+                    listener(list(arguments))
                 except Exception as error:  # noqa: BLE001 - a defect in one listener must not keep the others from hearing
-                    context = {"message": f"a defect in a listener to {message.member}", "exception": error}
-                    asyncio.get_running_loop().call_exception_handler(context)
+                    self._defect(f"a defect in a listener to {head.member}", error)
 
-    # Messages
+    # Messages that go
 
     def send(self, message: Message) -> None:
-        """Sends a message after those before it."""
-        self._outbox.append(message)
-        if len(self._outbox) == 1:
-            self._send_next()
-
-    def _send_next(self) -> None:
-        """Hands over one message at a time: dbus_next takes a full socket between two messages for a broken one."""
-        if self._bus is None or not self._bus.connected:
-            self._outbox.clear()  # lost with the bus, as `lost` tells
-            return
-        while self._outbox:
-            message = self._outbox[0]
-            try:
-                sending = self._bus.send(message)
-            except Exception as error:  # noqa: BLE001 - a message that cannot be written must not keep back those behind
-                self._outbox.popleft()
-                self._unsendable(message, error)
+        """Sends a message after those before it. What cannot be written is the caller's error where it is a call, and
+        told otherwise; it keeps nothing back."""
+        try:
+            data = self.packed(message)
+        except Exception as error:  # noqa: BLE001 - whatever the library says of a value that does not fit its type
+            answer = self._pending.get(message.serial) if message.message_type is MessageType.METHOD_CALL else None
+            if answer is not None and not answer.done():
+                answer.set_exception(error)
             else:
-                sending.add_done_callback(self._sent)
-                return
-
-    def _unsendable(self, message: Message, error: Exception) -> None:
-        answer = self._pending.get(message.serial) if message.message_type is MessageType.METHOD_CALL else None
-        if answer is not None and not answer.done():
-            answer.set_exception(error)
+                self._defect(f"a defect in sending {message.member or 'an answer'}", error)
         else:
-            context = {"message": f"a defect in sending {message.member or 'an answer'}", "exception": error}
-            asyncio.get_running_loop().call_exception_handler(context)
+            self.write(data)
 
-    def _sent(self, sent: asyncio.Future[None]) -> None:
-        if sent.cancelled() or sent.exception() is not None:
-            self._outbox.clear()
-            return
-        self._outbox.popleft()
-        if self._outbox:
-            self._send_next()
+    def packed(self, message: Message) -> bytes:
+        """Returns a message as it is written, with a serial. Raises what dbus_next raises for values of wrong types."""
+        if not message.serial:
+            message.serial = self.next_serial()
+        return bytes(message._marshall())  # type: ignore[no-untyped-call]  # noqa: SLF001 - so that it is done once
 
-    def _on_message(self, message: Message) -> bool:
-        """Returns whether the message is dealt with; the library deals with the others."""
-        if message.message_type is MessageType.METHOD_CALL:
-            return message.interface != "org.freedesktop.DBus.Peer" and self._on_call(message)
-        if message.message_type is MessageType.SIGNAL:
-            self._tell(message)
-            return False
-        answer = self._pending.get(message.reply_serial)
-        if answer is None:
-            return False
-        if not answer.done():
-            answer.set_result(message)
-        return True
+    def next_serial(self) -> int:
+        """Returns the serial of the next message."""
+        return 1 if self._bus is None else self._bus.next_serial()
+
+    def write(self, data: bytes, done: Callable[[], None] | None = None) -> None:
+        """Writes a packed message after those before it, and calls `done` once the bus has it; a message is lost, and
+        nothing called, where the connection is."""
+        if self._bus is not None:
+            self._bus.write(data, done)
+
+    def _defect(self, text: str, error: Exception) -> None:
+        asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})

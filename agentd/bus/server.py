@@ -5,35 +5,29 @@ without which polkit cannot be asked for permission.
 """
 
 import asyncio
-import inspect
 import xml.etree.ElementTree as ET
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dbus_next.constants import MessageFlag, NameFlag, RequestNameReply
+from dbus_next.constants import NameFlag, RequestNameReply
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 from msgspec import Struct
 
-from agentd.bus.arguments import clean
-from agentd.bus.connection import NAME, PATH, PROPERTIES, Bus, BusError, CallFailed, plain
+from agentd.bus import writing
+from agentd.bus.arguments import bounded, clean, shortened
+from agentd.bus.connection import LARGEST, NAME, PATH, PROPERTIES, Bus, BusError, CallFailed
+from agentd.bus.contract import FREE, Handler, Method, Offer, Property, interface_of, joined
+from agentd.bus.places import Place, Places
+from agentd.bus.reading import INTERACTIVE, NO_REPLY, Head, Unreadable, body
 from agentd.core.part import Refused
 from agentd.tasks import Tasks
 
-FREE = "none"
-"""The polkit action of what everybody may call."""
 _INTROSPECTABLE = "org.freedesktop.DBus.Introspectable"
-_ACTION = f"{NAME}.PolkitAction"  # the annotation that names what a caller needs
-_EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
-_NODE = f'<node name="{PATH}">\n'
+_PEER = "org.freedesktop.DBus.Peer"
 _MOMENT = 0.05  # seconds within which changes of properties are told together
-
-Handler = Callable[..., Any]
-"""Takes a method's arguments, and the Caller where it has a parameter `caller`; returns what the contract says, several
-values as a tuple, or is a coroutine function that does."""
-Getter = Callable[[], Any]
-"""Returns a property's value; raises Refused where there is none to be had."""
 
 
 class Caller(Struct, frozen=True):
@@ -49,30 +43,6 @@ class Caller(Struct, frozen=True):
 
 Authorize = Callable[[Caller], Awaitable[None]]
 """Raises Refused AccessDenied when the caller may not do that."""
-
-
-class Offer(Struct, frozen=True):
-    """An interface and what answers for its members, by their names. `contract` is the XML file of the interface."""
-
-    contract: Path
-    methods: Mapping[str, Handler]
-    properties: Mapping[str, Getter]
-
-
-class _Method(Struct, frozen=True):
-    name: str
-    takes: str
-    returns: tuple[str, ...]
-    action: str
-    handler: Handler
-    wants_caller: bool
-
-
-class _Property(Struct, frozen=True):
-    type: str
-    only_announced: bool
-    """Whether a change is signalled without the value."""
-    get: Getter
 
 
 class Server:
@@ -93,33 +63,28 @@ class Server:
         self._on_defect = on_defect
         self._authorize = authorize
         self._xml = joined([offer.contract for offer in offers])
-        self._methods: dict[tuple[str, str], _Method] = {}  # by interface and member
-        self._properties: dict[str, dict[str, _Property]] = {}  # by interface, by member
+        self._methods: dict[tuple[str, str], Method] = {}  # by interface and member
+        self._properties: dict[str, dict[str, Property]] = {}  # by interface, by member
         self._signals: dict[tuple[str, str], str] = {}  # by interface and member: the types of the arguments
         self._changed: dict[str, set[str]] = {}
         self._refused: dict[str, str] = {}  # by interface: the reason why it was shut off
         self._tasks = Tasks(lambda error: on_defect("answering a call", error))
+        self._places = Places(self._user)
+        self._turn = asyncio.Lock()  # for answers that are long
         for offer in offers:
             self._add(offer)
 
     def _add(self, offer: Offer) -> None:
-        (interface,) = ET.parse(offer.contract).getroot().iter("interface")  # noqa: S314 - our own file
-        name = interface.attrib["name"]
-        methods, properties, signals = (_members(interface, kind) for kind in ("method", "property", "signal"))
-        different = (methods.keys() ^ offer.methods.keys()) | (properties.keys() ^ offer.properties.keys())
-        if different:
-            where = name.removeprefix(f"{NAME}.")
-            members = ", ".join(f"{where}.{member}" for member in sorted(different))
-            raise BusError(f"the D-Bus contract and the daemon differ in {members}")
-        if unguarded := [member for member, element in methods.items() if not _annotation(element, _ACTION)]:
-            raise BusError(f"the D-Bus contract does not say who may call {', '.join(unguarded)}")
-        for member, element in methods.items():
-            self._methods[name, member] = _method(element, offer.methods[member])
-        for member, element in signals.items():
-            self._signals[name, member] = "".join(_types(element))
-        self._properties[name] = {
-            member: _property(element, offer.properties[member]) for member, element in properties.items()
-        }
+        found = interface_of(offer)
+        self._methods |= {(found.name, member): method for member, method in found.methods.items()}
+        self._signals |= {(found.name, member): types for member, types in found.signals.items()}
+        self._properties[found.name] = found.properties
+
+    async def _user(self, sender: str) -> int:
+        try:
+            return int(await self._bus.call_bus("GetConnectionUnixUser", "s", sender))
+        except CallFailed as error:
+            raise Refused("AccessDenied", f"the bus does not know who asks: {error}") from None
 
     async def start(self) -> None:
         """Takes the name and answers from now on. Raises BusError."""
@@ -160,7 +125,7 @@ class Server:
             body = [interface, values, [member for member in told if member not in values]]
             self._bus.send(Message.new_signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
 
-    def _told(self, name: str, found: _Property) -> Variant | None:
+    def _told(self, name: str, found: Property) -> Variant | None:
         """Returns the value that a change is told with, or None: clients then ask, and get the error if any."""
         if found.only_announced:
             return None
@@ -174,78 +139,136 @@ class Server:
 
     # Calls
 
-    def _on_call(self, message: Message) -> bool:
-        self._tasks.do(self._answer(message))
-        return True
-
-    async def _answer(self, message: Message) -> None:
+    def _on_call(self, head: Head, content: bytes | None) -> None:
+        """Lets a call in, or refuses it at once. Nothing of its body was parsed yet."""
         try:
-            signature, body = await self._call(message)
-            reply = Message.new_method_return(message, signature, body)
-            reply._marshall()  # type: ignore[no-untyped-call]  # noqa: SLF001 - a value that cannot be sent must become an error, not silence
+            method = self._meant(head, content)
+            if head.flags & NO_REPLY and method.action == FREE:
+                return  # a question whose answer nobody wants
+            place = self._places.enter(head.sender)
         except Refused as refusal:
-            prefix = "org.freedesktop.DBus.Error" if refusal.name.startswith("Unknown") else f"{NAME}.Error"
-            reply = Message.new_error(message, f"{prefix}.{refusal.name}", clean(str(refusal)))
-        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer without insides
-            self._on_defect(f"{message.interface}.{message.member}", error)
-            text = f"{message.member} failed inside agentd; its log has the details (journalctl -u agentd)"
-            reply = Message.new_error(message, f"{NAME}.Error.Internal", text)
-        if not message.flags & MessageFlag.NO_REPLY_EXPECTED:
-            self._bus.send(reply)
+            self._refuse(head, refusal)
+        else:
+            self._tasks.do(self._answer(head, content or b"", method, place))
 
-    async def _call(self, message: Message) -> tuple[str, list[Any]]:
-        if message.interface == _INTROSPECTABLE and message.member == "Introspect":
-            return "s", [self._introspect(message.path)]
-        if message.path != PATH:
-            raise Refused("UnknownObject", f"there is no object {message.path}; agentd's is {PATH}")
-        if message.interface == PROPERTIES:
-            return self._properties_call(message)
-        interface, method = self._find(message)
-        self._check(interface)
-        if message.signature != method.takes:
-            raise Refused(
-                "InvalidArgument", f"{method.name} takes ({method.takes}), it was called with ({message.signature})"
-            )
-        arguments = tuple(map(plain, message.body))
-        interactive = bool(message.flags & MessageFlag.ALLOW_INTERACTIVE_AUTHORIZATION)
-        caller = Caller(message.sender, method.name, method.action, arguments, interactive)
+    def _meant(self, head: Head, content: bytes | None) -> Method:
+        """Returns the method that a call means. Raises Refused also where the arguments cannot be the method's."""
+        method = self._standard(head) or self._find(head)[1]
+        if head.signature != method.takes:
+            text = f"{method.name} takes ({method.takes}), it was called with ({head.signature})"
+            raise Refused("InvalidArgument", text)
+        if content is None:
+            text = f"{method.name} was called with more than {LARGEST >> 10} KiB of arguments"
+            raise Refused("LimitsExceeded", text)
+        return method
+
+    async def _answer(self, head: Head, content: bytes, method: Method, place: Place) -> None:
+        texts: list[Any] = []
+        data = None
+        try:
+            await self._places.seat(place)
+            try:
+                texts += body(head, content, stranger=True)
+            except Unreadable as error:
+                raise Refused("InvalidArgument", f"the arguments of {method.name} cannot be read: {error}") from None
+            values = await self._call(head, method, tuple(texts))
+            if not head.flags & NO_REPLY:
+                signature, serial = "".join(method.returns), self._bus.next_serial()
+                data = await writing.answer(serial, head.serial, head.sender, signature, values, self._turn)
+        except Refused as refusal:
+            self._refuse(head, refusal, texts)
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer without insides
+            self._on_defect(f"{head.interface}.{head.member}", error)
+            text = f"{head.member} failed inside agentd; its log has the details (journalctl -u agentd)"
+            self._refuse(head, Refused("Internal", text))
+        finally:
+            if data is None:
+                self._places.release(place)
+            else:
+                self._bus.write(data, partial(self._places.release, place))
+
+    def _refuse(self, head: Head, refusal: Refused, arguments: Sequence[Any] = ()) -> None:
+        """Answers with an error, which repeats little of what the caller said."""
+        if head.flags & NO_REPLY:
+            return
+        prefix = "org.freedesktop.DBus.Error" if refusal.name.startswith("Unknown") else f"{NAME}.Error"
+        text = shortened(clean(str(refusal)), [head.path, head.interface, head.member, head.signature, *arguments])
+        serial = self._bus.next_serial()
+        self._bus.write(writing.error(serial, head.serial, head.sender, f"{prefix}.{refusal.name}", text))
+
+    async def _call(self, head: Head, method: Method, arguments: tuple[Any, ...]) -> list[Any]:
+        """Calls the method; returns the values of the answer. Raises Refused."""
+        bounded(arguments, method.longest)
+        caller = Caller(head.sender, method.name, method.action, arguments, bool(head.flags & INTERACTIVE))
         if self._authorize is not None and method.action != FREE:
             await self._authorize(caller)
         result = method.handler(*arguments, caller=caller) if method.wants_caller else method.handler(*arguments)
         if asyncio.iscoroutine(result):
             result = await result
         if not method.returns:
-            return "", []
-        return "".join(method.returns), list(result) if len(method.returns) > 1 else [result]
+            return []
+        return list(result) if len(method.returns) > 1 else [result]
 
     def _check(self, interface: str) -> None:
         """Raises Refused PartFailed where the interface was shut off."""
         if interface in self._refused:
             raise Refused("PartFailed", self._refused[interface])
 
-    def _find(self, message: Message) -> tuple[str, _Method]:
+    def _find(self, head: Head) -> tuple[str, Method]:
+        """Returns the method of the contract that a call names, and its interface. Raises Refused."""
+        if head.path != PATH:
+            raise Refused("UnknownObject", f"there is no object {head.path}; agentd's is {PATH}")
         # Without an interface, the last that has the member is meant: ListDecisions was that of Jobs before Manager's.
-        interfaces = reversed(self._properties) if message.interface is None else (message.interface,)
+        interfaces = [head.interface] if head.interface else reversed(self._properties)
         for interface in interfaces:
-            if (method := self._methods.get((interface, message.member))) is not None:
+            if (method := self._methods.get((interface, head.member))) is not None:
+                self._check(interface)
                 return interface, method
-        raise Refused("UnknownMethod", f"{message.interface} has no method {message.member}")
+        raise Refused("UnknownMethod", f"{head.interface or PATH} has no method {head.member}")
 
-    def _properties_call(self, message: Message) -> tuple[str, list[Any]]:
-        interface = message.body[0] if message.signature.startswith("s") else ""
+    # The interfaces of every object
+
+    def _standard(self, head: Head) -> Method | None:
+        """Returns the method of one of D-Bus's own interfaces that a call names, None where it names none of those."""
+        if (head.interface, head.member) == (_INTROSPECTABLE, "Introspect"):
+            return _standard(head, "", "s", partial(self._introspect, head.path))
+        if head.interface == _PEER:
+            if head.member == "Ping":
+                return _standard(head, "", "", _nothing)
+            if head.member == "GetMachineId":
+                return _standard(head, "", "s", self._machine_id)
+        if head.interface != PROPERTIES or head.path != PATH:
+            return None
+        for member, takes, returns, handler in (
+            ("Get", "ss", "v", self._get), ("GetAll", "s", "a{sv}", self._get_all), ("Set", "ssv", "", self._set)
+        ):  # fmt: skip
+            if (head.member, head.signature) == (member, takes):
+                return _standard(head, takes, returns, handler)
+        raise Refused("UnknownMethod", f"{PROPERTIES} has no method {head.member} ({head.signature})")
+
+    def _properties_of(self, interface: str) -> dict[str, Property]:
         properties = self._properties.get(interface)
         if properties is None:
             raise Refused("UnknownInterface", f"there is no interface {interface}")
         self._check(interface)
-        if message.member == "GetAll" and message.signature == "s":
-            return "a{sv}", [{member: _value(found) for member, found in properties.items()}]
-        if message.member == "Get" and message.signature == "ss":
-            if (found := properties.get(message.body[1])) is None:
-                raise Refused("UnknownProperty", f"{interface} has no property {message.body[1]}")
-            return "v", [_value(found)]
-        if message.member == "Set":
-            raise Refused("AccessDenied", f"the properties of {interface} are read only; its methods change things")
-        raise Refused("UnknownMethod", f"{PROPERTIES} has no method {message.member} ({message.signature})")
+        return properties
+
+    def _get(self, interface: str, name: str) -> Variant:
+        found = self._properties_of(interface).get(name)
+        if found is None:
+            raise Refused("UnknownProperty", f"{interface} has no property {name}")
+        return _value(found)
+
+    def _get_all(self, interface: str) -> dict[str, Variant]:
+        return {member: _value(found) for member, found in self._properties_of(interface).items()}
+
+    def _set(self, interface: str, _name: str, _to: object) -> None:
+        self._properties_of(interface)
+        raise Refused("AccessDenied", f"the properties of {interface} are read only; its methods change things")
+
+    async def _machine_id(self) -> Any:
+        bus = ("org.freedesktop.DBus", "/org/freedesktop/DBus", _PEER)
+        return (await self._bus.call(bus, "GetMachineId"))[0]
 
     def _introspect(self, path: str) -> str:
         if path == PATH:
@@ -258,43 +281,15 @@ class Server:
         return ET.tostring(top, encoding="unicode")
 
 
-# The contract
+def _standard(head: Head, takes: str, returns: str, handler: Handler) -> Method:
+    """Returns a method of D-Bus's own, as if the contract had it: it changes nothing, and everybody may call it."""
+    types = (returns,) if returns else ()
+    return Method(head.member, takes, types, FREE, longest=255, handler=handler, wants_caller=False)
 
 
-def joined(contracts: Sequence[Path]) -> str:
-    """Returns one document with what all contracts have within their node; the rest is the first's."""
-    parts = [contract.read_text().partition(_NODE) for contract in contracts]
-    bodies = [rest.rpartition("</node>")[0] for _, _, rest in parts]
-    return f"{parts[0][0] if parts else ''}{_NODE}{chr(10).join(bodies)}</node>\n"
+def _nothing() -> None:
+    """Does nothing."""
 
 
-def _members(interface: ET.Element, kind: str) -> dict[str, ET.Element]:
-    return {member.attrib["name"]: member for member in interface.iter(kind)}
-
-
-def _types(member: ET.Element, direction: str = "") -> list[str]:
-    return [arg.attrib["type"] for arg in member.iter("arg") if arg.get("direction", "") == direction]
-
-
-def _annotation(member: ET.Element, name: str) -> str:
-    found = (note.attrib["value"] for note in member.iter("annotation") if note.attrib["name"] == name)
-    return next(found, "")
-
-
-def _method(member: ET.Element, handler: Handler) -> _Method:
-    return _Method(
-        name=member.attrib["name"],
-        takes="".join(_types(member, "in")),
-        returns=tuple(_types(member, "out")),
-        action=_annotation(member, _ACTION),
-        handler=handler,
-        wants_caller="caller" in inspect.signature(handler).parameters,
-    )
-
-
-def _property(member: ET.Element, get: Getter) -> _Property:
-    return _Property(member.attrib["type"], _annotation(member, _EMITS) == "invalidates", get)
-
-
-def _value(found: _Property) -> Variant:
+def _value(found: Property) -> Variant:
     return Variant(found.type, clean(found.get()))

@@ -84,6 +84,12 @@ class Core:
     def clock_stepped(self, delta: int, now: int) -> None:
         """Takes note that the wall clock was set by `delta` and shows `now`."""
 
+    def storable(self, trouble: str, now: int) -> None:
+        """Takes note that nothing can be stored, and why, as a sentence; or with "" that everything can be again.
+
+        What is wanted meanwhile is kept, and carried out after the call with "". The same trouble may be told often.
+        """
+
     def gone(self, part: str, now: int) -> None:
         """Takes note that another part was shut off because of a defect, and lets go what it holds."""
 

@@ -47,6 +47,10 @@ class Parts:
         """Tells that the wall clock was set by `delta` microseconds and shows `now`."""
         self._each(lambda core: core.clock_stepped(delta, now))
 
+    def storable(self, trouble: str, now: int) -> None:
+        """Tells why nothing can be stored, or with "" that everything can be again."""
+        self._each(lambda core: core.storable(trouble, now))
+
     def drain(self) -> None:
         """Has nothing new begun from here on."""
         self._each(lambda core: core.drain())

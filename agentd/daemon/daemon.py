@@ -11,7 +11,8 @@ from typing import Any
 from agentd import __version__
 from agentd import log as logging
 from agentd.bus.connection import Bus, BusError, CallFailed
-from agentd.bus.server import Authorize, Offer, Server
+from agentd.bus.contract import Offer
+from agentd.bus.server import Authorize, Server
 from agentd.config.compose import Problems
 from agentd.config.files import Loaded
 from agentd.core.config import Config, History
@@ -348,7 +349,10 @@ class Daemon:
 
     def trouble_changed(self) -> None:
         """Tells that things can, or cannot, be stored."""
+        self._plugged.cores.storable(self._storing.trouble, now())
         self.server.changed("Manager.Warnings")
+        if not self._storing.trouble:
+            self.pump_soon()
 
     def carry_out(self, effect: Effect) -> None:
         """Does what an effect leads to."""

@@ -7,23 +7,24 @@ from msgspec import structs
 
 from agentd import __version__
 from agentd import log as logging
-from agentd.bus.arguments import limit_of, only, record
+from agentd.bus.arguments import Records, limit_of, only, record
 from agentd.core.part import Decided
 from agentd.daemon.daemon import Daemon
+from agentd.daemon.store import numbered_decisions
 from agentd.part import Part
 
 log = logging.get()
 
-_DECISION = {"at": "t", "part": "s", "kind": "s", "about": "s", "run_id": "s", "reason": "s"}
+_DECISION = {"seq": "t", "at": "t", "part": "s", "kind": "s", "about": "s", "run_id": "s", "reason": "s"}
 
 
 def part(daemon: Daemon) -> Part:
     """Returns the part that answers for the daemon itself."""
 
-    async def list_decisions(filter: dict[str, Any]) -> list[dict[str, Any]]:
-        only(filter, part=str, about=str, run_id=str, limit=int)
-        found = await daemon.decisions(**{**filter, "limit": limit_of(filter)})
-        return [record(structs.asdict(decision), _DECISION) for decision in found]
+    async def list_decisions(filter: dict[str, Any]) -> Records[tuple[int, Decided]]:
+        only(filter, part=str, about=str, run_id=str, before=int, limit=int)
+        found = await daemon.ask(numbered_decisions, **{**filter, "limit": limit_of(filter)})
+        return Records(_decision_record, found)
 
     return Part(
         name="manager",
@@ -43,6 +44,11 @@ def part(daemon: Daemon) -> Part:
             "StateDirectory": lambda: str(daemon.folder),
         },
     )
+
+
+def _decision_record(numbered: tuple[int, Decided]) -> dict[str, Any]:
+    number, decision = numbered
+    return record({"seq": number, **structs.asdict(decision)}, _DECISION)
 
 
 def _tell(effect: Decided) -> None:

@@ -234,12 +234,20 @@ def decisions(
     db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50
 ) -> list[Decided]:
     """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
+    found = numbered_decisions(db, part=part, about=about, run_id=run_id, limit=limit)
+    return [decision for _, decision in found]
+
+
+def numbered_decisions(
+    db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", before: int = 0, limit: int = 50
+) -> list[tuple[int, Decided]]:
+    """Returns decisions with their numbers as `decisions` does: those with a lower number than `before`, if not 0."""
     rows = db.execute(
-        "SELECT at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
-        "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) ORDER BY id DESC LIMIT ?",
-        (part, part, about, about, run_id, run_id, limit),
+        "SELECT id, at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
+        "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) AND (? = 0 OR id < ?) ORDER BY id DESC LIMIT ?",
+        (part, part, about, about, run_id, run_id, before, before, limit),
     )
-    return [Decided(*row) for row in rows]
+    return [(number, Decided(*row)) for number, *row in rows]
 
 
 @contextlib.contextmanager

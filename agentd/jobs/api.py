@@ -1,28 +1,34 @@
 """org.agentd1.Jobs: its members and their records. Arguments are checked, the core is asked, its answer is recorded."""
 
-import fnmatch
+import asyncio
 import heapq
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import limit_of, only, record
-from agentd.bus.server import Handler
+from agentd.bus.arguments import PAGE, Records, limit_of, only, record
+from agentd.bus.contract import Handler
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.jobs.model import Run
+from agentd.core.jobs.model import FAILURES, Run
 from agentd.core.jobs.roster import Entry
 from agentd.core.part import Decided, Refused
+from agentd.core.patterns import matcher
 from agentd.core.quantities import format_duration
+from agentd.core.times import instant_of
 from agentd.jobs.tables import list_runs
 from agentd.part import Host
 
 _CHUNK = 64 << 10
 _PROGRESS = 200  # characters
+_SLICE = 20  # jobs
+_LATEST = instant_of(datetime(9000, 1, 1, tzinfo=UTC))  # calendars end with the year 9999
 _RUN = {
     **dict.fromkeys(("run_id", "job", "cause", "state", "result", "signal", "progress", "reason", "tail"), "s"),
     "invocation": "s",
+    "waits": "s",
     **dict.fromkeys(("due", "started", "ended", "cpu_usec", "peak_memory"), "t"),
     "attempt": "u",
     "exit_code": "i",
@@ -32,7 +38,7 @@ _JOB = {
     **dict.fromkeys(("last_run_id", "last_result", "last_signal", "last_skip"), "s"),
     **dict.fromkeys(("next", "interval", "last_due", "last_started", "last_ended", "last_skip_at"), "t"),
     **dict.fromkeys(("enabled", "adaptive"), "b"),
-    **dict.fromkeys(("command", "overridden", "running"), "as"),
+    **dict.fromkeys(("command", "overridden", "running", "starting"), "as"),
     "preference": "i",
     "last_exit_code": "i",
     "queued": "u",
@@ -41,18 +47,21 @@ _CHANGE = {"old": "t", "new": "t", "next": "t", "adaptive": "b", "note": "s"}
 _DECISION = {"at": "t", "kind": "s", "job": "s", "run_id": "s", "reason": "s"}
 
 
-def run_record(run: Run, *, tail: bool = False) -> dict[str, Any]:
+def run_record(run: Run, *, tail: bool = False, waits: str = "") -> dict[str, Any]:
     """Returns a run as ListRuns describes it."""
     values: dict[str, Any] = {"run_id": run.run_id, **structs.asdict(run)}
+    if waits:
+        values["waits"] = waits
     for key in ("seq", "not_before", *(() if tail else ("tail",))):
         del values[key]
     return record(values, _RUN)
 
 
-def job_record(entry: Entry) -> dict[str, Any]:
-    """Returns a job as ListJobs describes it."""
+def job_record(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
+    """Returns a job as ListJobs describes it; `seen` tells how a run of it is seen."""
     job, state, last = entry.job, entry.state, entry.last
-    newest = next(reversed(entry.running.values()), None)
+    under_way = list(map(seen, entry.running.values()))
+    newest = next(reversed(under_way), None)
     values: dict[str, Any] = {
         "name": job.name,
         "description": job.description,
@@ -62,12 +71,13 @@ def job_record(entry: Entry) -> dict[str, Any]:
         "timezone": job.timezone,
         "enabled": entry.enabled,
         "adaptive": job.trigger.key == "adaptive",
-        "state": _state(entry),
+        "state": _state(entry, under_way),
         "next": entry.due or 0,
         "interval": entry.schedule.trigger.interval or 0,
         "overridden": [name for name in ("interval", "enabled") if getattr(state, name) is not None],
         "preference": state.preference,
-        "running": list(entry.running),
+        "running": [run.run_id for run in under_way if run.state == "running"],
+        "starting": [run.run_id for run in under_way if run.state == "starting"],
         "queued": len(entry.waiting),
         "progress": newest.progress if newest else "",
     }
@@ -86,9 +96,9 @@ def job_record(entry: Entry) -> dict[str, Any]:
     return record(values, _JOB)
 
 
-def _state(entry: Entry) -> str:
-    if entry.running:
-        return "running"
+def _state(entry: Entry, under_way: list[Run]) -> str:
+    if under_way:
+        return max(run.state for run in under_way)  # "starting" only where none is "running" yet
     if entry.waiting:
         return "queued"
     if entry.retry is not None:
@@ -118,16 +128,27 @@ class JobsApi:
         return {"Running": self._running}
 
     def _running(self) -> list[dict[str, Any]]:
-        return [run_record(run) for run in self._jobs.running()]
+        return [self._record(self._jobs.seen(run)) for run in self._jobs.running()]
 
-    def ListJobs(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
-        only(filter, name=str)
-        pattern = filter.get("name", "*")
+    def _record(self, run: Run, *, tail: bool = False) -> dict[str, Any]:
+        return run_record(run, tail=tail, waits=self._jobs.waits(run))
+
+    async def ListJobs(self, filter: dict[str, Any]) -> Records[Entry]:
+        only(filter, name=str, after=str)
+        matches, after = matcher(filter.get("name", "*")), filter.get("after", "")
         entries = self._jobs.entries
-        return [job_record(entries[name]) for name in sorted(entries) if fnmatch.fnmatchcase(name, pattern)]
+        found: list[Entry] = []
+        for number, name in enumerate(sorted(name for name in entries if name > after), 1):
+            if (entry := entries.get(name)) is not None and matches(name):
+                found.append(entry)
+            if len(found) == PAGE:
+                break
+            if number % _SLICE == 0:
+                await asyncio.sleep(0)  # the loop has its turn: a pattern may take a millisecond for a name
+        return Records(lambda entry: job_record(entry, self._jobs.seen), found)
 
     def GetJob(self, job: str) -> dict[str, Any]:
-        return job_record(self._jobs.entry(job))
+        return job_record(self._jobs.entry(job), self._jobs.seen)
 
     async def RunJob(self, job: str, options: dict[str, Any]) -> str:
         only(options)
@@ -175,56 +196,71 @@ class JobsApi:
     async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:
         self._host.ready()
         already = self._jobs.entry(job).enabled == enabled
-        self._jobs.set_enabled(job, enabled, self._host.now())
+        back = self._jobs.set_enabled(job, enabled, self._host.now())
         await self._host.settle()
         entry = self._jobs.entry(job)
         word = "enabled" if enabled else "disabled"
-        note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}"
+        note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}{_taken_back(back)}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
     async def Reset(self, job: str) -> dict[str, Any]:
         self._host.ready()
-        self._jobs.reset(job, self._host.now())
+        back = self._jobs.reset(job, self._host.now())
         await self._host.settle()
         entry = self._jobs.entry(job)
         word = "" if entry.enabled else " (disabled)"
-        note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}"
+        note = f"{job} is as configured again: {entry.schedule.trigger.phrase()}{word}{_taken_back(back)}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
-    def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:
+    async def NextTimes(self, job: str, from_: int, count: int) -> list[list[Any]]:
         if not 1 <= count <= 1000:
             raise Refused("InvalidArgument", f"count must lie between 1 and 1000, not {count}")
+        if from_ > _LATEST:
+            raise Refused("InvalidArgument", f"from must be an instant before the year 9000, not {from_}")
         entries = [self._jobs.entry(job)] if job else list(self._jobs.entries.values())
         start = from_ or self._host.now()
         # One pending time for each job; the soonest is taken and replaced by its successor.
-        pending = [(due, e.job.name) for e in entries if e.enabled and (due := _due_after(e, start)) is not None]
+        pending: list[tuple[int, str, Entry]] = []
+        for entry in entries:
+            if entry.enabled and (due := _due_after(entry, start)) is not None:
+                pending.append((due, entry.job.name, entry))
+            await asyncio.sleep(0)  # the loop has its turn: the next time may be decades away, and take as long to find
         heapq.heapify(pending)
         times: list[list[Any]] = []
         while pending and len(times) < count:
-            due, name = pending[0]
+            due, name, entry = pending[0]
             times.append([name, due])
-            later = _due_after(self._jobs.entries[name], due)
+            later = _due_after(entry, due)
             if later is None:
                 heapq.heappop(pending)
             else:
-                heapq.heapreplace(pending, (later, name))
+                heapq.heapreplace(pending, (later, name, entry))
+            await asyncio.sleep(0)
         return times
 
-    async def ListRuns(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
-        only(filter, job=str, run_id=str, result=str, failed=bool, since=int, limit=int, tail=bool)
+    async def ListRuns(self, filter: dict[str, Any]) -> Records[Run]:
+        only(filter, job=str, run_id=str, result=str, failed=bool, since=int, before=int, limit=int, tail=bool)
         wanted = {key: value for key, value in filter.items() if key not in {"tail", "run_id", "limit"}}
         job, seq = _split(filter["run_id"]) if "run_id" in filter else (filter.get("job", ""), 0)
         wanted |= {"job": job, "seq": seq, "limit": limit_of(filter)}
         runs = await self._host.ask(list_runs, **wanted)
-        live = {run.seq: run for run in self._jobs.running()}
-        return [run_record(live.get(run.seq, run), tail=filter.get("tail", False)) for run in runs]
+        tail = filter.get("tail", False)
+        return Records(lambda run: self._record(run, tail=tail), self._as_seen(runs, wanted))
 
-    async def ListDecisions(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
+    def _as_seen(self, stored: list[Run], wanted: dict[str, Any]) -> list[Run]:
+        """Returns stored runs as they are seen now, after those that are too new to be stored: while nothing can be
+        stored, the core alone knows of them."""
+        now = {run.seq: run for run in self._jobs.all_seen()}
+        newest = stored[0].seq if stored else 0
+        fresh = [run for seq, run in sorted(now.items(), reverse=True) if seq > newest and _matches(run, **wanted)]
+        return [*fresh, *(now.get(run.seq, run) for run in stored)][: wanted["limit"]]
+
+    async def ListDecisions(self, filter: dict[str, Any]) -> Records[Decided]:
         only(filter, job=str, run_id=str, limit=int)
         found = await self._host.decisions(
             about=filter.get("job", ""), run_id=filter.get("run_id", ""), limit=limit_of(filter)
         )
-        return [_decision_record(decision) for decision in found]
+        return Records(_decision_record, found)
 
     async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:
         run = await self._run(run_id)
@@ -246,7 +282,7 @@ class JobsApi:
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:
-        for run in self._jobs.running():
+        for run in self._jobs.all_seen():
             if run.run_id == run_id:
                 return run
         job, seq = _split(run_id)
@@ -254,6 +290,28 @@ class JobsApi:
         if not runs:
             raise Refused("NoSuchRun", f'there is no run "{run_id}" (agentctl history lists them)')
         return runs[0]
+
+
+def _matches(
+    run: Run,
+    *,
+    job: str,
+    seq: int,
+    limit: int,
+    result: str = "",
+    failed: bool = False,
+    since: int = 0,
+    before: int = 0,
+) -> bool:
+    """Tells whether a run is one of those that list_runs was asked for."""
+    del limit
+    is_it = job in ("", run.job) and seq in (0, run.seq) and max(run.due, run.started) >= since
+    is_it = is_it and (not before or run.seq < before)
+    return is_it and result in ("", run.result) and (not failed or run.result in FAILURES)
+
+
+def _taken_back(run_ids: list[str]) -> str:
+    return f"; taken back: {', '.join(run_ids)}" if run_ids else ""
 
 
 def _decision_record(decision: Decided) -> dict[str, Any]:

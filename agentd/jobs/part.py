@@ -53,7 +53,7 @@ class Executor(Protocol):
         """Learns that what was taken up is stored."""
 
     def start(self, run: Run, job: Job) -> None:
-        """Starts a run when it is due."""
+        """Starts a run when it is due, and no later than LEAD from now: the clock may have been set back since."""
 
     def stop(self, run_id: str, result: str) -> None:
         """Stops a run, which is then reported with that result."""
@@ -120,7 +120,10 @@ class JobsShell:
         self._look_idle()
 
     def ended(self, run_id: str, outcome: Outcome) -> None:
-        """Lets the core know that a run is over."""
+        """Lets the core know that a run is over. Where agentd ends because something was lost, such as the executor,
+        the place that gets free is for the next agentd."""
+        if self._host.failure:
+            self._core.drain()
         self._host.hear(NAME, lambda: self._core.ended(run_id, outcome, self._host.now()))
         self._look_idle()
 
@@ -131,7 +134,9 @@ class JobsShell:
     # Effects
 
     def _start(self, effect: RunStarts) -> None:
-        self._executor.start(effect.run, effect.job)
+        """Starts a run, unless it was taken back while its start waited for something to be stored."""
+        if self._core.asked(effect.run.run_id):
+            self._executor.start(effect.run, effect.job)
 
     def _stop(self, effect: RunStops) -> None:
         self._executor.stop(effect.run_id, effect.result)

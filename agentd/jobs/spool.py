@@ -2,23 +2,30 @@
 
 import os
 import signal
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from agentd.core.jobs.model import Outcome, Run
-from agentd.core.quantities import iso
+from agentd.core.quantities import SECOND, iso
 
 NOTES = Path("/run/agentd/runs")
 """agentd's notes of the runs that were asked for; start-job hands them to the job."""
 ENDED = Path("/run/agentd-ended")
-"""The folder, root's own, where end-job leaves how a unit ended."""
+"""The folder, root's own, where note-end leaves how a unit ended."""
 _PASSED_ON = {"timeout", "oom-kill"}  # systemd's words that are agentd's too
+_CODES = {1: "exited", 2: "killed", 3: "dumped"}  # CLD_EXITED and so on of sigaction(2)
+_UNKNOWN = (1 << 64) - 1  # systemd's figure for what it does not know
 
 
 class End(Struct, frozen=True):
-    """The end of an invocation of a unit; words and numbers as $SERVICE_RESULT and so on in systemd.exec(5)."""
+    """The end of an invocation of a unit; words and numbers as $MONITOR_SERVICE_RESULT and so on in systemd.exec(5).
+
+    `at` is in microseconds since 1970, `cpu_usec` in microseconds, `peak_memory` in bytes; 0 is not known.
+    """
 
     invocation: str
     result: str
@@ -69,7 +76,7 @@ class End(Struct, frozen=True):
 
 
 class Note(Struct, frozen=True):
-    """The run that a unit was started for, and the invocation of the unit that had ended last before."""
+    """The run that a unit was started for, and the invocations of the unit that had ended before, with commas."""
 
     instance: str
     run_id: str
@@ -77,17 +84,46 @@ class Note(Struct, frozen=True):
 
 
 def read_end(instance: str) -> End | None:
-    """Returns how the last invocation of a job's unit ended; None where none did, or end-job is still writing."""
+    """Returns how the last invocation of a job's unit ended; None where none did, or note-end is still writing."""
     try:
         with (ENDED / instance).open() as file:
             lines = file.read(4096).split("\n")
-            at = os.fstat(file.fileno()).st_mtime_ns // 1000
+            written = os.fstat(file.fileno()).st_mtime_ns // 1000
     except (OSError, UnicodeDecodeError):
         return None
-    if len(lines) < 7 or lines[6] != "end":
+    # Six lines and no instant: by end-job, in a unit from before an upgrade.
+    if "end" not in lines[6:8]:
         return None
     cpu, peak = (int(line) if line.isdecimal() else 0 for line in lines[4:6])
-    return End(lines[0], lines[1], lines[2], lines[3], cpu, peak, at)
+    return End(lines[0], lines[1], lines[2], lines[3], cpu, peak, _instant(lines[6]) or written)
+
+
+def _instant(text: str) -> int:
+    """Returns the instant of a time such as "Wed 2026-11-25 23:17:42.123456 UTC"; 0 where the text is none."""
+    words = text.split()
+    try:
+        return round(datetime.fromisoformat(f"{words[1]}T{words[2]}+00:00").timestamp() * SECOND)
+    except (IndexError, ValueError):
+        return 0
+
+
+def end_of(properties: dict[str, Any]) -> End | None:
+    """Returns the end that the properties of a service at rest tell; None where they tell of no run."""
+    if not properties:
+        return None
+    code, status = _CODES.get(properties["ExecMainCode"], ""), properties["ExecMainStatus"]
+    if code in {"killed", "dumped"}:
+        status = signal.Signals(status).name.removeprefix("SIG") if status in iter(signal.Signals) else status
+    cpu, peak = (0 if properties[name] == _UNKNOWN else properties[name] for name in ("CPUUsageNSec", "MemoryPeak"))
+    return End(
+        properties["InvocationID"],
+        properties["Result"],
+        code,
+        str(status) if code else "",
+        cpu // 1000,
+        peak,
+        properties["StateChangeTimestamp"],
+    )
 
 
 def write_note(instance: str, run: Run, before: str) -> None:

@@ -103,14 +103,18 @@ def list_runs(
     result: str = "",
     failed: bool = False,
     since: int = 0,
+    before: int = 0,
     limit: int = 50,
 ) -> list[Run]:
-    """Returns runs, newest first. `since` is an instant; runs that were due or started before it are left out."""
+    """Returns runs, newest first. `since` is an instant; runs that were due or started before it are left out, as are
+    those with the number `before` or a higher one, if that is not 0."""
     wanted: list[tuple[str, Any]] = []
     if job:
         wanted.append(("job = ?", job))
     if seq:
         wanted.append(("seq = ?", seq))
+    if before:
+        wanted.append(("seq < ?", before))
     if result:
         wanted.append(("result = ?", result))
     if since:

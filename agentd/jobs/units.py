@@ -1,9 +1,9 @@
 """Runs as systemd's units. agentd may start and stop the units, systemd does the rest and outlives agentd.
 
 A run's way: agentd notes which run a unit is started for (/run/agentd/runs), asks for the start, and systemd tells
-whether the start succeeded (JobRemoved). However the unit ends, end-job, run by systemd, leaves how
-(/run/agentd-ended): with the note of which invocation was the last before, agentd finds the end of its run there, also
-after agentd was away.
+whether the start succeeded (JobRemoved). However the unit ends, systemd starts one of two units of root's own, which
+note how (/run/agentd-ended): with the note of which invocation was the last before, agentd finds the end of its run
+there, also after agentd was away. Where nothing could be noted, agentd asks systemd what it still knows of the unit.
 """
 
 import asyncio
@@ -22,38 +22,15 @@ from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
 from agentd.core.quantities import SECOND
 from agentd.jobs import spool
+from agentd.jobs.part import LEAD
+from agentd.jobs.rununit import RunUnit
 from agentd.linux import Arrivals, now
 from agentd.peers.systemd import AGAIN, RELOAD_TIMEOUT, TRIES, Systemd, insist, unit_path
 from agentd.tasks import Tasks
 
 GENERATED = Path("/run/systemd/generator")
+_WENT_DOWN = Outcome(result="interrupted", reason="the machine went down before the end of the run was known")
 _ROUND = 60.0  # seconds between two checks of what runs
-
-
-class _RunUnit:
-    """The unit that a run has, from the decision until the run's end is stored."""
-
-    def __init__(self, run: Run, instance: str, before: str = "") -> None:
-        self.run_id = run.run_id
-        self.instance = instance
-        self.name = unitfile.unit(instance)
-        self.before = before
-        """The invocation that ended last, before this run."""
-        self.planned: asyncio.TimerHandle | None = None
-        self.state = "planned"
-        """planned | asked (for the start) | running (systemd is done with the start) | ended."""
-        self.asked = 0
-        """When the start was asked for."""
-        self.job = ""
-        """systemd's job for our start."""
-        self.early: dict[str, str] = {}
-        """The results of systemd's jobs from before it was known which of them is ours."""
-        self.told = False
-        """Whether the beginning was reported."""
-        self.verdict = ""
-        """The result that agentd's own stop stands for."""
-        self.by_systemd: bool | None = False
-        """Whether somebody else has the unit stopped; None: nobody was there to see."""
 
 
 class Units:
@@ -79,8 +56,9 @@ class Units:
         self._on_started = on_started
         self._on_ended = on_ended
         self._on_trouble = on_trouble
-        self._by_run: dict[str, _RunUnit] = {}
-        self._by_unit: dict[str, _RunUnit] = {}
+        self._by_run: dict[str, RunUnit] = {}
+        self._by_unit: dict[str, RunUnit] = {}
+        self._unnoted: dict[str, str] = {}  # by instance the last invocation whose end was not noted
         self._tasks = Tasks(lambda error: on_defect("talking to systemd", error))
         self._arrivals: Arrivals | None = None
         self._unlisten: Undo = lambda: None
@@ -120,9 +98,12 @@ class Units:
             note = noted.pop(run.run_id, None)
             if note is None:
                 # The note is written first and goes last: without one the start was never asked for, in this boot.
-                runs[-1] = run if rebooted else replace(run, state="queued")
+                if rebooted:
+                    outcomes[run.run_id] = _WENT_DOWN
+                else:
+                    runs[-1] = replace(run, state="queued")
                 continue
-            unit = _RunUnit(run, note.instance, note.before)
+            unit = RunUnit(run, note.instance, note.before)
             self._by_run[run.run_id] = self._by_unit[unit.name] = unit
             found = await self._find(unit, run)
             if isinstance(found, Outcome):
@@ -131,29 +112,34 @@ class Units:
                 under_way.append(found)
             else:
                 self.stored(run.run_id)
-                runs[-1] = replace(run, state="queued")
+                if rebooted:  # of the user space alone, which a note outlives: nobody knows whether the run began
+                    outcomes[run.run_id] = _WENT_DOWN
+                else:
+                    runs[-1] = replace(run, state="queued")
         for note in noted.values():  # of runs whose end is stored
             spool.forget_note(note.instance)
         return replace(saved, open_runs=tuple(runs), outcomes=outcomes, under_way=tuple(under_way))
 
-    async def _find(self, unit: _RunUnit, run: Run) -> Run | Outcome | None:
+    async def _find(self, unit: RunUnit, run: Run) -> Run | Outcome | None:
         """Finds out what became of a run whose unit an agentd before this one was about to ask for.
 
         Returns the run where it is still under way, how it ended, or None where it never began. Raises CallFailed.
         """
-        alive = await insist(lambda: self._systemd.is_alive(unit.name))
+        alive = await insist(lambda: self._is_alive(unit))
         at, invocation = await self._systemd.beginning(unit.name)
         end = spool.read_end(unit.instance)  # only now: the run may have ended while we asked
         unit.state = "ended"
-        if end is not None and end.invocation != unit.before:
+        if end is not None and unit.is_new(end.invocation):
             return end.outcome("", by_systemd=None, began=True)
         if alive:
             unit.state, unit.told = "running", True
             self._patrol_later()
             return replace(run, started=at or run.started, invocation=invocation)
-        if invocation not in {"", unit.before}:
-            return Outcome(result="interrupted", reason="how the run ended was not noted", invocation=invocation)
-        return None
+        if not unit.is_new(invocation):
+            return None
+        if end := await insist(lambda: self._unnoted_end(unit)):
+            return end.outcome("", by_systemd=None, began=True)
+        return Outcome(result="interrupted", reason="how the run ended was not noted", invocation=invocation)
 
     async def prepare(self, config: Config) -> None:
         """Makes sure that systemd has the units that the configuration asks for. Raises Refused PeerFailed."""
@@ -181,15 +167,15 @@ class Units:
         return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
 
     def start(self, run: Run, job: Job) -> None:
-        """Starts a run's unit when the run is due. The output goes to the journal."""
+        """Starts a run's unit when the run is due, at most LEAD from now: a clock that was set back strands nothing."""
         free = [name for name in unitfile.instances(job) if unitfile.unit(name) not in self._by_unit]
         if not free:
             reason = "every unit of the job is taken by a run that has not ended"
             self._on_ended(run.run_id, Outcome(result="start-failed", reason=reason))
             return
-        unit = _RunUnit(run, free[0])
+        unit = RunUnit(run, free[0])
         self._by_run[run.run_id] = self._by_unit[unit.name] = unit
-        wait = (run.due - now()) / SECOND
+        wait = min(run.due - now(), LEAD) / SECOND
         if wait > 0:
             unit.planned = asyncio.get_running_loop().call_later(wait, self._begin, unit, run)
         else:
@@ -236,11 +222,12 @@ class Units:
 
     # Starting and stopping
 
-    def _begin(self, unit: _RunUnit, run: Run) -> None:
+    def _begin(self, unit: RunUnit, run: Run) -> None:
         unit.planned = None
         unit.state, unit.asked = "asked", now()
         end = spool.read_end(unit.instance)
-        unit.before = end.invocation if end else "-"
+        before = (end.invocation if end else "", self._unnoted.get(unit.instance, ""))
+        unit.before = ",".join(filter(None, before)) or "-"
         try:
             spool.write_note(unit.instance, run, unit.before)
         except OSError as error:
@@ -249,7 +236,7 @@ class Units:
             return
         self._tasks.do(self._start(unit))
 
-    async def _start(self, unit: _RunUnit) -> None:
+    async def _start(self, unit: RunUnit) -> None:
         for _ in range(TRIES):
             try:
                 # systemd is given its time: what it has heard must not be asked for twice.
@@ -270,7 +257,7 @@ class Units:
         reason = f"systemd did not start {unit.name}: {failure}"
         self._over(unit, Outcome(result=unit.verdict or "start-failed", reason=reason))
 
-    async def _stop(self, unit: _RunUnit) -> None:
+    async def _stop(self, unit: RunUnit) -> None:
         async def stop() -> None:
             if unit.state != "ended":  # else the unit may be the next run's already
                 await self._systemd.stop_unit(unit.name, patience=RELOAD_TIMEOUT)
@@ -284,9 +271,12 @@ class Units:
     # Reports of systemd
 
     def _job_new(self, arguments: list[Any]) -> None:
-        unit = self._by_unit.get(arguments[2])
+        number, _, name = arguments
+        unit = self._by_unit.get(name)
         if unit is not None and unit.state == "running":
-            unit.by_systemd = True  # a unit that runs is not started: somebody stops it
+            unit.others.append(number)  # a unit that runs is not started: somebody stops it
+        elif (instance := unitfile.ended_instance(name)) and (ends := self._by_unit.get(unitfile.unit(instance))):
+            ends.noting = number
 
     def _job_removed(self, arguments: list[Any]) -> None:
         _, job, name, result = arguments
@@ -298,7 +288,7 @@ class Units:
         elif job == unit.job:
             self._start_done(unit, result)
 
-    def _start_done(self, unit: _RunUnit, result: str) -> None:
+    def _start_done(self, unit: RunUnit, result: str) -> None:
         """Takes note that systemd is done with our start, one way or the other: an end is the end of this run now."""
         unit.state = "running"
         self._patrol_later()
@@ -311,32 +301,35 @@ class Units:
         if unit is not None and unit.state == "running":
             self._tasks.do(self._check(unit))  # the job was taken out of the configuration while it ran
 
-    async def _began(self, unit: _RunUnit) -> None:
+    async def _began(self, unit: RunUnit) -> None:
         at, invocation = await self._systemd.beginning(unit.name)
         if unit.state == "running" and not unit.told:
             unit.told = True
             self._on_started(unit.run_id, at or now(), invocation)
 
     def _end_arrived(self, instance: str) -> None:
-        """Takes the end that end-job left for an instance, or all there are where it is ""."""
+        """Takes the end that was noted of an instance, or all there are where it is ""."""
         units = list(self._by_unit.values()) if not instance else [self._by_unit.get(unitfile.unit(instance))]
         for unit in units:
             if unit is not None:
                 self._take_end(unit)
 
-    def _take_end(self, unit: _RunUnit) -> bool:
-        """Returns whether the run has ended, by what end-job left."""
+    def _take_end(self, unit: RunUnit) -> bool:
+        """Returns whether the run has ended, by what was noted."""
         end = spool.read_end(unit.instance) if unit.state == "running" and self._hears else None
-        if end is not None and end.invocation != unit.before:
-            outcome = end.outcome(unit.verdict, by_systemd=unit.by_systemd, began=unit.told or bool(end.code))
-            if not unit.told:  # the run was over before systemd could be asked when it began
-                outcome = replace(outcome, started=unit.asked)
-                if outcome.result != "start-failed":
-                    self._on_started(unit.run_id, unit.asked, end.invocation)
-            self._over(unit, outcome)
+        if end is not None and unit.is_new(end.invocation):
+            self._ended(unit, end)
         return unit.state == "ended"
 
-    def _over(self, unit: _RunUnit, outcome: Outcome) -> None:
+    def _ended(self, unit: RunUnit, end: spool.End) -> None:
+        outcome = end.outcome(unit.verdict, by_systemd=unit.by_systemd, began=unit.told or bool(end.code))
+        if not unit.told:  # the run was over before systemd could be asked when it began
+            outcome = replace(outcome, started=unit.asked)
+            if outcome.result != "start-failed":
+                self._on_started(unit.run_id, unit.asked, end.invocation)
+        self._over(unit, outcome)
+
+    def _over(self, unit: RunUnit, outcome: Outcome) -> None:
         if unit.state != "ended":
             unit.state = "ended"
             self._on_ended(unit.run_id, outcome)
@@ -362,7 +355,26 @@ class Units:
             elif unit.state == "asked":
                 await self._check(unit, away=True)
 
-    async def _check(self, unit: _RunUnit, *, why: str = "", away: bool = False) -> None:
+    async def _is_alive(self, unit: RunUnit) -> bool:
+        """Returns whether a unit runs or its end is being noted, asked in this order: an end is never between the two.
+
+        Raises CallFailed.
+        """
+        for name in (unit.name, *unitfile.ended(unit.instance)):
+            if await self._systemd.is_alive(name):
+                return True
+        return False
+
+    async def _unnoted_end(self, unit: RunUnit) -> spool.End | None:
+        """Returns the end of a run as systemd knows it where it was not noted. Raises CallFailed."""
+        end = spool.end_of(await self._systemd.last_end(unit.name))
+        noted = spool.read_end(unit.instance)
+        if end is None or not unit.is_new(end.invocation) or (noted is not None and unit.is_new(noted.invocation)):
+            return None
+        self._unnoted[unit.instance] = end.invocation
+        return end
+
+    async def _check(self, unit: RunUnit, *, why: str = "", away: bool = False) -> None:
         """Finds out what a unit does, after something was unusual.
 
         `why` is systemd's word for how our start went; `away`: systemd may not have heard of the start.
@@ -370,15 +382,19 @@ class Units:
         if unit.state == "running" and not self._hears:
             return
         try:
-            alive = await self._systemd.is_alive(unit.name)
+            alive = await self._is_alive(unit)
+            unnoted = None if alive else await self._unnoted_end(unit)
         except CallFailed as error:
             if not error.away:
                 self._on_trouble(f"systemd does not say what became of {unit.name}: {error}")
             return
         end = spool.read_end(unit.instance)
-        if away and unit.state == "asked" and (alive or (end is not None and end.invocation != unit.before)):
+        if away and unit.state == "asked" and (alive or unnoted or (end is not None and unit.is_new(end.invocation))):
             self._start_done(unit, "done")
         elif unit.state == "running" and not self._take_end(unit) and not alive:
+            if unnoted is not None:
+                self._ended(unit, unnoted)
+                return
             if unit.told:
                 # Never success: a unit that systemd collected reads like one that never ran.
                 result, reason = "interrupted", "the unit does not run, and how the run ended was not noted"

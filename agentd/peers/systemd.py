@@ -17,6 +17,8 @@ MANAGER = (NAME, "/org/freedesktop/systemd1", f"{NAME}.Manager")
 RELOAD_TIMEOUT = 180.0  # seconds; every generator of the machine runs
 AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
 TRIES = 120
+_AT_REST = {"inactive", "failed"}
+_END = ("Result", "ExecMainCode", "ExecMainStatus", "CPUUsageNSec", "MemoryPeak")
 _T = TypeVar("_T")
 
 
@@ -134,7 +136,7 @@ class Systemd:
         """Returns whether a unit runs, or something is asked of it. Raises CallFailed."""
         remote = _unit(unit)
         state, job = await self._bus.get(remote, "ActiveState"), await self._bus.get(remote, "Job")
-        return state not in {"inactive", "failed"} or job[0] != 0
+        return state not in _AT_REST or job[0] != 0
 
     async def beginning(self, unit: str) -> tuple[int, str]:
         """Returns when a unit began, in microseconds (0: it has not), and the id of its invocation ("": the same).
@@ -149,6 +151,20 @@ class Systemd:
         except CallFailed:
             return 0, ""
         return at, bytes(invocation).hex() if any(invocation) else ""
+
+    async def last_end(self, unit: str) -> dict[str, Any]:
+        """Returns how the last run of a service ended, as far as systemd still knows: properties by their names.
+
+        Empty where systemd does not know of a run, or where the unit began anew meanwhile. Raises CallFailed.
+        """
+        remote, service = _unit(unit), (NAME, unit_path(unit), f"{NAME}.Service")
+        invocation = await self._bus.get(remote, "InvocationID")
+        found = {name: await self._bus.get(service, name) for name in _END}
+        found["StateChangeTimestamp"] = await self._bus.get(remote, "StateChangeTimestamp")
+        state = await self._bus.get(remote, "ActiveState")
+        if not any(invocation) or state not in _AT_REST or await self._bus.get(remote, "InvocationID") != invocation:
+            return {}
+        return {**found, "InvocationID": bytes(invocation).hex()}
 
     async def failure(self, unit: str) -> str:
         """Returns why a service failed: a word of systemd's and the status of systemd.exec(5), or "" if not known."""

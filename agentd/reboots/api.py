@@ -5,8 +5,9 @@ from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import limit_of, only, record
-from agentd.bus.server import Caller, Handler
+from agentd.bus.arguments import Records, limit_of, only, record
+from agentd.bus.contract import Handler
+from agentd.bus.server import Caller
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, WEEK
 from agentd.core.reboots import guards, wishes
@@ -47,7 +48,7 @@ def reboot_record(reboot: Reboot) -> dict[str, Any]:
 def standalone_answers(host: Host) -> Mapping[str, Handler]:
     """Returns the members that answer where agentd does not reboot the machine."""
 
-    async def list_all(filter: dict[str, Any]) -> list[dict[str, Any]]:
+    async def list_all(filter: dict[str, Any]) -> Records[Reboot]:
         return await _listed(host, filter)
 
     return {"GetStatus": lambda: record({"state": "disabled"}, _STATUS), "ListReboots": list_all}
@@ -138,17 +139,17 @@ class Api:
         await self._host.settle()
         return cleared
 
-    async def ListReboots(self, filter: dict[str, Any]) -> list[dict[str, Any]]:
+    async def ListReboots(self, filter: dict[str, Any]) -> Records[Reboot]:
         return await _listed(self._host, filter)
 
     async def ListHolders(self) -> list[dict[str, Any]]:
         return [record(structs.asdict(holder), _HOLDER) for holder in await self._slots.holders()]
 
 
-async def _listed(host: Host, filter: dict[str, Any]) -> list[dict[str, Any]]:
-    only(filter, limit=int, state=str, cause=str)
+async def _listed(host: Host, filter: dict[str, Any]) -> Records[Reboot]:
+    only(filter, limit=int, state=str, cause=str, before=int)
     found = await host.ask(list_reboots, **{**filter, "limit": limit_of(filter)})
-    return [reboot_record(reboot) for reboot in found]
+    return Records(reboot_record, found)
 
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:

@@ -73,11 +73,15 @@ class RebootTables(Tables):
         """Forgets nothing: the ledger is what keeps a machine from rebooting again and again."""
 
 
-def list_reboots(db: sqlite3.Connection, *, state: str = "", cause: str = "", limit: int = 50) -> list[Reboot]:
-    """Returns reboots, newest first, without those whose record is damaged."""
+def list_reboots(
+    db: sqlite3.Connection, *, state: str = "", cause: str = "", before: int = 0, limit: int = 50
+) -> list[Reboot]:
+    """Returns reboots, newest first, without those whose record is damaged: those before the one with the id `before`,
+    if that is not 0."""
     rows = db.execute(
-        "SELECT record FROM reboots WHERE (? = '' OR state = ?) AND (? = '' OR cause = ?) ORDER BY id DESC LIMIT ?",
-        (state, state, cause, cause, limit),
+        "SELECT record FROM reboots WHERE (? = '' OR state = ?) AND (? = '' OR cause = ?) AND (? = 0 OR id < ?) "
+        "ORDER BY id DESC LIMIT ?",
+        (state, state, cause, cause, before, before, limit),
     )
     return [reboot for (record,) in rows if (reboot := _reboot(record)) is not None]
 

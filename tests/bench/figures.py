@@ -136,7 +136,48 @@ def _burst(checkout: Checkout, count: int) -> Values:
     raise RuntimeError("agentd is too slow to load a thousand jobs within 20 s")
 
 
-# 3. Many jobs in the configuration
+# 3. Many short jobs, again and again
+
+
+def short(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
+    """Forty jobs of 20 ms every second, for a minute: an end that is seen late costs the next due time."""
+    seconds = 10 if quick else 60
+    taken = alternate(3, {who: partial(_short, checkout, 40, seconds) for who, checkout in checkouts.items()})
+    return [
+        figure("40 short jobs, due times skipped", "due times", taken, "skipped", goal=0.0),
+        figure("40 short jobs, start, p99", "ms late", taken, "p99_ms"),
+        figure("40 short jobs, follower, p50", "ms after the end", taken, "follower_ms"),
+        figure("40 short jobs, CPU of the daemon", "ms a run", taken, "cpu_ms"),
+    ]
+
+
+def _short(checkout: Checkout, count: int, seconds: int) -> Values:
+    jobs = "".join(f"  j{number}: {{run: [sleep, '0.02'], when: {{every: 1s}}}}\n" for number in range(count))
+    with Agentd(
+        checkout, f"timezone: UTC\njobs:\n{jobs}  follower: {{run: [/bin/true], when: {{after: j7}}}}\n"
+    ) as daemon:
+        time.sleep(1)
+        before, begin = usage(daemon.pid), time.time() * 1e6
+        time.sleep(seconds)
+        spent = usage(daemon.pid)["cpu_s"] - before["cpu_s"]
+        runs = [run for run in daemon.runs() if run["state"] == "ended"]
+    dues: dict[str, list[float]] = {}
+    for run in runs:
+        if run["cause"] == "schedule":
+            dues.setdefault(run["job"], []).append(run["due"])
+    late = [(run["started"] - run["due"]) / 1e6 for run in runs if run["cause"] == "schedule"]
+    ends = sorted(run["ended"] for run in runs if run["job"] == "j7")
+    decided = sorted(run["due"] for run in runs if run["job"] == "follower")
+    after = sorted((due - end) / 1000 for end, due in zip(ends, decided, strict=False))
+    return {
+        "skipped": sum((max(due) - min(due)) / 1e6 + 1 - len(due) for due in dues.values()),
+        "p99_ms": lateness(0.0, late)["p99_ms"],
+        "follower_ms": after[len(after) // 2],
+        "cpu_ms": 1000 * spent / sum(run["started"] >= begin for run in runs),
+    }
+
+
+# 4. Many jobs in the configuration
 
 
 def load(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -177,7 +218,7 @@ def _distant_job(number: int) -> str:
     )
 
 
-# 4. Nothing to do
+# 5. Nothing to do
 
 
 def idle(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -219,7 +260,7 @@ def _idle(checkouts: Checkouts, seconds: float) -> dict[str, Values]:
         return found
 
 
-# 5. Starts of programs
+# 6. Starts of programs
 
 
 def status(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -303,6 +344,7 @@ def _peer(name: str, count: int, phase: float = 0.0) -> Values:
 MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "single": single,
     "burst": burst,
+    "short": short,
     "load": load,
     "idle": idle,
     "status": status,

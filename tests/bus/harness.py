@@ -144,9 +144,15 @@ class Agentd:
         return {key: value for key, (_, value) in self.call("Jobs.GetJob", "s", name).items()}
 
     def runs(self, **wanted: tuple[str, Any]) -> list[dict[str, Any]]:
-        """Runs, newest first."""
-        records = self.call("Jobs.ListRuns", "a{sv}", {"limit": ("u", 10_000), **wanted})
-        return [{key: value for key, (_, value) in record.items()} for record in records]
+        """Runs, newest first: all of them, page by page."""
+        found: list[dict[str, Any]] = []
+        page = [{"run_id": ""}]
+        while page and len(found) % 1000 == 0:
+            before = {"before": ("t", int(found[-1]["run_id"].rpartition(".")[2]))} if found else {}
+            records = self.call("Jobs.ListRuns", "a{sv}", {"limit": ("u", 10_000), **before, **wanted})
+            page = [{key: value for key, (_, value) in record.items()} for record in records]
+            found += page
+        return found
 
     def ctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """agentctl, finding this daemon by itself."""

@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from agentd.bus.server import joined
+from agentd.bus.contract import joined
 from tests.bus.harness import ROOT, Agentd, CallError, children_of, processes_with
 
 CONTRACT = ("daemon/org.agentd1.Manager.xml", "jobs/org.agentd1.Jobs.xml", "reboots/org.agentd1.Reboot.xml")
@@ -449,5 +449,5 @@ def test_decisions_of_all_parts_are_listed_by_part_subject_and_run(agentd: Agent
     assert {decision["about"] for decision in decisions(part=("s", "jobs"))} >= {"slow", "feed"}
     assert decisions(part=("s", "reboots")) == []
     assert len(decisions(limit=("u", 1))) == 1
-    with pytest.raises(CallError, match='"job" is not an option here; it may have about, limit, part, run_id'):
+    with pytest.raises(CallError, match='"job" is not an option here; it may have about, before, limit, part, run_id'):
         decisions(job=("s", "slow"))

@@ -89,7 +89,13 @@ def test_runs_that_were_cut_off_end_as_their_supervisor_saw_and_the_others_wait_
     agentd, client = taken_up
     running, *queued = rows(database, "SELECT * FROM runs WHERE state != 'ended' ORDER BY state DESC, seq")
     end = json.loads((RECORDED / "state/ended-0.jsonl").read_text())
-    found = {run["run_id"][1]: plain(run) for run in ask(client, "Jobs.ListRuns", "a{sv}", ALL)}
+    found: dict[str, Any] = {}
+
+    def begun() -> bool:
+        found.update({run["run_id"][1]: plain(run) for run in ask(client, "Jobs.ListRuns", "a{sv}", ALL)})
+        return all(run["state"] != "starting" for run in found.values())
+
+    agentd.until(begun, "what is to begin to have a process")
     cut = found[end["id"]]
     assert cut["run_id"] == f"{running['job']}.{running['seq']}"
     same = ("result", "started", "ended", "cpu_usec", "signal")

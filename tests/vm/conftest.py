@@ -1,5 +1,6 @@
 """Fixtures of the tests that run in a real Debian machine."""
 
+import fcntl
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.machine import Kernel, Machine, MachineError
+from tests.vm.machine import KEPT, Kernel, Machine, MachineError
 
 HERE = Path(__file__).parent
 NewMachine = Callable[[Kernel], Machine]
@@ -47,12 +48,28 @@ def bare_machine(new_machine: NewMachine) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="session")
-def installed(new_machine: NewMachine, deb: Path) -> Machine:
-    """A machine with agentd's package, and a snapshot of it as it is then."""
-    machine = new_machine("trixie")
-    machine.install(deb)
-    machine.snapshot("installed")
-    return machine
+def installed_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The disk of a machine with agentd's package just installed. One worker makes it, the others wait for it."""
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "installed.qcow2"
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            machine = Machine("trixie")
+            try:
+                machine.start().install(deb)
+                machine.keep(path)
+            finally:
+                machine.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def installed(installed_disk: Path) -> Iterator[Machine]:
+    """A machine with agentd's package, of which each worker has one."""
+    machine = Machine("trixie", kept=installed_disk)
+    yield machine.start()
+    machine.close()
 
 
 @pytest.fixture(scope="module")
@@ -60,17 +77,36 @@ def machine(installed: Machine) -> Machine:
     """A machine with agentd's package just installed, for the tests of one file."""
     if not installed.running:  # a test before left it off
         installed.start()
-    installed.restore("installed")
+    installed.restore(KEPT)
     installed.set_clock(datetime.now(UTC))
     return installed
 
 
-ORDER = ("power", "reboot", "recovery", "package", "clock", "jobs", "permissions", "machine")
-"""The files that take longest come first: the workers share them."""
+ORDER = (
+    *(
+        "power",
+        "machine",
+        "rights",
+        "recovery",
+        "reboot",
+        "package",
+        "clock",
+        "jobs",
+        "attacks",
+        "alone",
+        "permissions",
+    ),
+)
+"""The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Gives a worker the tests of one file, which share a machine; a test with a group of its own may go elsewhere."""
     items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")) if item.path.parent == HERE else -1)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -26,9 +26,10 @@ T = TypeVar("T")
 HARDWARE = (
     *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none"),
     # QEMU 7.2 leaves garbage in the flags after a cmpxchg16b: spurious traps, then a panic of the kernel.
+    # A processor that says "erms" makes kernel and libc move bytes one by one, which is slow to emulate.
     # With two processors on a busy host, a kernel that patches itself at its boot traps now and then (int3), and each
     # spins for locks of the other while the host runs something else.
-    *("-accel", "tcg", "-cpu", "max,-cx16", "-smp", "1", "-m", "2G"),
+    *("-accel", "tcg", "-cpu", "max,-cx16,-erms", "-smp", "1", "-m", "2G"),
     *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
     # A machine that was reset in its process boots up to twenty times slower: it ends instead, and is started anew.
     *("-action", "reboot=shutdown,shutdown=pause"),
@@ -78,6 +79,10 @@ echo $$ >"/sys/fs/cgroup$4/cgroup.procs"
 shift 4
 exec "$@"
 """
+
+
+KEPT = "booted"
+"""The snapshot that a machine goes on from which was kept."""
 
 
 class MachineError(Exception):
@@ -191,12 +196,13 @@ class Machine:
     `session="active"` puts them into a login session on seat0 in front, which is what polkit calls active and local.
     """
 
-    def __init__(self, kernel: Kernel = "trixie", *, cold: bool = False) -> None:
-        """The first start of a machine goes on from a kept snapshot of a booted one, unless a cold boot is asked for.
+    def __init__(self, kernel: Kernel = "trixie", *, kept: Path | None = None, cold: bool = False) -> None:
+        """The first start of a machine goes on from one that was kept, where none is named a booted one, or boots cold.
 
-        Machines from the same snapshot share their boot id until they boot themselves.
+        Machines from the same kept one share their boot id until they boot themselves.
         """
         self.kernel = kernel
+        self._kept = kept
         self._cold = cold
         self._folder = Path(tempfile.mkdtemp(prefix="agentd-vm-"))
         self._disk = self._folder / "disk.qcow2"
@@ -225,9 +231,10 @@ class Machine:
             create_overlay(image, self._disk)
             self._boot(image, timeout)
         else:
-            shutil.copyfile(booted_disk(image, self.kernel), self._disk)
-            self._boot(image, timeout, "-loadvm", "booted")
+            shutil.copyfile(self._kept or booted_disk(image, self.kernel), self._disk)
+            self._boot(image, timeout, "-loadvm", KEPT)
             self.set_clock(datetime.now(UTC) + self._offset)
+            self._snapshots[KEPT] = self._offset, {}
         return self
 
     def _boot(self, image: dict[str, Any], timeout: float, *options: str) -> None:
@@ -580,9 +587,9 @@ class Machine:
             raise MachineError("the guest agent does not answer after a snapshot was restored")
 
     def keep(self, path: Path) -> None:
-        """Ends the machine and keeps its disk in a file, with the machine as it is now as the snapshot "booted"."""
+        """Ends the machine and keeps its disk in a file, with the machine as it is now as the snapshot KEPT."""
         assert self._process is not None, "the machine is off"
-        self._hmp("savevm booted")
+        self._hmp(f"savevm {KEPT}")
         self._qmp("quit")
         self._process.wait(60)
         self.power_cut()
@@ -616,7 +623,7 @@ def create_overlay(image: dict[str, Any], disk: Path) -> None:
 
 
 def booted_disk(image: dict[str, Any], kernel: Kernel) -> Path:
-    """The disk of a machine that was booted and kept with its memory, as the snapshot "booted"; makes it once."""
+    """The disk of a machine that was booted and kept with its memory; makes it once."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True).stdout
     # A snapshot fits the emulator and the machine that it was taken of.
     recipe = hashlib.sha256(version + " ".join([*HARDWARE, KERNEL_WORDS]).encode()).hexdigest()[:12]

@@ -112,8 +112,8 @@ def test_runs_at_once_have_units_of_their_own(machine: Machine) -> None:
         agentctl(machine, "run", "twice")
     both = "systemctl is-active --quiet agentd-job@twice && systemctl is-active --quiet agentd-job@twice@2"
     machine.wait_until(both, 60, "both units to run")
-    states = [run["state"] for run in history(machine, "twice")]
-    assert states == ["running", "running", "queued"]
+    states = ["running", "running", "queued"]
+    machine.wait_until(lambda: [run["state"] for run in history(machine, "twice")] == states, 60, "both to be seen")
     agentctl(machine, "stop", "twice")
     machine.wait_until(lambda: {run["state"] for run in history(machine, "twice")} == {"ended"}, 60, "all to end")
 

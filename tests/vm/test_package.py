@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.bus.server import joined
+from agentd.bus.contract import joined
 from tests.vm.agentd import agentctl, configure, note
 from tests.vm.machine import Machine
 
@@ -68,7 +68,8 @@ def test_the_daemon_has_no_privileges_and_little_to_attack(machine: Machine) -> 
 
 
 def test_the_units_are_sound_and_the_manual_pages_render(machine: Machine) -> None:
-    units = ["agentd.service", "agentd-jobs.slice", "agentd-job@.keep.service"]
+    ended = [f"/usr/lib/systemd/system/agentd-ended-{how}@.service" for how in ("well", "badly")]
+    units = ["agentd.service", "agentd-jobs.slice", "agentd-job@.keep.service", *ended]
     verified = machine.run("systemd-analyze", "verify", "--man=yes", *units, check=False, timeout=120)
     assert (verified.code, verified.out + verified.err) == (0, "")
     for page in ("agentd.8", "agentctl.1", "agentd.yaml.5", "org.agentd1.5"):

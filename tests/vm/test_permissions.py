@@ -117,6 +117,8 @@ def test_agentd_itself_may_start_its_jobs_and_little_else(guarded: Machine) -> N
         ("reload", "agentd-job@quick.service"),
         ("kill", "agentd-job@quick.service"),
         ("stop", "dbus.service"),
+        ("start", "agentd-ended-well@quick.service"),
+        ("start", "agentd-ended-badly@quick.service"),
         ("set-property", "agentd-job@quick.service", "MemoryMax=infinity"),
         ("poweroff",),
         ("halt",),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.agentd import agentctl, answer, configure, ended
+from tests.vm.agentd import agentctl, answer, answers, call, configure, ended
 from tests.vm.machine import Machine, MachineError
 
 FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
@@ -32,7 +32,7 @@ def status(machine: Machine) -> dict[str, Any]:
 
 
 def state(machine: Machine) -> str:
-    return str(status(machine)["state"])
+    return str(call(machine, "Reboot", "GetStatus")["state"])
 
 
 def reboots(machine: Machine) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ def request(machine: Machine, cause: str, **how: Any) -> Any:
 
 def booted_again(machine: Machine, boot_id: str) -> None:
     machine.wait_reboot(boot_id, 600)  # also on a machine that has other things to do
-    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the reboot")
+    answers(machine, 120)
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_a_foreign_shutdown_drains_a_cancelled_one_resumes_and_a_power_cut_is_fo
     machine.wait_until(lambda: state(machine) == "draining", 60, "the machine to drain")
     machine.power_cut()
     machine.start()
-    machine.wait_until("agentctl status >/dev/null 2>&1", 120, "agentd to answer after the power cut")
+    answers(machine, 120)
     assert reboots(machine)[-1]["state"] == "superseded"
     assert state(machine) == "idle"
 

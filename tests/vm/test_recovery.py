@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tests.vm.agentd import NOTES, agentctl, configure, history, restarts
+from tests.vm.agentd import NOTES, agentctl, answers, configure, history, restarts
 from tests.vm.machine import Machine
 
 TEN = [f"ten{number}" for number in range(10)]
@@ -100,7 +100,7 @@ def test_peers_that_restart_under_load_lose_nothing(machine: Machine) -> None:
     machine.wait_until("systemctl show -P ActiveState agentd | grep -qx activating", 60, "agentd to be starting")
     for _ in range(2):
         machine.run("systemctl", "daemon-reexec", timeout=120)
-    machine.wait_until("agentctl status >/dev/null", 60, "agentd to answer")
+    answers(machine, 60)
     assert restarts(machine) == 0, "its start failed"
     agentctl(machine, "disable", "load0")
     agentctl(machine, "disable", "load1")

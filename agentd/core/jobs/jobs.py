@@ -6,29 +6,20 @@ part.Stored before the others are carried out.
 
 from collections.abc import Mapping
 
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from agentd.core.jobs import interval, runs
-from agentd.core.jobs.model import (
-    JobSaved,
-    JobState,
-    Notified,
-    Outcome,
-    Run,
-    RunChanged,
-    RunSaved,
-    RunStarts,
-    RunStops,
-    Saved,
-)
+from agentd.core.jobs.course import Course
+from agentd.core.jobs.dues import Dues
+from agentd.core.jobs.ends import Ends
+from agentd.core.jobs.model import JobSaved, JobState, Outcome, Run, RunChanged, RunSaved, RunStops, Saved
 from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster
-from agentd.core.jobs.schedule import CATCH_UP, catch_up, dealt_with
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Core, Decided, Effect, Refused, Stored
 from agentd.core.quantities import SECOND, format_duration
 
-_CUT_OFF = Outcome(result="interrupted", reason="agentd ended while the run was under way")
+_DRAINING = "agentd is stopping; nothing new starts"
 
 
 class Jobs(Core):
@@ -52,14 +43,18 @@ class Jobs(Core):
         self._effects: list[Effect] = []
         self._roster = Roster(saved.states, host, boot, lead, self._effects)
         self._places = Places(concurrency)
-        self._seq = saved.next_seq
-        for job in jobs.values():
-            self._roster.add(job, now)
+        self._course = Course(self._places, saved.next_seq, self._effects)
+        self._dues = Dues(self._roster, self._course, self._effects)
+        self._ends = Ends(self._roster, self._places, self._course, self._dues, self._effects)
+        self._unstorable: int | None = None  # since when nothing can be stored
+        ahead = [job.name for job in jobs.values() if self._roster.add(job, now)]
+        if ahead:
+            self._effects.append(Decided(now, "jobs", "clock", "", _behind(ahead)))
         for name, run in saved.last_runs.items():
             if name in self.entries:
                 self.entries[name].last = run
         self._roster.index()
-        self._resume(saved, now)
+        self._ends.resume(saved, now)
         self._admit(now)
 
     # As every core
@@ -72,14 +67,14 @@ class Jobs(Core):
 
     def wakeup(self) -> int | None:
         """Returns when tick() is next wanted; None: not before something else happens."""
-        return None if self.draining or self._places.held else self._roster.wakeup()
+        return None if self.draining or self._places.closed else self._roster.wakeup()
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
-        while not (self.draining or self._places.held) and (entry := self._roster.take(now)) is not None:
+        while not (self.draining or self._places.closed) and (entry := self._roster.take(now)) is not None:
             if entry.due is not None and entry.wake <= now:
                 if entry.due <= now or self._places.free_for(entry):
-                    self._due(entry, max(now, entry.due), clock_step=False)
+                    self._dues.come(entry, max(now, entry.due))
                 else:
                     entry.wake = entry.due  # the runs in its way may be over by then
             if entry.retry is not None and entry.retry.not_before <= now:  # and no due time took its place
@@ -103,6 +98,33 @@ class Jobs(Core):
         """Returns the runs under way, those of removed jobs included."""
         return [run for entry in self._roster.all() for run in entry.running.values()]
 
+    def seen(self, run: Run) -> Run:
+        """Returns a run as it is seen: one under way of which there is no process yet is "starting"."""
+        return self._course.seen(run)
+
+    def all_seen(self) -> list[Run]:
+        """Returns the runs that have not ended, and the last one of each job, as they are seen: the store may not know
+        them so yet."""
+        entries = self._roster.all()
+        found = [run for entry in entries for run in (entry.last, *entry.running.values(), *entry.pending) if run]
+        return list(map(self.seen, found))
+
+    def waits(self, run: Run) -> str:
+        """Returns why a run that has not begun still waits, as a sentence; empty for one that has begun or ended."""
+        entry = self.entries.get(run.job)
+        if entry is None or run.state == "ended" or self._course.seen(run).state == "running":
+            return ""
+        if self._places.closed or self.draining:
+            return self._places.closed or _DRAINING
+        if run.run_id in entry.running:
+            return "its process is being started"
+        if entry.retry is not None and entry.retry.seq == run.seq:
+            return f"its time has not come: {run.reason}"
+        others = [*entry.running, *(other.run_id for other in entry.waiting if other.seq < run.seq)]
+        if len(others) >= entry.job.concurrency:
+            return f"the run before is not over: {others[-1]}"
+        return f"no place is free: {self._places.taken} of {self._places.concurrency} are taken (concurrency)"
+
     @property
     def held(self) -> str:
         """The reason why nothing starts for the time being, as a sentence; or empty."""
@@ -123,14 +145,16 @@ class Jobs(Core):
         """Starts a run by hand, whether the job is enabled or not. Raises Refused NoSuchJob, Busy, Draining."""
         entry = self.entry(name)
         if self.draining or self._places.held:
-            raise Refused("Draining", self._places.held or "agentd is stopping; nothing new starts")
+            raise Refused("Draining", self._places.held or _DRAINING)
+        if self._places.trouble:
+            raise Refused("StoreUnavailable", self._places.trouble)
         verdict, reason = runs.overlap(entry.job, entry.active, len(entry.waiting))
         if verdict == "skip":
             under_way = next(iter(entry.running), "one that waits for a place")
             raise Refused("Busy", f"{name} was not started: {reason}: {under_way}; stop it with: agentctl stop {name}")
         if verdict == "replace":
-            self._stop(entry, "stopped", "replaced by a run that was asked for", now)
-        run = self._new(entry, now, "manual", now)
+            self._course.stop(entry, "stopped", "replaced by a run that was asked for", now)
+        run = self._course.new(entry, now, "manual", now)
         self._admit(now)
         return run
 
@@ -138,11 +162,11 @@ class Jobs(Core):
         """Stops a job's runs, or one run by its id. Raises Refused NoSuchJob, NoSuchRun."""
         for entry in self._roster.all():
             if target in entry.running or target in {run.run_id for run in entry.pending}:
-                return self._stop(entry, "stopped", "asked to stop", now, only=target)
+                return self._course.stop(entry, "stopped", "asked to stop", now, only=target)
         name, _, number = target.rpartition(".")
         if number.isascii() and number.isdigit() and name in self.entries and target not in self.entries:
             raise Refused("NoSuchRun", f"the run {target} is not under way")
-        return self._stop(self.entry(target), "stopped", "asked to stop", now)
+        return self._course.stop(self.entry(target), "stopped", "asked to stop", now)
 
     def step_interval(self, name: str, direction: int, now: int) -> tuple[int, int]:
         """Takes one bounded step: direction 1 is more often, -1 less. Returns old and new interval. Raises Refused."""
@@ -169,21 +193,25 @@ class Jobs(Core):
         self._override(entry, state, "interval", f"set to every {format_duration(new)}", now)
         return old
 
-    def set_enabled(self, name: str, enabled: bool, now: int) -> None:
-        """Overrides the job's `enabled`. Due times of a disabled job are not made up for. Raises Refused NoSuchJob."""
+    def set_enabled(self, name: str, enabled: bool, now: int) -> list[str]:
+        """Overrides the job's `enabled`. Due times of a disabled job are not made up for; what waited of it is taken
+        back, but for the runs that were asked for: returns their ids. Raises Refused NoSuchJob."""
         entry = self.entry(name)
         state = entry.state
         if enabled and not entry.enabled:
             state = self._roster.rested(entry, now)
         word = "enable" if enabled else "disable"
         self._override(entry, replace(state, enabled=enabled), word, f"{word}d by hand", now)
+        return self._course.take_back(entry, entry.off, now) if entry.off else []
 
-    def reset(self, name: str, now: int) -> None:
-        """Forgets what was changed at run time. Raises Refused NoSuchJob."""
+    def reset(self, name: str, now: int) -> list[str]:
+        """Forgets what was changed at run time; returns the ids of the runs taken back, where the configuration says
+        that the job is off. Raises Refused NoSuchJob."""
         entry = self.entry(name)
         state = entry.state if entry.enabled else self._roster.rested(entry, now)
         state = replace(state, interval=None, enabled=None, preference=0)
         self._override(entry, state, "reset", "back to the configuration", now)
+        return self._course.take_back(entry, entry.off, now) if entry.off else []
 
     def progress(self, run_id: str, text: str) -> None:
         """Takes note of how far a run is, in its own words. Raises Refused NoSuchRun."""
@@ -192,26 +220,29 @@ class Jobs(Core):
             raise Refused("NoSuchRun", f"the run {run_id} is not under way")
         run = entry.running[run_id] = replace(entry.running[run_id], progress=text)
         self._effects += [RunSaved(run), RunChanged("progress", run)]
-        self._notify(entry.job, "progress", run, text)
+        self._ends.notify(entry.job, "progress", run, text)
 
     # Reports of the executor and of the machine
+
+    def asked(self, run_id: str) -> bool:
+        """Takes note that the start of a run is carried out now; returns whether that is still wanted."""
+        return self._course.ask(self._roster.running(run_id), run_id)
 
     def started(self, run_id: str, at: int, invocation: str = "") -> None:
         """Takes note that the process of a run exists since `at`; `invocation` is systemd's id of the start."""
         entry = self._roster.running(run_id)
         if entry is not None:
+            self._course.begin(run_id)
             run = entry.running[run_id] = replace(entry.running[run_id], started=at, invocation=invocation)
             self._effects.append(RunChanged("started", run))
-            self._notify(entry.job, "start", run, f"{entry.job.name} started")
+            self._ends.notify(entry.job, "start", run, f"{entry.job.name} started")
 
     def ended(self, run_id: str, outcome: Outcome, now: int) -> None:
         """Takes note of a run's end. A retry, jobs that follow and runs that wait for the place come next."""
         entry = self._roster.running(run_id)
         if entry is None:
             return
-        run = _with(entry.running.pop(run_id), outcome, now)
-        self._places.taken -= 1
-        self._conclude(entry, run, now)
+        self._ends.conclude(entry, self._course.over(entry, run_id), outcome, now, draining=self.draining)
         if not entry.running:
             self._roster.removed.pop(entry.job.name, None)
         self._admit(now)
@@ -221,12 +252,14 @@ class Jobs(Core):
         by = f"{delta / SECOND:+.6f}".rstrip("0").rstrip(".")
         self._effects.append(Decided(now, "jobs", "clock", "", f"the clock was set by {by} s"))
         self._roster.clock_stepped(delta, now)
+        if self._unstorable is not None:
+            self._unstorable += delta
         for entry in self.entries.values():
             if entry.retry is not None:
                 entry.retry = replace(entry.retry, not_before=entry.retry.not_before + delta)
                 self._effects.append(RunSaved(entry.retry))
             if entry.due is not None and entry.due <= now:
-                self._due(entry, now, clock_step=True)
+                self._dues.come(entry, now, clock_step=True)
         self._roster.index()
         self._admit(now)
 
@@ -236,8 +269,8 @@ class Jobs(Core):
         self._places.concurrency = concurrency
         for name in [name for name in self.entries if name not in jobs]:
             changes.append(f"{name} removed")
-            for run in self.entries[name].pending:
-                self._cancel(self.entries[name], run, "the job was removed", now)
+            for run in self._course.unbegun(self.entries[name]):
+                self._course.cancel(self.entries[name], run, "the job was removed", now)
             self._roster.remove(self.entries[name])
         for name, job in jobs.items():
             if name not in self.entries:
@@ -246,6 +279,8 @@ class Jobs(Core):
             elif job != self.entries[name].job:
                 changes.append(f"{name} changed")
                 self._roster.change(self.entries[name], job, now)
+                if self.entries[name].off:
+                    self._course.take_back(self.entries[name], self.entries[name].off, now)
         self._roster.index()
         self._admit(now)
         return changes
@@ -253,6 +288,20 @@ class Jobs(Core):
     def drain(self) -> None:
         """Starts nothing new from here on; runs that wait are kept for the next agentd."""
         self.draining = True
+
+    def storable(self, trouble: str, now: int) -> None:
+        """Starts nothing new while nothing can be stored; then `missed` decides about what came due meanwhile, and
+        about what was decided and could not begin."""
+        self._places.trouble = trouble
+        if trouble:
+            self._unstorable = now if self._unstorable is None else self._unstorable
+            return
+        since, self._unstorable = self._unstorable, None
+        if since is not None and not (self.draining or self._places.held):
+            for entry in self.entries.values():
+                self._dues.come_late(entry, now, since)
+                self._roster.push(entry)
+            self.tick(now)
 
     def hold(self, who: str, why: str) -> None:
         """Starts nothing new until `who` releases it; `why` is a sentence."""
@@ -277,8 +326,8 @@ class Jobs(Core):
             return None
         if under_way := self.entries[name].running:
             return next(reversed(under_way.values()))
-        run = self._new(self.entries[name], now, cause, now)
-        self._start(self.entries[name], run, now)
+        run = self._course.new(self.entries[name], now, cause, now)
+        self._course.start(self.entries[name], run, now)
         return run
 
     def outcome(self, run: Run) -> Run | None:
@@ -311,159 +360,23 @@ class Jobs(Core):
             self._effects.append(JobSaved(entry.job.name, entry.state))
             self._effects += map(RunSaved, (*entry.running.values(), *entry.pending))
 
-    # Due times
-
-    def _due(self, entry: Entry, now: int, *, clock_step: bool) -> None:
-        job = entry.job
-        most = CATCH_UP if job.missed.policy == "all" and not clock_step else 2
-        dues = entry.schedule.outstanding(entry.state, now, most)
-        chosen, reason = catch_up(job.missed, dues, now, clock_step=clock_step) if dues else ([], "")
-        entry.state = dealt_with(entry.state, entry.schedule.trigger, dues, chosen, now)
-        if dues and not chosen:
-            self._skip(entry, reason, now)
-        cause = "missed" if reason or len(chosen) > 1 else "schedule"
-        for due in chosen:
-            self._offer(entry, due, cause, reason, now, catching_up=len(chosen) > 1)
-        self._effects.append(JobSaved(job.name, entry.state))
-        self._roster.plan(entry)
-
-    def _offer(self, entry: Entry, due: int, cause: str, reason: str, now: int, *, catching_up: bool = False) -> None:
-        """Has a due time lead to a run, where overlap says so."""
-        self._give_up_retry(entry, "the next due time came", now)
-        verdict, why = runs.overlap(entry.job, entry.active, len(entry.waiting))
-        if verdict == "skip" and not (catching_up and len(entry.waiting) < runs.QUEUE):
-            self._skip(entry, why, now)
-            return
-        if verdict == "replace" and not catching_up:
-            self._stop(entry, "stopped", why, now)
-        run = self._new(entry, due, cause, now, reason)
-        if verdict == "queue":
-            self._effects.append(Decided(now, "jobs", "queue", run.job, why, run.run_id))
-
-    def _skip(self, entry: Entry, reason: str, now: int) -> None:
-        entry.state = replace(entry.state, last_skip=reason, last_skip_at=now)
-        self._effects += [
-            Decided(now, "jobs", "skip", entry.job.name, reason),
-            JobSaved(entry.job.name, entry.state),
-        ]
-
-    def _conclude(self, entry: Entry, run: Run, now: int) -> None:
-        """Stores an ended run and does what follows from its end."""
-        entry.last = run
-        self._effects += [RunSaved(run), RunChanged("finished", run)]
-        again = runs.retry(entry.job, run) if self.entries.get(run.job) is entry else None
-        if again is not None:
-            pause, reason = again
-            self._give_up_retry(entry, "a later run failed", now)
-            entry.retry = replace(
-                Run(seq=self._seq, job=run.job, due=run.due, cause="retry", attempt=run.attempt + 1),
-                not_before=now + pause,
-                reason=reason,
-            )
-            self._seq += 1
-            self._effects += [RunSaved(entry.retry), Decided(now, "jobs", "retry", run.job, reason, entry.retry.run_id)]
-            self._roster.push(entry)
-        elif run.result == "success":
-            self._notify(entry.job, "success", run, f"{run.job} succeeded")
-            for follower in self._roster.followers.get(run.job, ()):
-                if follower.enabled and not self.draining:
-                    self._offer(follower, now, "after", f"after {run.run_id}", now)
-        elif run.result not in {"stopped", "cancelled"}:
-            self._notify(entry.job, "failure", run, f"{run.job} failed: {run.reason or run.result}")
-
-    # Runs on their way to a place
-
-    def _new(self, entry: Entry, due: int, cause: str, now: int, reason: str = "") -> Run:
-        run = Run(seq=self._seq, job=entry.job.name, due=due, cause=cause, not_before=now, reason=reason)
-        self._seq += 1
-        self._places.wait(entry, run)
-        return run
+    # How it is done
 
     def _admit(self, now: int) -> None:
-        """Gives free places to the runs that wait, first come first served; stores the runs that go on waiting."""
-        if not (self.draining or self._places.held):
-            for entry, run in self._places.next(self.entries):
-                self._start(entry, run, now)
+        """Gives free places to the runs that wait; stores the runs that go on waiting."""
+        if not (self.draining or self._places.closed):
+            self._course.admit(self.entries, now)
         self._effects += map(RunSaved, self._places.unsaved())
-
-    def _start(self, entry: Entry, run: Run, now: int) -> None:
-        self._places.forget(entry, run)
-        self._places.taken += 1
-        run = replace(run, state="running", started=now)
-        entry.running[run.run_id] = run
-        self._effects += [RunSaved(run), RunStarts(run, entry.job)]
-
-    def _stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "") -> list[str]:
-        """Stops runs under way, and takes back runs that wait; returns their ids."""
-        ids = []
-        for run in entry.pending:
-            if only in ("", run.run_id):
-                ids.append(run.run_id)
-                self._cancel(entry, run, reason, now)
-        for run_id in entry.running:
-            if only in ("", run_id):
-                ids.append(run_id)
-                self._effects += [
-                    Decided(now, "jobs", "stop", entry.job.name, reason, run_id),
-                    RunStops(run_id, result),
-                ]
-        return ids
-
-    def _cancel(self, entry: Entry, run: Run, reason: str, now: int) -> None:
-        self._places.forget(entry, run)
-        if entry.retry is not None and entry.retry.seq == run.seq:
-            entry.retry = None
-        run = replace(run, state="ended", ended=now, result="cancelled", reason=reason)
-        self._effects += [
-            RunSaved(run),
-            Decided(now, "jobs", "stop", run.job, reason, run.run_id),
-            RunChanged("finished", run),
-        ]
-
-    def _give_up_retry(self, entry: Entry, reason: str, now: int) -> None:
-        if entry.retry is not None:
-            self._cancel(entry, entry.retry, reason, now)
-
-    def _resume(self, saved: Saved, now: int) -> None:
-        """Takes up what the last daemon left: runs that waited wait again; runs that were under way still are, or have
-        ended: as their executor saw it, or cut off."""
-        under_way = {run.run_id: run for run in saved.under_way}
-        for run in saved.open_runs:
-            entry = self.entries.get(run.job)
-            if run.run_id in under_way:
-                (entry or self._roster.gone(run.job)).running[run.run_id] = under_way[run.run_id]
-                self._places.taken += 1
-            elif run.state == "running":
-                outcome = saved.outcomes.get(run.run_id, _CUT_OFF)
-                if outcome.result == "interrupted" and not outcome.reason:
-                    outcome = replace(outcome, reason=_CUT_OFF.reason)
-                cut = _with(run, outcome, now)
-                if entry is not None:
-                    self._conclude(entry, cut, now)
-                else:
-                    self._effects += [RunSaved(cut), RunChanged("finished", cut)]
-            elif entry is None:
-                gone = replace(run, state="ended", ended=now, result="cancelled", reason="the job was removed")
-                self._effects.append(RunSaved(gone))
-            elif run.cause == "retry" and (run.not_before > now or (entry.due is not None and entry.due <= now)):
-                # A retry is never farther away than its longest pause, whatever the clock did meanwhile.
-                latest = now + max(entry.job.retries.max, entry.job.retries.backoff)
-                self._give_up_retry(entry, "a later run failed", now)
-                entry.retry = replace(run, not_before=min(run.not_before, latest))
-                self._roster.push(entry)
-            else:
-                self._places.wait(entry, run)
 
     def _override(self, entry: Entry, state: JobState, kind: str, reason: str, now: int) -> None:
         self._roster.override(entry, state, now)
         self._effects.append(Decided(now, "jobs", kind, entry.job.name, reason))
 
-    def _notify(self, job: Job, event: str, run: Run, text: str) -> None:
-        if event in job.notify:
-            self._effects.append(Notified(event, run, text))
 
-
-def _with(run: Run, outcome: Outcome, now: int) -> Run:
-    """Returns the run with its end; fields that the outcome leaves empty stay as they were."""
-    known = {name: value for name, value in asdict(outcome).items() if value or name == "exit_code"}
-    return replace(run, state="ended", **{"ended": now, **known})
+def _behind(jobs: list[str]) -> str:
+    """Returns the sentence about a clock that shows less than what was dealt with before agentd started."""
+    who = jobs[0] if len(jobs) == 1 else f"{len(jobs)} jobs"
+    return (
+        f"the clock was set back while agentd was away: due times of {who} that were dealt with lie ahead of it; "
+        "schedules go on from now"
+    )

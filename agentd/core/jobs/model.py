@@ -39,7 +39,7 @@ class Run(Ending, frozen=True, kw_only=True):
     due: int
     cause: str  # schedule | missed | manual | retry | after
     attempt: int = 1
-    state: str = "queued"  # queued | running | ended
+    state: str = "queued"  # queued | running | ended; as seen also starting: decided, and there is no process yet
     not_before: int = 0
     progress: str = ""
 
@@ -97,7 +97,8 @@ class JobSaved(Stored, frozen=True):
 
 
 class RunStarts(Beginning, frozen=True):
-    """A run is to be started when it is due."""
+    """A run is to be started: when it is due, where that is no farther ahead than the lead of the core; else at once,
+    for then the clock was set back while the run waited."""
 
     run: Run
     job: Job

@@ -12,6 +12,7 @@ class Places:
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
         self.taken = 0
+        self.trouble = ""  # why nothing can be stored just now
         self._waiting: dict[int, Run] = {}
         self._unsaved: dict[int, Run] = {}
         self._holds: dict[str, str] = {}
@@ -22,6 +23,11 @@ class Places:
     def held(self) -> str:
         """The reason why nothing starts for the time being, as the latest holder's sentence; or empty."""
         return next(reversed(self._holds.values()), "")
+
+    @property
+    def closed(self) -> str:
+        """The reason why no run gets a place, as a sentence: nothing can be stored, or somebody holds all; or empty."""
+        return self.trouble or self.held
 
     def hold(self, who: str, why: str) -> None:
         """Lets nothing start until `who` releases it, whatever others release."""

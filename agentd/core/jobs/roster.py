@@ -33,6 +33,13 @@ class Entry:
         return self.job.enabled if self.state.enabled is None else self.state.enabled
 
     @property
+    def off(self) -> str:
+        """The reason why the job does not run by itself; empty: it does."""
+        if self.enabled:
+            return ""
+        return "disabled in the configuration" if self.state.enabled is None else "disabled by hand"
+
+    @property
     def active(self) -> int:
         """The number of runs that are under way or wait for a place."""
         return len(self.running) + len(self.waiting)
@@ -84,8 +91,8 @@ class Roster:
 
     # The set of jobs; after a change of it, index()
 
-    def add(self, job: Job, now: int) -> None:
-        """Puts a job on the roster, with what is remembered of it."""
+    def add(self, job: Job, now: int) -> bool:
+        """Puts a job on the roster, with what is remembered of it; returns whether that lies ahead of the clock."""
         schedule = _fingerprint(job)
         state = self._states.pop(job.name, None)
         entry = self.removed.pop(job.name, None) or Entry(job, state or begin(schedule, now))
@@ -95,11 +102,12 @@ class Roster:
         trigger = interval.with_interval(job.trigger, entry.state.interval)
         if entry.state.schedule != schedule:
             entry.state = changed(entry.state, schedule, trigger, now, self._jitter(job))
-        if entry.state.handled > now + self._lead:
+        if ahead := entry.state.handled > now + self._lead:
             # The clock went back while agentd was away: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
         self.entries[job.name] = entry
         self._effects.append(JobSaved(job.name, entry.state))
+        return ahead
 
     def change(self, entry: Entry, job: Job, now: int) -> None:
         """Gives a job another configuration."""

@@ -10,12 +10,18 @@ QUEUE = 100
 """The most runs of one job that may wait."""
 
 
-def overlap(job: Job, active: int, waiting: int) -> tuple[Literal["go", "queue", "replace", "skip"], str]:
-    """Tells what to do with a new run while `active` runs of the job are under way or waiting, `waiting` of them."""
+UNDER_WAY = "the run before was still under way"
+
+
+def overlap(
+    job: Job, active: int, waiting: int, before: str = UNDER_WAY
+) -> tuple[Literal["go", "queue", "replace", "skip"], str]:
+    """Tells what to do with a new run while `active` runs of the job are under way or waiting, `waiting` of them;
+    `before` says what the run before does."""
     if active < job.concurrency:
         return "go", ""
     if job.overlap == "skip":
-        return "skip", "the run before was still under way (overlap: skip)"
+        return "skip", f"{before} (overlap: skip)"
     if job.overlap == "replace":
         return "replace", "a newer due time came (overlap: replace)"
     if waiting >= QUEUE:

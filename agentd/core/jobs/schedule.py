@@ -16,7 +16,7 @@ ON_TIME = MINUTE
 """A due time handled within this span is on time; later, the job's `missed` policy decides."""
 CATCH_UP = 100
 """The most due times that `missed: all` makes up for at once."""
-_RANGES = 8
+_RANGES = 32  # a machine whose clock goes astray more often than that loses the due times of the smallest gaps
 
 
 class Schedule(Struct, frozen=True):

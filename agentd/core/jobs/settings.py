@@ -31,12 +31,24 @@ When = Annotated[Any, Meta(extra={"kind": "when"})]
 Event = Literal["start", "success", "failure", "progress"]
 
 WRITTEN_BY_AGENTD = frozenset({
-    "Type", "ExecStart", "ExecStopPost", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
+    "Type", "ExecStart", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
     "SyslogIdentifier", "RuntimeMaxSec", "TimeoutStopSec", "MemoryMax", "CPUWeight", "TasksMax", "Restart",
     "RestartForceExitStatus", "RemainAfterExit", "Delegate",
 })  # fmt: skip
 """Settings of [Service] that a job's `systemd:` may not name, because they follow from the job's own settings."""
+OWN_ROOT = frozenset({"RootDirectory", "RootImage"})
+"""Settings of [Service] that give a job another root directory than the machine's."""
 _OF_THE_SHELL = {"IFS", "OPTIND", "PWD", "PPID"}
+_OF_SYSTEMD = re.compile(
+    r"(MONITOR|TRIGGER|LISTEN|WATCHDOG|MEMORY_PRESSURE)_.+|(RUNTIME|STATE|CACHE|LOGS|CONFIGURATION|CREDENTIALS)_DIRECTORY"
+    r"|(MAIN|MANAGER)PID(FDID)?|SYSTEMD_EXEC_PID|INVOCATION_ID|DEBUG_INVOCATION|NOTIFY_SOCKET|FDSTORE|JOURNAL_STREAM"
+    r"|LOG_NAMESPACE|SERVICE_RESULT|EXIT_CODE|EXIT_STATUS"
+)
+"""Variables in which systemd tells a service about itself (systemd.exec(5)): a value of one's own would be a lie."""
+_NO_COMMANDS = {"ExecPaths", "ExecSearchPath"}
+_WITH_ROOTS_RIGHTS = re.compile(r"""(^|;)[-@:|"'\s]*[+!\\]""")
+"""The beginning of a command, or of one behind a semicolon, with systemd's sign for rights that the user lacks; a
+backslash there could be such a sign in disguise."""
 
 
 class Missed(Struct, frozen=True):
@@ -94,6 +106,11 @@ class Job(Struct, frozen=True, kw_only=True):
         trigger: Trigger = self.when
         return trigger
 
+    @property
+    def has_own_root(self) -> bool:
+        """Whether the job, as a unit, has another root directory than the machine's."""
+        return not OWN_ROOT.isdisjoint(self.systemd)
+
 
 def complete(jobs: Mapping[str, Job], timezone: str) -> dict[str, Job]:
     """Returns the jobs with the time zone of the configuration where they name none."""
@@ -101,7 +118,13 @@ def complete(jobs: Mapping[str, Job], timezone: str) -> dict[str, Job]:
 
 
 def faults(jobs: Mapping[str, Job]) -> Iterator[Fault]:
-    """Yields a fault for each job that follows a job which does not exist, or itself in the end."""
+    """Yields a fault for each job that follows a job which does not exist, or itself in the end, and for each with a
+    root directory of its own whose program is not named by a path."""
+    for name, job in jobs.items():
+        if job.has_own_root and not job.run[0].startswith("/"):
+            setting = min(OWN_ROOT.intersection(job.systemd))
+            text = f'with {setting} in systemd, expected the path of the program within that root, not "{job.run[0]}"'
+            yield Fault(("jobs", name, "run"), text)
     upstreams = {name: job.trigger.upstream for name, job in jobs.items() if job.trigger.upstream is not None}
     for name, upstream in upstreams.items():
         if upstream not in jobs:
@@ -182,6 +205,8 @@ def _environment(raw: Raw) -> dict[str, str]:
             raise Invalid(f'"{name}" is not a name for an environment variable{own}', name, is_key=True)
         if name in _OF_THE_SHELL:
             raise Invalid(f"{name} belongs to the shell that starts the job", name, is_key=True)
+        if _OF_SYSTEMD.fullmatch(name):
+            raise Invalid(f"{name} belongs to systemd, which tells the job about itself in it", name, is_key=True)
         if not isinstance(value, str) or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
             raise Invalid("expected at most 30,000 characters, no control characters", name)
         found[name] = value
@@ -198,18 +223,23 @@ def _directives(raw: Raw) -> dict[str, tuple[str, ...]]:
             raise Invalid(f'"{name}" is not the name of a setting such as ProtectHome', name, is_key=True)
         if name in WRITTEN_BY_AGENTD:
             raise Invalid(f"{name} follows from the job's own settings and cannot be set here", name, is_key=True)
+        if name == "PermissionsStartOnly":
+            raise Invalid(f"{name} would have root run commands from the job's environment", name, is_key=True)
         if isinstance(value, list):
             found[name] = tuple(
-                _line(item, "a text of one line", name, position) for position, item in enumerate(value)
+                _setting(name, item, "a text of one line", position) for position, item in enumerate(value)
             )
         else:
-            found[name] = (_line(value, "a text of one line, or a list of them", name),)
+            found[name] = (_setting(name, value, "a text of one line, or a list of them"),)
     return found
 
 
-def _line(raw: Raw, expected: str, *keys: str | int) -> str:
+def _setting(name: str, raw: Raw, expected: str, *keys: int) -> str:
     if not isinstance(raw, str) or CONTROL.search(raw) or raw.endswith("\\"):
-        raise Invalid(f"expected {expected}", *keys)
+        raise Invalid(f"expected {expected}", name, *keys)
+    if name.startswith("Exec") and name not in _NO_COMMANDS and _WITH_ROOTS_RIGHTS.search(raw):
+        text = "begins a command with + or !: root would run it from the job's environment, which is its user's"
+        raise Invalid(f"{text}; root's work is a job of its own", name, *keys)
     return raw
 
 

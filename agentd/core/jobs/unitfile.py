@@ -7,7 +7,7 @@ from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND
 
 LIBRARY = "/usr/lib/agentd"
-"""Where start-job and end-job are installed."""
+"""Where start-job and note-end are installed."""
 KEEP = "agentd-job@.keep.service"
 """Keeps a copy of the generated units for a time when the configuration has errors; no job's name begins with a dot."""
 _STOP = 2 * SECOND
@@ -23,6 +23,17 @@ def unit(instance: str) -> str:
     return f"agentd-job@{instance}.service"
 
 
+def ended(instance: str) -> tuple[str, str]:
+    """Returns the names of the units that note how the unit of a job ended, when well and when badly."""
+    return f"agentd-ended-well@{instance}.service", f"agentd-ended-badly@{instance}.service"
+
+
+def ended_instance(name: str) -> str:
+    """Returns the instance whose end a unit notes, "" for any other unit."""
+    kind, _, rest = name.partition("@")
+    return rest.removesuffix(".service") if kind in {"agentd-ended-well", "agentd-ended-badly"} else ""
+
+
 def units(jobs: Mapping[str, Job]) -> Iterator[tuple[str, str]]:
     """Yields the name and the text of every unit that the jobs of a configuration ask for."""
     for job in jobs.values():
@@ -31,13 +42,17 @@ def units(jobs: Mapping[str, Job]) -> Iterator[tuple[str, str]]:
 
 
 def text(job: Job, instance: str) -> str:
-    """Returns the text of one unit. ExecStart's colon keeps $ as it is, % is doubled, words are quoted for systemd."""
+    """Returns the text of one unit. ExecStart's colon keeps $ as it is, % is doubled, words are quoted for systemd.
+
+    All that the unit runs, it runs as the job's user: its environment, root directory and mounts may be that user's.
+    """
     about = " ".join(re.sub(r"[\x00-\x1f\x7f]", " ", job.description).split()).rstrip("\\")
-    command = " ".join(map(quoted, (instance, *job.run)))
+    # In a root directory of the job's own start-job need not be, and what has its name there is the job's.
+    start = "" if job.has_own_root else f"{LIBRARY}/start-job {quoted(instance)} "
+    well, badly = ended(instance)
     service = [
         "Type=exec",
-        f"ExecStart=:{LIBRARY}/start-job {command}",
-        f"ExecStopPost=-+{LIBRARY}/end-job {quoted(instance)}",
+        f"ExecStart=:{start}{' '.join(map(quoted, job.run))}",
         "Slice=agentd-jobs.slice",
         "StandardInput=null",
         f"SyslogIdentifier={job.name}",
@@ -45,7 +60,7 @@ def text(job: Job, instance: str) -> str:
         f"Group={job.group}" if job.group else "",
         f"WorkingDirectory={_plain(job.working_directory)}" if job.working_directory else "",
         *(f"Environment={quoted(f'{name}={value}')}" for name, value in _environment(job)),
-        # end-job needs its time as well, and systemd takes 0 for "for ever".
+        # systemd takes 0 for "for ever".
         f"TimeoutStopSec={max(job.stop_timeout, _STOP)}us",
         f"RuntimeMaxSec={job.timeout}us" if job.timeout is not None else "",
         f"MemoryMax={job.limits.memory}" if job.limits.memory is not None else "",
@@ -58,6 +73,10 @@ def text(job: Job, instance: str) -> str:
         "Documentation=man:agentd.yaml(5)",
         # agentd decides how often; a limit of systemd's own would only make starts fail.
         "StartLimitIntervalSec=0",
+        # Root notes the end, in a unit of its own; the next run of this unit waits until that is done.
+        f"OnSuccess={well}",
+        f"OnFailure={badly}",
+        f"After={well} {badly}",
         # Of both, agentd stops first: what the shutdown of the machine stops counts as cut off, not as somebody's wish.
         "Before=agentd.service",
     ]

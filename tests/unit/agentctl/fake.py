@@ -220,6 +220,7 @@ FEED = {
     "overridden": ["interval"],
     "preference": 2,
     "running": ["feed.7"],
+    "starting": [],
     "queued": 1,
     "progress": "40%: \x1b[31mcopying",
     "last_run_id": "feed.6",

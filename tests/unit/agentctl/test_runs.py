@@ -53,6 +53,46 @@ def test_run_wait_survives_a_signal_that_never_comes(daemon: FakeDaemon) -> None
     connection.close()
 
 
+def test_run_wait_tells_each_reason_for_waiting_once(
+    daemon: FakeDaemon, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the runs of other jobs end all the time."""
+    monkeypatch.setattr(runs, "FIRST_LOOK", 0.05)
+    before, full = "the run before is not over: feed.4", "nothing starts: the state cannot be stored: disk\x1b full"
+    waiting = {**{key: value for key, value in GOOD.items() if key != "result"}, "ended": 0, "started": 0}
+    answers = [
+        *({**waiting, "state": "queued", "waits": before} for _ in range(3)),
+        *({**waiting, "state": "starting", "waits": full} for _ in range(2)),
+        {**waiting, "state": "running"},
+        GOOD,
+    ]
+
+    def next_answer(_filter: object) -> list[dict[str, Any]]:
+        for _ in range(3):
+            daemon.emit_finished({**GOOD, "run_id": "feed.99"})
+        return [answers.pop(0)]
+
+    daemon.answers["ListRuns"] = next_answer
+    connection = client.Client.connect()
+    signals = connection.subscribe(JOBS, "JobFinished")
+    assert runs.wait_finished(connection, signals, "feed.5", patience=0.01) == GOOD
+    assert capsys.readouterr().err == (
+        f"feed.5 waits: {before}\nfeed.5 waits: nothing starts: the state cannot be stored: disk\\x1b full\n"
+    )
+    connection.close()
+
+
+def test_run_wait_tells_of_the_attempt_after_a_failure(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RunJob"] = finishing(daemon, RUN)
+    reason = "attempt 1 ended with exit-code; retry 1 of 2 in 1s"
+    retry = {**RUN, "run_id": "feed.8", "cause": "retry", "state": "queued", "reason": reason}
+    other = {**retry, "run_id": "feed.7", "due": NOW - HOUR}
+    daemon.answers["ListRuns"] = [retry, other, RUN]
+    assert ctl("run", "feed", "--wait") == (
+        6, "feed.6\nfeed.6: exit-code 3 after 1min 30s\n", f"feed.8: {reason}\n"
+    )  # fmt: skip
+
+
 def test_ctrl_c_while_waiting_tells_that_the_run_goes_on(
     daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+import agentctl.cli
 from agentctl.cli import MOST_RECORDS
-from agentd.bus.arguments import clean, limit_of, only, record
+from agentd.bus.arguments import PAGE, clean, limit_of, only, record
 from agentd.bus.connection import plain
 from agentd.core.part import Refused
 
@@ -32,11 +33,11 @@ def test_options_that_are_known_pass_and_where_there_are_none_that_is_said() -> 
 
 
 @pytest.mark.parametrize("limit", [0, -1, 10_001])
-def test_a_limit_has_its_bounds(limit: int) -> None:
+def test_a_limit_has_its_bounds_and_an_answer_is_a_page_at_most(limit: int) -> None:
     with pytest.raises(Refused, match=f"limit must lie between 1 and 10000, not {limit}"):
         limit_of({"limit": limit})
-    assert [limit_of({}), limit_of({"limit": 1}), limit_of({"limit": 10_000})] == [50, 1, 10_000]
-    assert limit_of({"limit": MOST_RECORDS}) == MOST_RECORDS == 10_000  # what agentctl lets a person ask for
+    assert [limit_of({}), limit_of({"limit": 1}), limit_of({"limit": 10_000})] == [50, 1, 1000]
+    assert limit_of({"limit": MOST_RECORDS}) == agentctl.cli.PAGE == PAGE  # agentctl asks for what is beyond a page
 
 
 def test_a_record_has_what_has_a_value_and_text_as_the_bus_carries_it() -> None:

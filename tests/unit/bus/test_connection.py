@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 from dbus_next.errors import SignatureBodyMismatchError
 from dbus_next.message import Message
+from msgspec.structs import replace
 
 from agentd.bus.connection import Bus, CallFailed, Undo
+from agentd.bus.reading import head, sizes
 from tests.unit.bus.conftest import RULES, connected
 
 PEER = "org.example.Peer"
@@ -166,17 +168,15 @@ def test_a_change_that_comes_with_the_answer_to_who_owns_the_name_counts() -> No
 
         async def call_bus(self, member: str, *_: Any) -> Any:
             if member == "GetNameOwner":
-                arguments = [PEER, ":1.7", ""]
-                self._on_message(
-                    Message.new_signal(
-                        "/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss", arguments
-                    )
+                said = Message.new_signal(
+                    *("/org/freedesktop/DBus", "org.freedesktop.DBus", "NameOwnerChanged", "sss", [PEER, ":1.7", ""])
                 )
+                data = bytearray(self.packed(said))
+                whole, header = sizes(data, 0)
+                heard = replace(head(data, 0, header), sender="org.freedesktop.DBus")
+                assert self._wants(heard)
+                self._got(heard, bytes(data[header:whole]), [])
             return ":1.7"
-
-        def _on_message(self, message: Message) -> bool:
-            message.sender = "org.freedesktop.DBus"
-            return super()._on_message(message)
 
     async def scenario() -> None:
         bus, told = Answering(), list[str]()
@@ -206,7 +206,8 @@ def test_to_listen_no_more_on_a_bus_that_is_lost_is_no_error(address: str) -> No
         await ours.lost()
         for one in undo:
             one()
-        assert (ours._listeners, ours._rules, len(ours._outbox)) == ({}, {}, 0)
+        assert ours._bus is not None
+        assert (ours._listeners, ours._rules, len(ours._bus._outbox)) == ({}, {}, 0)
         with pytest.raises(CallFailed, match="lost"):
             await ours.follow(":9.9", lambda _: None)
 

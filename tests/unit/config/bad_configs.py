@@ -779,6 +779,38 @@ BAD: list[tuple[str, str, list[str]]] = [
         ["4:19: jobs.backup.environment: OPTIND belongs to the shell that starts the job"],
     ),
     (
+        "environment variable that is systemd's verdict",
+        job("environment: {SERVICE_RESULT: success}"),
+        [
+            "4:19: jobs.backup.environment: SERVICE_RESULT belongs to systemd, which tells the job about itself in it",
+        ],
+    ),
+    (
+        "systemd setting that has root run a command",
+        job("systemd: {ExecStartPre: [/bin/true, -+/bin/x]}"),
+        [
+            (
+                "4:41: jobs.backup.systemd.ExecStartPre[1]: begins a command with + or !: root would run it from the "
+                "job's environment, which is its user's; root's work is a job of its own"
+            )
+        ],
+    ),
+    (
+        "systemd setting that has root run all commands but one",
+        job("systemd: {PermissionsStartOnly: yes}"),
+        ["4:15: jobs.backup.systemd: PermissionsStartOnly would have root run commands from the job's environment"],
+    ),
+    (
+        "root directory of its own without the path of the program",
+        "jobs:\n  jail:\n    run: [ls]\n    systemd: {RootDirectory: /srv}\n",
+        [
+            (
+                "3:10: jobs.jail.run: with RootDirectory in systemd, expected the path of the program within that "
+                'root, not "ls"'
+            )
+        ],
+    ),
+    (
         "systemd setting that is no name",
         job("systemd: {protect-home: true}"),
         ['4:15: jobs.backup.systemd: "protect-home" is not the name of a setting such as ProtectHome'],

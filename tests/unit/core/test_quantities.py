@@ -1,5 +1,6 @@
 """Durations, sizes, times of day and weekdays: what is read, what is refused, and that both ways agree."""
 
+import difflib
 import subprocess
 import sys
 from collections.abc import Callable
@@ -272,6 +273,27 @@ def test_the_grammar_needs_the_standard_library_alone() -> None:
 def test_the_nearest_name_is_suggested_and_none_where_none_is_near() -> None:
     assert nearest("timout", ["run", "timeout", "timezone"]) == " (did you mean timeout?)"
     assert nearest("zzz", ["run", "timeout"]) == ""
+
+
+def test_few_of_many_names_are_compared_and_the_nearest_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"backup-of-the-database-{number:04d}" for number in range(2000)] + ["mirror", "ok", "a"]
+    compared: list[str] = []
+
+    def noting(name: str, among: list[str], count: int) -> list[str]:
+        compared.extend(among)
+        return get_close_matches(name, among, count)
+
+    get_close_matches = difflib.get_close_matches
+    monkeypatch.setattr(difflib, "get_close_matches", noting)
+    for mistaken, meant in (
+        ("backup-of-the-databse-1999", "backup-of-the-database-1999"),
+        ("mirorr", "mirror"),
+        ("okk", "ok"),
+        ("A", ""),
+    ):
+        compared.clear()
+        assert nearest(mistaken, names) == (f" (did you mean {meant}?)" if meant else "")
+        assert len(compared) == 10
     assert (closest("timout", ["run", "timeout"]), closest("zzz", ["run", "timeout"])) == ("timeout", "")
     assert unknown_key("timout", ["run", "timeout"]) == 'unknown key "timout" (did you mean timeout?)'
     assert unknown_key("zzz", ["run", "timeout"]) == 'unknown key "zzz"; expected one of run, timeout'

@@ -20,11 +20,11 @@ def ended(*lines: str) -> spool.End | None:
 
 
 def outcome(result: str, code: str, status: str, verdict: str = "", *, by_systemd: bool | None = False) -> Outcome:
-    end = ended("abc", result, code, status, "12", "4096", "end")
+    end = ended("abc", result, code, status, "12", "4096", "Thu 1970-01-01 00:00:05.000007 UTC", "end")
     assert end is not None
     found = end.outcome(verdict, by_systemd=by_systemd, began=True)
     assert (found.cpu_usec, found.peak_memory, found.invocation) == (12, 4096, "abc")
-    assert found.ended > 0
+    assert found.ended == 5_000_007
     return found
 
 
@@ -58,9 +58,10 @@ def test_the_exit_code_and_the_signal_are_told() -> None:
 
 def test_an_end_that_is_damaged_is_read_without_an_error() -> None:
     assert outcome("exit-code", "exited", "²").result == "start-failed"
-    end = ended("abc", "success", "exited", "0", "²", "x", "end")
+    end = ended("abc", "success", "exited", "0", "²", "x", "n/a 2026-99-99 x", "end")
     assert end is not None
     assert (end.cpu_usec, end.peak_memory) == (0, 0)
+    assert end.at == (spool.ENDED / "job").stat().st_mtime_ns // 1000
 
 
 def test_a_stop_that_agentd_asked_for_has_its_result() -> None:
@@ -92,7 +93,41 @@ def test_systemds_own_codes_before_the_beginning_are_failed_starts() -> None:
     assert end.outcome("", by_systemd=False, began=False).result == "start-failed"
 
 
-@pytest.mark.parametrize("lines", [(), ("abc",), ("abc", "success", "exited", "0", "1", "2")])
+def test_an_end_that_a_unit_from_before_an_upgrade_noted_is_read() -> None:
+    end = ended("abc", "exit-code", "exited", "7", "12", "4096", "end")
+    assert end is not None
+    assert (end.status, end.cpu_usec, end.peak_memory, end.at > 0) == ("7", 12, 4096, True)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "told"),
+    [
+        (1, 7, ("exited", "7")),
+        (2, 9, ("killed", "KILL")),
+        (3, 11, ("dumped", "SEGV")),
+        (2, 42, ("killed", "42")),
+        (0, 0, ("", "")),
+    ],
+)
+def test_what_systemd_knows_of_a_unit_reads_like_its_note(code: int, status: int, told: tuple[str, str]) -> None:
+    unknown = (1 << 64) - 1
+    end = spool.end_of({
+        "InvocationID": "abc",
+        "Result": "signal",
+        "ExecMainCode": code,
+        "ExecMainStatus": status,
+        "CPUUsageNSec": unknown,
+        "MemoryPeak": unknown,
+        "StateChangeTimestamp": 5,
+    })  # fmt: skip
+    assert end == spool.End("abc", "signal", *told, 0, 0, 5)
+    assert spool.end_of({}) is None
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [(), ("abc",), ("abc", "success", "exited", "0", "1", "2"), ("abc", "success", "exited", "0", "1", "2", "Wed")],
+)
 def test_a_note_that_is_still_being_written_is_no_end(lines: tuple[str, ...]) -> None:
     assert ended(*lines) is None
 

@@ -1,15 +1,22 @@
 """What a job becomes as a systemd unit."""
 
+import json
 import re
+import subprocess
 import sys
+import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentd.config import files
+from agentd.config.compose import Problems
 from agentd.core.jobs import unitfile
 from agentd.core.jobs.settings import Job, Limits
 
@@ -39,12 +46,14 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
         "Description=agentd job backup: Copies 100%% of it",
         "Documentation=man:agentd.yaml(5)",
         "StartLimitIntervalSec=0",
+        "OnSuccess=agentd-ended-well@backup.service",
+        "OnFailure=agentd-ended-badly@backup.service",
+        "After=agentd-ended-well@backup.service agentd-ended-badly@backup.service",
         "Before=agentd.service",
         "",
         "[Service]",
         "Type=exec",
         'ExecStart=:/usr/lib/agentd/start-job "backup" "/usr/bin/backup" "--all"',
-        'ExecStopPost=-+/usr/lib/agentd/end-job "backup"',
         "Slice=agentd-jobs.slice",
         "StandardInput=null",
         "SyslogIdentifier=backup",
@@ -62,6 +71,94 @@ def test_a_job_becomes_a_unit_with_its_settings() -> None:
         "BindPaths=/a",
         "BindPaths=/b",
     ]
+
+
+BEGINNINGS = [
+    "/bin/x",
+    "-/bin/x",
+    "@/bin/x",
+    ":x",
+    "+/bin/x",
+    "-+/bin/x",
+    '"+/bin/x"',
+    "!/bin/x",
+    "!!/bin/x",
+    "\\x2b/bin/x",
+]
+COMMANDS = st.lists(st.sampled_from([*BEGINNINGS, ";", " ", "a", "'", '"']), min_size=1, max_size=6).map(" ".join)
+SETTINGS = st.sampled_from([
+    "ExecStartPre", "ExecStartPost", "ExecStop", "ExecStopPost", "ExecReload", "ExecCondition", "EnvironmentFile",
+    "RootDirectory", "RootImage", "BindPaths", "PassEnvironment", "PermissionsStartOnly", "ExecStart", "User", "Group",
+])  # fmt: skip
+
+
+def loaded(**job: Any) -> Job | None:
+    """Returns the job of a configuration, None where its settings are refused."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump({"timezone": "UTC", "jobs": {"a": {"run": ["/bin/true"], **job}}}, file)
+        file.flush()
+        try:
+            return files.load(Path(file.name)).config.jobs["a"]
+        except Problems:
+            return None
+
+
+@settings(deadline=None)
+@given(st.dictionaries(SETTINGS, st.one_of(COMMANDS, st.lists(COMMANDS, max_size=3)), max_size=4))
+def test_nothing_in_a_jobs_unit_runs_with_roots_rights(systemd: dict[str, Any]) -> None:
+    job = loaded(user="alice", systemd=systemd)
+    for line in lines(job) if job else ():
+        name, _, value = line.partition("=")
+        assert name != "PermissionsStartOnly"
+        assert not (name == "User" and value != "alice")
+        if name.startswith("Exec"):
+            words = [";", *value.replace('"', "").replace("'", "").split()]
+            begun = [word for before, word in pairwise(words) if before == ";"]
+            assert not [word for word in begun if re.match(r"[-@:|]*[+!\\]", word)], line
+
+
+OF_SYSTEMD = (
+    "EXIT_CODE EXIT_STATUS SERVICE_RESULT INVOCATION_ID MAINPID MANAGERPID NOTIFY_SOCKET LISTEN_FDS LISTEN_PID"
+    " WATCHDOG_USEC CREDENTIALS_DIRECTORY STATE_DIRECTORY JOURNAL_STREAM MONITOR_EXIT_STATUS MONITOR_UNIT TRIGGER_UNIT"
+    " SYSTEMD_EXEC_PID MEMORY_PRESSURE_WATCH"
+)
+
+
+@pytest.mark.parametrize("name", OF_SYSTEMD.split())
+def test_a_variable_of_systemds_is_refused(name: str) -> None:
+    assert loaded(environment={name: "0"}) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["PATH", "HOME", "LANG", "EXIT", "MY_EXIT_CODE", "LISTEN", "SYSTEMD_LOG_LEVEL", "PIDFILE"]
+)
+def test_a_variable_that_only_looks_like_systemds_is_the_jobs(name: str) -> None:
+    assert loaded(environment={name: "0"}) is not None
+
+
+@pytest.mark.parametrize("more", [{}, {"systemd": {"RootDirectory": "/srv"}}, {"user": "alice"}])
+def test_all_that_agentd_writes_into_a_unit_runs_as_the_jobs_user(more: dict[str, Any]) -> None:
+    job = loaded(**more)
+    assert job is not None
+    assert [line.partition("=")[0] for line in lines(job) if line.startswith("Exec")] == ["ExecStart"]
+
+
+def test_in_a_root_directory_of_its_own_a_job_needs_nothing_of_agentds() -> None:
+    job = Job(name="jail", run=("/bin/echo", "$HOME", "100%"), systemd={"RootDirectory": ("/srv/jail",)})
+    assert 'ExecStart=:"/bin/echo" "$HOME" "100%%"' in lines(job)
+    assert not [line for line in lines(job) if "/usr/lib/agentd" in line]
+
+
+def test_the_units_that_note_an_end_tell_whose() -> None:
+    assert [unitfile.ended_instance(name) for name in unitfile.ended("a@2")] == ["a@2", "a@2"]
+    assert unitfile.ended_instance(unitfile.unit("a@2")) == ""
+
+
+def test_the_two_units_that_note_ends_are_two_and_nothing_of_the_jobs() -> None:
+    well, badly = ((ROOT / f"units/agentd-ended-{kind}@.service").read_text() for kind in ("well", "badly"))
+    assert well.splitlines()[1:] == badly.splitlines()[1:]
+    assert "ExecStart=/usr/lib/agentd/note-end %i\n" in well
+    assert "RefuseManualStart=yes\n" in well
 
 
 def test_each_run_at_once_has_a_unit_of_its_own() -> None:
@@ -146,6 +243,58 @@ def test_a_job_that_left_the_configuration_keeps_its_unit_while_it_runs(
     units = generate()
     assert sorted(units) == ["agentd-job@a.service", "agentd-job@gone.service"]
     assert units["agentd-job@gone.service"] == "as it was" != units["agentd-job@a.service"]
+
+
+def test_a_kept_unit_from_before_an_upgrade_notes_its_end_as_all_do_now(
+    generate: Callable[[], dict[str, str]], tmp_path: Path
+) -> None:
+    job = Job(name="a", run=("x",), concurrency=2)
+    for name, text in unitfile.units({"a": job}):
+        instance = name.removeprefix("agentd-job@").removesuffix(".service")
+        old = re.sub(r"On(Success|Failure)=.*\n|After=.*\n", "", text)
+        old = old.replace("Slice=", f'ExecStopPost=-+/usr/lib/agentd/end-job "{instance}"\nSlice=')
+        assert old != text
+        (tmp_path / "kept" / name).write_text(old)
+    (tmp_path / "etc/agentd.yaml").write_text("jobs: [\n")
+    made = generate()
+    wanted = dict(unitfile.units({"a": job}))
+    assert {name: sorted(text.splitlines()) for name, text in made.items()} == {
+        name: sorted(text.splitlines()) for name, text in wanted.items()
+    }
+
+
+def note_end(folder: Path, shown: str, **monitor: str) -> list[str]:
+    """Runs note-end beside a systemctl that shows this; returns the lines of the note."""
+    (folder / "bin").mkdir()
+    (folder / "bin/systemctl").write_text(f"#!/bin/sh\ncat <<'EOF'\n{shown}\nEOF\n")
+    (folder / "bin/systemctl").chmod(0o755)
+    script = (ROOT / "units/note-end").read_text()
+    assert '"/run/agentd-ended/$1"' in script
+    script = script.replace("/run/agentd-ended", str(folder))
+    environment = {"PATH": f"{folder}/bin:/usr/bin:/bin", **{f"MONITOR_{name}": text for name, text in monitor.items()}}
+    subprocess.run(["sh", "-c", script, "note-end", "a"], env=environment, check=True)
+    return (folder / "a").read_text().splitlines() if (folder / "a").exists() else []
+
+
+ENDED = {"INVOCATION_ID": "abc", "SERVICE_RESULT": "exit-code", "EXIT_CODE": "exited", "EXIT_STATUS": "7"}
+SHOWN = "MemoryPeak=4096\nCPUUsageNSec=7999\nInvocationID=abc\nStateChangeTimestamp=Wed 2026-11-25 23:17:42.123456 UTC"
+
+
+@pytest.mark.parametrize(
+    ("shown", "figures"),
+    [
+        (SHOWN, ["7", "4096", "Wed 2026-11-25 23:17:42.123456 UTC"]),
+        (SHOWN.replace("abc", "of another run"), ["", "", ""]),
+        ("InvocationID=abc\nCPUUsageNSec=[not set]\nMemoryPeak=[not set]", ["", "[not set]", ""]),
+        ("", ["", "", ""]),
+    ],
+)
+def test_the_end_of_a_unit_is_noted_with_systemds_words(tmp_path: Path, shown: str, figures: list[str]) -> None:
+    assert note_end(tmp_path, shown, **ENDED) == ["abc", "exit-code", "exited", "7", *figures, "end"]
+
+
+def test_a_start_that_never_had_an_invocation_is_no_end(tmp_path: Path) -> None:
+    assert note_end(tmp_path, SHOWN, SERVICE_RESULT="success") == []
 
 
 def test_what_the_contract_asks_for_is_what_polkit_knows() -> None:

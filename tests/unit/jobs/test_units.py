@@ -13,7 +13,9 @@ from agentd.core.jobs import unitfile
 from agentd.core.jobs.model import Outcome, Run, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
+from agentd.core.quantities import SECOND
 from agentd.jobs import spool, units
+from agentd.jobs.part import LEAD
 from agentd.linux import now
 from agentd.peers import systemd
 
@@ -36,6 +38,8 @@ class FakeSystemd:
         self.asked: list[str] = []
         self.alive: bool | CallFailed = True
         self.began = (5_000_000, "new")
+        self.busy: set[str] = set()
+        self.last: dict[str, Any] = {}
         self.generate: Callable[[], None] = lambda: None
         self.signals: dict[str, Any] = {}
         self.missed: Callable[[], Awaitable[None]]
@@ -54,10 +58,13 @@ class FakeSystemd:
         self.asked.append("reload")
         self.generate()
 
-    async def is_alive(self, _: str) -> bool:
+    async def is_alive(self, unit: str) -> bool:
         if isinstance(self.alive, CallFailed):
             raise self.alive
-        return self.alive
+        return unit in self.busy if unit.startswith("agentd-ended-") else self.alive
+
+    async def last_end(self, _: str) -> dict[str, Any]:
+        return self.last
 
     async def beginning(self, _: str) -> tuple[int, str]:
         return self.began
@@ -108,8 +115,8 @@ class World:
         await self.settle()
 
     def end(self, invocation: str = "new", result: str = "success", code: str = "exited", status: str = "0") -> None:
-        """end-job has written; what inotify tells is told here."""
-        lines = (invocation, result, code, status, "7", "4096", "end")
+        """note-end has written; what inotify tells is told here."""
+        lines = (invocation, result, code, status, "7", "4096", "Wed 2026-11-25 23:17:42.123456 UTC", "end")
         (spool.ENDED / "a").write_text("".join(f"{line}\n" for line in lines))
         self.units._end_arrived("a")
 
@@ -140,7 +147,7 @@ def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[
 Play = Callable[[Callable[[World], Awaitable[None]]], World]
 
 
-def test_a_run_is_noted_started_and_ends_as_end_job_says(play: Play) -> None:
+def test_a_run_is_noted_started_and_ends_as_note_end_says(play: Play) -> None:
     async def scenario(world: World) -> None:
         await world.begin()
         assert [note.run_id for note in spool.read_notes()] == ["a.1"]
@@ -299,6 +306,34 @@ def test_who_else_stops_the_unit_is_seen_by_systemds_job(play: Play) -> None:
     assert (outcome.result, outcome.reason) == ("stopped", "stopped through systemd")
 
 
+@pytest.mark.parametrize("order", [(7, 8), (8, 7)], ids=["told in order", "told the other way round"])
+def test_who_starts_the_unit_again_while_its_end_is_noted_did_not_stop_it(play: Play, order: tuple[int, int]) -> None:
+    noting, *_ = unitfile.ended("a")
+
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        jobs = {7: noting, 8: UNIT}
+        for number in order:
+            world.systemd.signals["JobNew"]([number, f"/job/{number}", jobs[number]])
+        world.end(result="exit-code", status="3")
+
+    outcome = play(scenario).ended["a.1"]
+    assert (outcome.result, outcome.exit_code) == ("exit-code", 3)
+
+
+def test_the_noting_of_an_end_before_the_run_hides_no_stop(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin(answer="/job/5")
+        world.systemd.signals["JobNew"]([4, "/job/4", unitfile.ended("a")[0]])
+        await world.job_removed(job="/job/5")
+        world.systemd.signals["JobNew"]([6, "/job/6", UNIT])
+        world.systemd.signals["JobNew"]([7, "/job/7", unitfile.ended("a")[1]])
+        world.end(code="killed", status="TERM")
+
+    assert play(scenario).ended["a.1"].result == "stopped"
+
+
 def test_after_pid_1_executed_itself_anew_every_run_is_checked(play: Play) -> None:
     async def scenario(world: World) -> None:
         await world.begin()
@@ -311,6 +346,79 @@ def test_after_pid_1_executed_itself_anew_every_run_is_checked(play: Play) -> No
     outcome = play(scenario).ended["a.1"]
     assert outcome.result == "interrupted"
     assert outcome.reason == f"the unit does not run, and how the run ended was not noted: systemctl status {UNIT}"
+
+
+KNOWN = {
+    "InvocationID": "new",
+    "Result": "exit-code",
+    "ExecMainCode": 1,
+    "ExecMainStatus": 3,
+    "CPUUsageNSec": 7999,
+    "MemoryPeak": (1 << 64) - 1,
+    "StateChangeTimestamp": 9_000_000,
+}
+
+
+def test_an_end_that_is_being_noted_is_waited_for(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        world.systemd.alive, world.systemd.last = False, KNOWN
+        for note in unitfile.ended("a"):
+            world.systemd.busy = {note}
+            world.units._patrol()
+            await world.settle()
+            assert world.ended == {}
+        world.end(status="4", result="exit-code")
+
+    assert play(scenario).ended["a.1"].exit_code == 4
+
+
+def test_an_end_that_could_not_be_noted_is_what_systemd_knows_of_it(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.begin()
+        await world.job_removed()
+        world.systemd.alive, world.systemd.last = False, KNOWN
+        world.units._patrol()
+        await world.settle()
+        world.units.stored("a.1")
+        world.systemd.alive = True
+        world.units.start(run(seq=2), JOB)
+        await world.settle()
+        await world.job_removed()
+        world.end("new")  # of the run before, and late
+        assert list(world.ended) == ["a.1"]
+        world.systemd.alive = False
+        world.units._patrol()
+        await world.settle()
+
+    world = play(scenario)
+    first, second = world.ended.values()
+    assert (first.result, first.exit_code, first.ended) == ("exit-code", 3, 9_000_000)
+    assert (first.cpu_usec, first.peak_memory, first.invocation) == (7, 0, "new")
+    assert second.result == "interrupted", "what systemd knows is the end of the run before"
+
+
+def test_an_end_that_was_not_noted_while_no_agentd_was_there_is_what_systemd_knows(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        spool.write_note("a", run(), "old")
+        world.systemd.alive, world.systemd.last = False, KNOWN
+        saved = await world.units.take_up(Saved(open_runs=(run(state="running", started=2),)), rebooted=False)
+        assert (saved.outcomes["a.1"].result, saved.outcomes["a.1"].exit_code) == ("exit-code", 3)
+
+    play(scenario)
+
+
+def test_a_note_that_outlived_the_boot_starts_no_run_again(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        spool.write_note("a", run(), "old")
+        world.systemd.alive, world.systemd.began = False, (0, "")
+        saved = await world.units.take_up(Saved(open_runs=(run(state="running", started=2),)), rebooted=True)
+        assert [run.state for run in saved.open_runs] == ["running"], "what a boot ended is for the core to tell"
+        assert saved.outcomes["a.1"].result == "interrupted"
+        assert spool.read_notes() == []
+
+    play(scenario)
 
 
 def test_a_check_that_systemd_refuses_is_told_and_ends_nothing(play: Play) -> None:
@@ -356,8 +464,10 @@ def test_what_was_under_way_is_taken_up_by_its_note(play: Play) -> None:
         assert found["ended"].outcomes["a.1"].result == "success"
         assert [run.state for run in found["never began"].open_runs] == ["queued"]
         assert [run.state for run in found["not asked for"].open_runs] == ["queued"]
-        (kept,) = (await world.units.take_up(Saved(open_runs=(running,)), rebooted=True)).open_runs
+        saved = await world.units.take_up(Saved(open_runs=(running,)), rebooted=True)
+        (kept,) = saved.open_runs
         assert kept.state == "running", "what a boot ended is for the core to tell"
+        assert saved.outcomes["a.1"].reason == "the machine went down before the end of the run was known"
 
     play(scenario)
 
@@ -382,5 +492,17 @@ def test_units_that_differ_from_the_configuration_are_generated_anew_or_refused(
         (units.GENERATED / "agentd-job@surplus.service").write_text("left the configuration")
         with pytest.raises(Refused, match="surplus"):
             await world.units.prepare(config)
+
+    play(scenario)
+
+
+def test_a_unit_is_asked_for_within_the_lead_whatever_the_clock_shows(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        await world.units.take_up(Saved(), rebooted=False)
+        world.units.start(run(due=now() + 7200 * SECOND), JOB)  # the clock was set back by two hours meanwhile
+        planned = world.units._by_run["a.1"].planned
+        assert planned is not None
+        assert planned.when() - asyncio.get_running_loop().time() <= LEAD / SECOND
+        world.units.stop("a.1", "stopped")
 
     play(scenario)

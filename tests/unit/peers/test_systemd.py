@@ -152,3 +152,23 @@ def test_when_a_unit_began_and_why_it_failed_is_nothing_where_systemd_does_not_a
     assert asyncio.run(made("exit-code", 203)[1].failure("a.service")) == "exit-code, status 203"
     assert asyncio.run(made("resources", 0)[1].failure("a.service")) == "resources"
     assert asyncio.run(made(GONE)[1].failure("a.service")) == ""
+
+
+@pytest.mark.parametrize(
+    ("invocation", "state", "after", "known"),
+    [
+        (b"\x0a\xbc", "failed", b"\x0a\xbc", True),
+        (b"\x0a\xbc", "inactive", b"\x0a\xbc", True),
+        (b"\0\0", "inactive", b"\0\0", False),
+        (b"\x0a\xbc", "active", b"\x0a\xbc", False),
+        (b"\x0a\xbc", "failed", b"\x0a\xbd", False),
+    ],
+    ids=["failed", "over", "never ran", "runs", "ran again meanwhile"],
+)
+def test_the_last_end_of_a_unit_is_told_of_one_run_only(
+    invocation: bytes, state: str, after: bytes, known: bool
+) -> None:
+    pid_1 = made(invocation, "exit-code", 1, 7, 1000, 4096, 5, state, after)[1]
+    found = asyncio.run(pid_1.last_end("agentd-job@a.service"))
+    told = {"Result": "exit-code", "ExecMainCode": 1, "ExecMainStatus": 7, "CPUUsageNSec": 1000, "MemoryPeak": 4096}
+    assert found == ({**told, "StateChangeTimestamp": 5, "InvocationID": "0abc"} if known else {})

@@ -191,7 +191,7 @@ def test_a_standalone_agentd_refuses_in_a_sentence_and_tells_what_was_stored() -
         part = await plug_absent(host, Config())
         assert (part.core, part.properties["State"](), part.properties["Blockers"]()) == (None, "disabled", [])
         assert plain(part.methods["GetStatus"]())["state"] == "disabled"
-        assert await part.methods["ListReboots"]({"state": "verified"}) == []
+        assert list(await part.methods["ListReboots"]({"state": "verified"})) == []
         assert host.asked == [(list_reboots, {"state": "verified", "limit": 50})]
         for member in part.methods.keys() - {"GetStatus", "ListReboots"}:
             with pytest.raises(Refused, match="does not reboot the machine") as refused:

@@ -1,0 +1,22 @@
+"""The things that the daemon and its supervisors agree upon, and the socket between them as both read it."""
+
+import socket
+
+LARGEST_MESSAGE = 1 << 20
+NOT_BEGUN = "not-begun"
+"""The result of what was not due yet when the daemon, or its supervisor, went away."""
+GRACE_AFTER_CRASH = 2.0
+"""Seconds between SIGTERM and SIGKILL for runs whose daemon is gone."""
+
+
+def receive(sock: socket.socket) -> bytes | None:
+    """Returns the next message; None where there is none yet, b"" when the other side is gone and all was read."""
+    for _ in range(2):
+        try:
+            return sock.recv(LARGEST_MESSAGE)
+        except BlockingIOError:
+            return None
+        except ConnectionError:
+            # The other side died with messages of ours unread, which the kernel says first; its own come after that.
+            continue
+    return b""

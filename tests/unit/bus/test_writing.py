@@ -1,0 +1,83 @@
+"""Answers as agentd packs them: as the library reads them, however long, and no value that does not fit its type."""
+
+import asyncio
+import struct
+from typing import Any
+
+import pytest
+from dbus_next.signature import Variant
+from hypothesis import given
+
+from agentd.bus.arguments import Records
+from agentd.bus.connection import plain, variant
+from agentd.bus.reading import ERROR, RETURN, body, head, sizes
+from agentd.bus.writing import answer, error
+from tests.unit.bus.test_reading import bodies
+
+
+def read(data: bytes) -> tuple[Any, list[Any]]:
+    whole, header = sizes(bytearray(data), 0)
+    assert whole == len(data)
+    found = head(bytearray(data), 0, header)
+    return found, body(found, data[header:], stranger=False)
+
+
+def packed(signature: str, values: list[Any]) -> bytes:
+    async def run() -> bytes:
+        return await answer(5, 9, ":1.7", signature, values, asyncio.Lock())
+
+    return asyncio.run(run())
+
+
+@given(bodies())
+def test_what_is_packed_is_what_was_meant(given: tuple[str, list[Any]]) -> None:
+    signature, values = given
+    found, there = read(packed(signature, values))
+    assert (found.kind, found.serial, found.reply_to, found.signature) == (RETURN, 5, 9, signature)
+    assert there == [plain(value) for value in values]
+
+
+def test_a_long_list_is_packed_in_slices_between_which_the_loop_has_its_turn() -> None:
+    records = [{"seq": variant("t", number), "text": variant("s", "x" * (number % 9))} for number in range(1000)]
+    made = Records(lambda number: records[number], range(1000))
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def run() -> bytes:
+        counting = asyncio.ensure_future(count())
+        data = await answer(5, 9, ":1.7", "aa{sv}", [made], asyncio.Lock())
+        counting.cancel()
+        return data
+
+    assert read(asyncio.run(run()))[1] == [[plain(record) for record in records]]
+    assert turns >= 20
+
+
+def test_an_error_is_a_name_and_a_sentence() -> None:
+    found, values = read(error(5, 9, ":1.7", "org.agentd1.Error.Busy", "it is busy \N{SLEEPING SYMBOL}"))
+    assert (found.kind, found.reply_to, found.error, values) == (
+        ERROR, 9, "org.agentd1.Error.Busy", ["it is busy \N{SLEEPING SYMBOL}"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("signature", "value"),
+    [
+        ("s", 1), ("s", "a\0b"), ("s", "\udc80"), ("u", -1), ("u", "1"), ("t", 1 << 64), ("as", "abc"), ("as", [1]),
+        ("a{sv}", {"a": 1}), ("a{sv}", {"a": variant("u", "x")}), ("(su)", ["a"]), ("v", 1), ("y", 256),
+    ],
+)  # fmt: skip
+def test_a_value_that_does_not_fit_its_type_is_an_error(signature: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError, AttributeError, struct.error)):
+        packed(signature, [value])
+
+
+def test_a_variant_is_as_the_library_makes_it() -> None:
+    made, known = variant("as", ["a"]), Variant("as", ["a"])
+    assert vars(made).keys() == vars(known).keys()
+    assert made == known
