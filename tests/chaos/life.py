@@ -105,4 +105,4 @@ def _ended(world: World, judge: Judge) -> set[str]:
     state = judge.judge()
     if state is None or not peaceful:
         return set()
-    return {row.run_id for row in state.rows.values() if row.state not in {"ended", "queued"}}
+    return {row.run_id for row in state.rows.values() if row.state == "running"}
