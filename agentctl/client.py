@@ -1,6 +1,8 @@
 """The way to the daemon: finding its bus, calling it, and turning errors into sentences and exit codes."""
 
+import contextlib
 import os
+import stat
 from collections import deque
 from collections.abc import Mapping
 from enum import IntEnum
@@ -230,15 +232,28 @@ class Client:
 
 
 def standalone_address() -> str | None:
-    """Returns the address that this user's standalone daemon wrote down; None without such a file of the user's own."""
+    """Returns the address that this user's standalone daemon wrote down; None without such a file.
+
+    The file must be a plain one, and both it and its folder the user's own and for nobody else to write: whoever may do
+    so would choose whom agentctl believes.
+    """
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(runtime) if runtime else Path("~/.cache").expanduser()
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+    with contextlib.ExitStack() as opened:
+        try:
+            folder = os.open((Path(runtime) if runtime else Path("~/.cache").expanduser()) / "agentd", flags)
+            opened.callback(os.close, folder)
+            descriptor = os.open("address", flags, dir_fd=folder)
+            opened.callback(os.close, descriptor)
+            around, status = os.fstat(folder), os.fstat(descriptor)
+            text = os.read(descriptor, 4096) if stat.S_ISREG(status.st_mode) else b""
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: the user has no home
+            return None
+    if {around.st_uid, status.st_uid} != {os.geteuid()} or (around.st_mode | status.st_mode) & 0o022:
+        return None
     try:
-        with (folder / "agentd" / "address").open(encoding="utf-8") as file:
-            if os.fstat(file.fileno()).st_uid != os.geteuid():
-                return None
-            return file.readline().strip() or None
-    except (OSError, UnicodeDecodeError, RuntimeError):  # RuntimeError: the user has no home
+        return text.decode().partition("\n")[0].strip() or None
+    except UnicodeDecodeError:
         return None
 
 

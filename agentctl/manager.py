@@ -28,6 +28,7 @@ _DAEMON_KEYS = {
     "configuration_files": "ConfigurationFiles",
     "configuration_loaded": "ConfigurationLoadedUSec",
     "configuration_error": "ConfigurationError",
+    "timezone": "TimeZone",
     "warnings": "Warnings",
     "state_directory": "StateDirectory",
 }
@@ -40,12 +41,14 @@ def daemon_json(daemon: Record) -> Record:
 
 
 def headline(daemon: Record, jobs: list[Record], now: int) -> str:
-    """Returns "agentd 0.1.0 (standalone), running since Sat 08:00 (2h 3min), 12 jobs, 1 running"."""
+    """Returns "agentd 0.1.0 (standalone), running since Sat 08:00 (2h 3min), 12 jobs, 1 running, time zone
+    Europe/Berlin"."""
     running = sum(len(job.get("running", [])) for job in jobs)
     started = daemon.get("StartedUSec", 0)
     since = f"running since {clock(started, now)} ({span(max(0, now - started) // SECOND * SECOND)})"
     counted = f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"
-    return f"agentd {daemon.get('Version')} ({daemon.get('Mode')}), {since}, {counted}, {running} running"
+    zone = f", time zone {daemon['TimeZone']}" if daemon.get("TimeZone") else ""
+    return f"agentd {daemon.get('Version')} ({daemon.get('Mode')}), {since}, {counted}, {running} running{zone}"
 
 
 def troubles(daemon: Record, now: int) -> list[tuple[str, str]]:

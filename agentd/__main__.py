@@ -5,6 +5,7 @@ from agentd import light  # noqa: F401, I001 - before asyncio
 import argparse
 import asyncio
 import json
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -12,9 +13,10 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentd import __version__
-from agentd.config import files
+from agentd import __version__, linux
+from agentd.config import files, kept
 from agentd.config.compose import Problems
+from agentd.config.kinds import PARTS
 from agentd.core.part import Refused
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples:
   agentd --check                          check the installed configuration
   agentd --check my.yaml                  check a file; exit code 2 when it has errors
-  python3 -m agentd --standalone --config my.yaml --state-dir /tmp/state
+  python3 -m agentd --standalone --config my.yaml --state-dir ~/.local/state/agentd-try
                                           run jobs as child processes, without root and systemd
 
 exit codes: 0 stopped as asked, 1 could not run, 2 the configuration has errors
@@ -46,13 +48,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("agentd: --system reads the system's folders, as its generator does; --config goes with --standalone")
         return 1
     try:
-        loaded = files.load(given)
+        options.state_dir = _state(options)
+        loaded = load(options.state_dir, given)
     except Problems as error:
         return _refuse(error)
+    except RuntimeError:
+        print(
+            "agentd: not started: this user has no home: give a folder for the state with --state-dir", file=sys.stderr
+        )
+        return 1
     from agentd import assembly, log  # noqa: PLC0415 - only now, so that --check and --help stay quick
 
     log.setup(options.log_level)
+    linux.umask_before = os.umask(0o077)  # what agentd writes is nobody else's to read
     return asyncio.run(serve(options, loaded, assembly.system if options.system else assembly.standalone))
+
+
+def load(state: Path, given: Path | None, read: Callable[[Path | None], files.Loaded] = files.load) -> files.Loaded:
+    """Returns the configuration to start with: that of the files, or the last good one while they have errors.
+
+    Raises Problems where there is no last good one in the state directory, or no file any more: the generator of units
+    takes that as no jobs, too.
+    """
+    try:
+        return read(given)
+    except Problems as error:
+        last = kept.last_good(state, given, error) if files.are_there(given) else None
+        if last is None:
+            raise
+        return last
+
+
+def _state(options: argparse.Namespace) -> Path:
+    """Returns the state directory. Raises RuntimeError where the user has no home for it."""
+    given: Path | None = options.state_dir
+    if given is not None:
+        return given.absolute()
+    if options.system:
+        return Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "agentd"
 
 
 def _refuse(error: Problems) -> int:
@@ -91,8 +125,10 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         text, code = f"{error}\n{len(error.found)} error{'s' * (len(error.found) > 1)}", 2
     else:
         jobs = {name: job.trigger.phrase() for name, job in loaded.config.jobs.items()}
+        warnings = [*loaded.warnings, *(text for part in PARTS for text in part.doubts(loaded.config))]
         report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": []}
-        lines = [f"{name}: {phrase}" for name, phrase in jobs.items()]
+        report |= {"timezone": loaded.config.timezone, "warnings": warnings}
+        lines = [f"{name}: {phrase}" for name, phrase in jobs.items()] + [f"warning: {text}" for text in warnings]
         text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {len(jobs)} jobs"]), 0
     print(json.dumps(report, indent=2) if as_json else text, file=sys.stdout if as_json or not code else sys.stderr)
     return code
@@ -127,8 +163,6 @@ async def serve(options: argparse.Namespace, loaded: files.Loaded, compose: "Com
                 log.get().error(f"agentd ends: {daemon.failure}", id="stopped")
             bus.close()
             await daemon.close()
-    except Problems as error:
-        return _refuse(error)
     except (Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:
         peer = f"{error.peer}: " if isinstance(error, CallFailed) and error.peer else ""
         print(f"agentd: not started: {peer}{error}", file=sys.stderr)

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
+from agentd import linux
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.config import Config
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
 from agentd.jobs.part import JobsShell
-from agentd.linux import boot_time
 from agentd.part import Host, Part
 from agentd.reboots import part as reboots
 
@@ -38,21 +38,21 @@ async def standalone(
     from agentd import private  # noqa: PLC0415 - of this mode alone, as the next
     from agentd.jobs.children import Children  # noqa: PLC0415
 
-    state = (options.state_dir or private.default_state()).absolute()
+    state: Path = options.state_dir.absolute()
     given: Path | None = options.config
     folder = "/" if given is None else str((given if given.is_dir() else given.parent).absolute())
-    daemon = Daemon("standalone", loaded, partial(load, given), partial(files.folders, given))
+    daemon = Daemon("standalone", loaded, partial(load, given), partial(files.watched, given))
     handle_signals(daemon)
     lock = await private.lock(state)
     jobs = JobsShell(daemon)
-    executor = Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost)
+    executor = Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost, umask=linux.umask_before)
     own = private.PrivateBus(state)
     executor.address = own.address
     with contextlib.ExitStack() as undone:
         undone.callback(executor.close)
         own.start(executor.keep)
         await bus.connect(own.address)
-        booted, rebooted = await daemon.open(state, boot_id(), boot_time())
+        booted, rebooted = await daemon.open(state, boot_id(), linux.boot_time())
         parts = [
             manager.part(daemon),
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
@@ -60,7 +60,7 @@ async def standalone(
             *[await daemon.plug(name, plug(daemon, loaded.config)) for name, plug in more.items()],
         ]
         await daemon.start(parts, bus)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.reload_soon)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.configuring.reload_soon)
         own.publish()
         undone.pop_all()
     yield daemon
@@ -85,15 +85,15 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
         configured=lambda: sdnotify.notify(f"STATUS={daemon.status}"),
         stopping=lambda: sdnotify.notify("STOPPING=1"),
     )
-    daemon = Daemon("system", loaded, files.load, partial(files.folders, None), supervision)
+    daemon = Daemon("system", loaded, files.load, partial(files.watched, None), supervision)
 
     def reload() -> None:
         sdnotify.reloading()
-        daemon.reload_soon(lambda: sdnotify.notify("READY=1"))
+        daemon.configuring.reload_soon(lambda: sdnotify.notify("READY=1"))
 
     handle_signals(daemon)
     await bus.connect(None)
-    state = options.state_dir or Path(os.environ.get("STATE_DIRECTORY", "/var/lib/agentd"))
+    state: Path = options.state_dir
     systemd, jobs = Systemd(bus, daemon.trouble, daemon.defect), JobsShell(daemon)
     executor = Units(systemd, jobs.started, jobs.ended, daemon.trouble, daemon.defect)
     boot = await this_boot(bus, boot_id())

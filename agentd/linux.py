@@ -4,10 +4,14 @@ import asyncio
 import ctypes
 import errno
 import os
+import stat
 import struct
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+
+umask_before = -1
+"""The umask of who started agentd, for jobs; -1: the process still has it."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _TFD_TIMER_ABSTIME, _TFD_TIMER_CANCEL_ON_SET = 1, 2
@@ -15,6 +19,7 @@ _IN_CLOSE_WRITE, _IN_MOVED_FROM, _IN_MOVED_TO, _IN_CREATE, _IN_DELETE = 0x8, 0x4
 _IN_Q_OVERFLOW = 0x4000
 _IN_CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 _STEP = 5_000_000  # microseconds; slewing moves the clock by less between two looks
+_MOST_LINKS = 40  # on the way to a file, as the kernel has it
 _FAR = 1 << 61  # seconds; a timer that is armed only to notice clock steps
 
 
@@ -89,17 +94,33 @@ class WallTimer:
 
 
 class Watch:
-    """Calls `on_change` once files in the folders were changed and nothing more changes for `settle` seconds."""
+    """Calls `on_change` once something was changed in what is followed and nothing more changes for `settle` seconds,
+    or after ten times that.
 
-    def __init__(self, folders: Iterable[Path], on_change: Callable[[], None], settle: float = 0.3) -> None:
+    What was seen is never dropped: who follows something and reads it then has read it as it is, or is called back.
+    `blind` says of what cannot be watched why, by its folder.
+    """
+
+    def __init__(self, on_change: Callable[[], None], settle: float = 0.3) -> None:
+        self.blind: dict[str, str] = {}
         self._on_change = on_change
         self._settle = settle
         self._pending: asyncio.TimerHandle | None = None
+        self._latest = 0.0  # on the loop's clock
+        self._names: dict[int, set[bytes] | None] = {}  # what counts in each folder; None: all
         self._file = _check(_libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK))
-        for folder in folders:
-            # A missing folder cannot be watched; when it is made later, a reload by hand sees it.
-            _libc.inotify_add_watch(self._file, os.fsencode(folder), _IN_CHANGES)
         asyncio.get_running_loop().add_reader(self._file, self._ready)
+
+    def follow(self, paths: Iterable[Path]) -> None:
+        """Watches these files, all that is in those that are folders, and the links that lead to them; nothing else
+        from here on. A path that is missing is noticed once it is there."""
+        before, self._names, self.blind = self._names, {}, {}
+        for path in paths:
+            end = self._way(str(path.absolute()))
+            if _is_folder(end):
+                self._add(end, None)
+        for unwanted in before.keys() - self._names.keys():
+            _libc.inotify_rm_watch(self._file, unwanted)
 
     def close(self) -> None:
         """Calls back no more."""
@@ -108,11 +129,56 @@ class Watch:
         asyncio.get_running_loop().remove_reader(self._file)
         os.close(self._file)
 
+    def _way(self, path: str) -> str:
+        """Watches the names on the way to a path that decide where it ends; returns where that is."""
+        here, links = "/", 0
+        todo = path.split("/")[::-1]
+        while todo:
+            name = todo.pop()
+            if name in {"", "."}:
+                continue
+            if name == "..":
+                here = str(Path(here).parent)
+                continue
+            step = f"{here.rstrip('/')}/{name}"
+            if not any(todo) or not _is_folder(step):
+                self._add(here, name)  # before a look at where it leads: what comes later is told
+            try:
+                target = str(Path(step).readlink())
+            except OSError:  # no link
+                here = step
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                break
+            todo += target.split("/")[::-1]
+            here = "/" if target.startswith("/") else here
+        return here
+
+    def _add(self, folder: str, name: str | None) -> None:
+        watch = _libc.inotify_add_watch(self._file, os.fsencode(folder), _IN_CHANGES)
+        if watch >= 0:
+            names = self._names.setdefault(watch, set())
+            self._names[watch] = None if name is None or names is None else names | {os.fsencode(name)}
+        elif (number := ctypes.get_errno()) not in {errno.ENOENT, errno.ENOTDIR}:
+            self.blind[folder] = os.strerror(number).lower()
+
     def _ready(self) -> None:
-        os.read(self._file, 65536)
-        if self._pending is not None:
-            self._pending.cancel()
-        self._pending = asyncio.get_running_loop().call_later(self._settle, self._on_change)
+        if any(mask & _IN_Q_OVERFLOW or self._counts(watch, name) for watch, mask, name in _events(self._file)):
+            loop = asyncio.get_running_loop()
+            if self._pending is None:
+                self._latest = loop.time() + 10 * self._settle
+            else:
+                self._pending.cancel()
+            self._pending = loop.call_at(min(loop.time() + self._settle, self._latest), self._settled)
+
+    def _settled(self) -> None:
+        self._pending = None
+        self._on_change()
+
+    def _counts(self, watch: int, name: bytes) -> bool:
+        names = self._names.get(watch, set())
+        return names is None or name in names
 
 
 class Arrivals:
@@ -130,12 +196,25 @@ class Arrivals:
         os.close(self._file)
 
     def _ready(self) -> None:
-        data = os.read(self._file, 65536)
-        while data:
-            _, mask, _, length = struct.unpack_from("iIII", data)
-            name = data[16 : 16 + length].rstrip(b"\0")
-            data = data[16 + length :]
+        for _, mask, name in _events(self._file):
             self._on_file("" if mask & _IN_Q_OVERFLOW else os.fsdecode(name))
+
+
+def _is_folder(path: str) -> bool:
+    """Tells whether a path is a folder and no link to one."""
+    try:
+        return stat.S_ISDIR(Path(path).lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _events(file: int) -> Iterator[tuple[int, int, bytes]]:
+    """Returns the watch, the mask and the name of each event that waits to be read."""
+    data = os.read(file, 65536)
+    while data:
+        watch, mask, _, length = struct.unpack_from("iIII", data)
+        yield watch, mask, data[16 : 16 + length].rstrip(b"\0")
+        data = data[16 + length :]
 
 
 def _check(descriptor: int) -> int:

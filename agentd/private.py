@@ -2,11 +2,16 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+_OWN = ("agentd.*", "bus.*", "configuration.*", "ended-*", "lock", "output", "unstored-*")
+"""What agentd has in its state directory. It leaves alone what else lies there."""
+_MOST_LINKS = 40  # on the way to a folder
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
@@ -38,7 +43,7 @@ class PrivateBus:
         program = shutil.which("dbus-daemon")
         if program is None:
             raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        take_folder(self._folder, "runtime")
         self._socket.unlink(missing_ok=True)
         config = self._state / "bus.conf"
         config.write_text(_BUS_CONFIG.format(socket=self._socket))
@@ -48,7 +53,9 @@ class PrivateBus:
     def publish(self) -> None:
         """Tells agentctl where the bus is, once agentd answers there."""
         new = self._folder / f"address.{os.getpid()}"
-        new.write_text(f"{self.address}\n{os.getpid()}\n")
+        new.unlink(missing_ok=True)
+        with new.open("x") as file:  # never what somebody put there
+            file.write(f"{self.address}\n{os.getpid()}\n")
         new.rename(self._folder / "address")
 
     def close(self) -> None:
@@ -63,27 +70,99 @@ class Unusable(Exception):
     """Standalone mode cannot start here; the text is a sentence."""
 
 
-def default_state() -> Path:
-    """Returns where the state goes when nobody says: the user's state directory (XDG)."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "agentd"
-
-
 def runtime() -> Path:
-    """Returns the folder of the bus's socket and its address; agentctl looks there."""
+    """Returns the folder of the bus's socket and its address; agentctl looks there.
+
+    Raises Unusable where the user has neither a runtime directory nor a home.
+    """
     given = os.environ.get("XDG_RUNTIME_DIR")
-    return Path(given) / "agentd" if given else Path.home() / ".cache/agentd"
+    try:
+        return Path(given) / "agentd" if given else Path.home() / ".cache/agentd"
+    except RuntimeError:
+        raise Unusable("this user has no home: set XDG_RUNTIME_DIR to a folder of the user's own") from None
+
+
+def take_folder(folder: Path, kind: str) -> None:
+    """Makes the folder where it is missing. `kind` is "state" or "runtime".
+
+    Raises Unusable where it is not this user's alone to change, or somebody else may put another in its place.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_way(folder, kind)
+    except OSError as error:
+        raise Unusable(f"the {kind} directory {folder} cannot be used: {(error.strerror or '').lower()}") from None
+
+
+def _check_way(folder: Path, kind: str) -> None:
+    """Looks at the folder and at each folder and link on the way to it. Raises OSError, Unusable."""
+
+    def unusable(why: str) -> Unusable:
+        return Unusable(f"the {kind} directory {folder} cannot be used: {why}; choose another")
+
+    here, links, own = Path("/"), 0, os.geteuid()
+    todo = [*folder.parts[1:]][::-1]
+    while todo:
+        status = here.lstat()
+        if status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX:
+            raise unusable(f"everybody may put another in its place, because {here} is open to everybody (chmod o-w)")
+        name = todo.pop()
+        here = here.parent if name == ".." else here / name
+        status = here.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            if status.st_uid not in {0, own}:
+                raise unusable(f"{here} is a link of somebody else (uid {status.st_uid})")
+            links += 1
+            if links > _MOST_LINKS:
+                raise unusable("too many links lead to it")
+            target = here.readlink()
+            todo += [part for part in target.parts if part != "/"][::-1]
+            here = Path("/") if target.is_absolute() else here.parent
+    status = here.lstat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise unusable(f"{here} is not a folder")
+    if status.st_uid != own:
+        raise unusable(f"{here} belongs to somebody else (uid {status.st_uid}, and agentd runs as uid {own})")
+    if status.st_mode & 0o022:
+        raise unusable(f"others may write in {here} (chmod go-w, if nobody else did)")
+
+
+def _take_files(state: Path) -> None:
+    """Makes what an earlier agentd left in the state directory this user's alone to read.
+
+    Raises Unusable where a file there is somebody else's, or a link.
+    """
+    for file in [found for pattern in _OWN for found in state.glob(pattern)]:
+        status = file.lstat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)) or status.st_uid != os.geteuid():
+            raise Unusable(f"{file} is a link or belongs to somebody else: expected a file of agentd; remove it")
+        if status.st_mode & 0o077:
+            file.chmod(status.st_mode & 0o700)
+
+
+def _open_lock(file: Path) -> int:
+    """Returns the descriptor of the lock's file, which is made where it is missing. Raises Unusable."""
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+        descriptor = os.open(file, flags, 0o600)
+    except OSError as error:
+        what = "is a link" if error.errno == errno.ELOOP else (error.strerror or "").lower()
+        raise Unusable(f"{file} cannot be used: {what}; expected a file of agentd: remove it") from None
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+        os.close(descriptor)
+        raise Unusable(f"{file} is no file of this user's own: expected a file of agentd: remove it")
+    return descriptor
 
 
 async def lock(state: Path, patience: float = 15.0) -> int:
     """Takes the state directory for this daemon and its supervisor; waits while the jobs of a killed one end.
 
-    Returns the locked file's descriptor. Raises Unusable when another agentd lives there.
+    Returns the locked file's descriptor. Raises Unusable when another agentd lives there, or the directory is not this
+    user's own.
     """
-    try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unusable(f"the state directory {state} cannot be used: {(error.strerror or '').lower()}") from None
+    take_folder(state, "state")
+    descriptor = _open_lock(state / "lock")
     deadline = asyncio.get_running_loop().time() + patience
     while True:
         try:
@@ -97,6 +176,11 @@ async def lock(state: Path, patience: float = 15.0) -> int:
                 raise Unusable(f"{who} uses the state directory {state}; choose another with --state-dir") from None
             await asyncio.sleep(0.02)
         else:
+            try:
+                _take_files(state)
+            except Unusable:
+                os.close(descriptor)
+                raise
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             return descriptor

@@ -167,7 +167,7 @@ def reboot_at(
     """Reboots this machine at WHEN.
 
     WHEN is a time (the next such local time) or a date with a time. When something is in the way at that time, agentd
-    waits until it is gone.
+    waits until it is gone. What a program asks for meanwhile may reboot the machine earlier; this reboot stays planned.
 
     \b
     Examples:
@@ -185,7 +185,7 @@ def reboot_at(
 
 @command("cancel", reboots)
 def cancel(session: Session) -> None:
-    """Takes the pending reboot back.
+    """Takes the pending reboot back, and the wishes that wait beside it.
 
     Work goes on. The exit status is 5 when no reboot is pending.
 
@@ -224,7 +224,8 @@ def history(session: Session, count: int) -> None:
 def clear(session: Session) -> None:
     """Lets automatic reboots happen again.
 
-    Automatic reboots stop when a breaker opens, because a reboot did not help, or when the ledger is lost.
+    Automatic reboots stop when a breaker opens, because a reboot did not help, when the ledger is lost, or when a clock
+    that was ahead has dated reboots in the future, which the limits count.
 
     \b
     Example:

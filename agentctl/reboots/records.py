@@ -41,8 +41,21 @@ def status_json(status: Record) -> Record:
     """Returns the keys of GetStatus; the pending reboot as an object of its own."""
     reboot = pending(status)
     keys = (
-        *("state", "required", "booted", "pending", "next_begin", "next_end", "next_at", "last_day", "last_week"),
-        *("per_day", "per_week", "min_uptime_s", "breakers", "ledger", "can", "kinds", "fleet", "slot"),
+        *("state", "required", "booted", "pending", "beside", "next_begin", "next_end", "next_at"),
+        *(
+            "last_day",
+            "last_week",
+            "ahead",
+            "per_day",
+            "per_week",
+            "min_uptime_s",
+            "breakers",
+            "ledger",
+            "can",
+            "kinds",
+            "fleet",
+            "slot",
+        ),
     )
     return picked(
         {
@@ -142,13 +155,14 @@ def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
         ("booted", _moment(booted, now)),
         ("required", "the machine asks for a reboot (/run/reboot-required)" if status.get("required") else ""),
         *_pending_facts(pending(status), now),
+        *_labelled("beside it", status.get("beside", [])),
         *_labelled("in the way", [blocker_line(blocker, now) for blocker in blockers]),
         ("next window", _window(status, now)),
         ("automatic", _limits(status)),
         ("min uptime", _min_uptime(status, now)),
         *_labelled("breaker", status.get("breakers", [])),
         ("ledger", status.get("ledger", "")),
-        ("to clear", "agentctl reboot clear" if status.get("breakers") or status.get("ledger") else ""),
+        ("to clear", "agentctl reboot clear" if any(map(status.get, ("breakers", "ledger", "ahead"))) else ""),
         ("logind", _LOGIND.get(status.get("can", ""), "")),
         ("kinds", ", ".join(status.get("kinds", []))),
         ("fleet", _slot(status)),
@@ -198,7 +212,8 @@ def _limits(status: Record) -> str:
         for unit in ("day", "week")
         if f"per_{unit}" in status
     ]
-    return ", ".join(parts)
+    ahead = status.get("ahead", 0)
+    return ", ".join(parts) + (f" ({ahead} of a clock that was ahead)" if ahead else "")
 
 
 def _min_uptime(status: Record, now: int) -> str:

@@ -162,9 +162,10 @@ class Bus:
         (answer,) = await self.call(_DBUS, member, signature, *body) or [None]
         return answer
 
-    async def get(self, remote: Remote, name: str) -> Any:
-        """Returns a property of a peer. Raises CallFailed."""
-        (value,) = await self.call((remote[0], remote[1], PROPERTIES), "Get", "ss", remote[2], name)
+    async def get(self, remote: Remote, name: str, *, patience: float = TIMEOUT) -> Any:
+        """Returns a property of a peer. Raises CallFailed, also when there is no answer after `patience` seconds."""
+        peer = (remote[0], remote[1], PROPERTIES)
+        (value,) = await self.call(peer, "Get", "ss", remote[2], name, patience=patience)
         return value
 
     async def _request(

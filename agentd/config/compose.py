@@ -102,8 +102,21 @@ def _nested(error: Exception) -> tuple[str, int] | None:
     return ("nested too deeply", mark.index) if mark else None
 
 
-def compose(file: Path, name: str) -> MappingNode:
-    """Returns the top mapping of a YAML file; `name` is how errors call the file. Raises Problems."""
+def read(file: Path) -> bytes:
+    """Returns what a YAML file holds. Raises Problems."""
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
+        raise Problems([Problem(str(file), 0, 0, legible(reason))]) from None
+    if len(text) > _MAX_BYTES:
+        raise Problems([Problem(str(file), 0, 0, f"is larger than {_MAX_BYTES >> 20} MiB")])
+    return text
+
+
+def compose(text: bytes, name: str) -> MappingNode:
+    """Returns the top mapping of a YAML text; `name` is how errors call its file. Raises Problems."""
 
     def refuse(message: str, line: int = 0, column: int = 0) -> Problems:
         return Problems([Problem(name, line, column, legible(message))])
@@ -113,13 +126,7 @@ def compose(file: Path, name: str) -> MappingNode:
         return len(lines), len(lines[-1]) + 1
 
     try:
-        with file.open("rb") as stream:
-            text = stream.read(_MAX_BYTES + 1)
-        if len(text) > _MAX_BYTES:
-            raise refuse(f"is larger than {_MAX_BYTES >> 20} MiB")
         text.decode()
-    except OSError as error:
-        raise refuse(f"cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError as error:
         raise refuse("is not UTF-8 text", *place(text[: error.start])) from None
     try:

@@ -3,9 +3,9 @@
 What the settings of a part mean is the part's own: see config.kinds.
 """
 
+import contextlib
 import gc
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,13 @@ from msgspec import UNSET, Struct
 from msgspec.structs import replace
 from yaml import MappingNode, Node, ScalarNode
 
-from agentd.config.compose import Problem, Problems, compose
+from agentd.config.compose import Problem, Problems, compose, read
 from agentd.config.kinds import PARTS, Settings
 from agentd.config.nodes import Decoder, locate, without_names
 from agentd.config.types import fields_of, is_by_name, section
+from agentd.config.zone import Zone, local
 from agentd.core.config import Config
 from agentd.core.fields import Keys
-from agentd.core.times import timezone
 
 SYSTEM_DIRECTORIES = tuple(Path(folder) for folder in ("/usr/lib/agentd", "/run/agentd", "/etc/agentd"))
 """Rising precedence: a file hides those of the same name before it; a link to /dev/null masks them."""
@@ -34,10 +34,22 @@ class _Thing(Struct):
 
 
 class Loaded(Struct, frozen=True):
-    """A configuration and the files that it was read from, in order of rising precedence."""
+    """A configuration and the files that it was read from, in order of rising precedence.
+
+    `written` has the settings as they stand there, without what follows from the machine; `warnings` are sentences
+    about what was guessed. `given` is the path that was asked for (empty: the system's folders), `texts` are the files'
+    contents. A last good configuration has `errors`, those of the files as they are now, and `accepted`, the instant
+    when it was read.
+    """
 
     config: Config
     files: tuple[str, ...]
+    written: Config = Config()
+    warnings: tuple[str, ...] = ()
+    given: str = ""
+    texts: tuple[bytes, ...] = ()
+    errors: str = ""
+    accepted: int = 0
 
 
 def sources(given: Path | None) -> list[Path]:
@@ -63,11 +75,14 @@ def _drop_ins(folder: Path) -> list[Path]:
         return []
 
 
-def folders(given: Path | None) -> list[Path]:
-    """Returns the folders in which a change may alter the configuration."""
+def watched(given: Path | None) -> list[Path]:
+    """Returns the folders and the files in which a change may alter the configuration."""
     if given is not None and not given.is_dir():
-        return [given.parent]
-    return [path for top in (SYSTEM_DIRECTORIES if given is None else [given]) for path in (top, top / DROP_INS)]
+        return [given]
+    folders = [path for top in (SYSTEM_DIRECTORIES if given is None else [given]) for path in (top, top / DROP_INS)]
+    with contextlib.suppress(OSError):  # a folder that cannot be read is told by who loads
+        return [*folders, *sources(given)]
+    return folders
 
 
 def load(given: Path | None = None, whole: type[Config] = Config, parts: Sequence[Settings] = PARTS) -> Loaded:
@@ -75,17 +90,6 @@ def load(given: Path | None = None, whole: type[Config] = Config, parts: Sequenc
 
     Raises Problems with every error of every file.
     """
-    # Nodes refer to nothing that refers to them: looking for cycles only doubles the time for many jobs.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        return _load(given, whole, parts)
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def _load(given: Path | None, whole: type[Config], parts: Sequence[Settings]) -> Loaded:
     try:
         files = sources(given)
     except OSError as error:
@@ -94,35 +98,102 @@ def _load(given: Path | None, whole: type[Config], parts: Sequence[Settings]) ->
     if not files:
         where = given or SYSTEM_DIRECTORIES[-1]
         raise Problems([Problem(str(where), 0, 0, f"no configuration: expected {MAIN_FILE} in this folder")])
-    decoder = Decoder({kind: parser for part in parts for kind, parser in part.kinds.items()})
-    top = _layered(decoder, files, whole)
-    config = decoder.struct(top, whole)
-    if config is UNSET:
-        raise Problems(decoder.problems)
-    config = replace(config, timezone=config.timezone or local_timezone())
+    texts = {}
+
+    def content(name: str) -> bytes:
+        texts[name] = read(Path(name))
+        return texts[name]
+
+    names = tuple(str(file) for file in files)
+    loaded = decoded(names, content, whole, parts)
+    return replace(loaded, given=path_of(given), texts=tuple(texts[name] for name in names))
+
+
+def are_there(given: Path | None) -> bool:
+    """Tells whether there is a file of the configuration, or something that keeps one from being seen."""
+    try:
+        return bool(sources(given))
+    except OSError:
+        return True
+
+
+def path_of(given: Path | None) -> str:
+    """Returns the path that was asked for, as Loaded has it."""
+    return "" if given is None else str(given.absolute())
+
+
+def is_as_read(loaded: Loaded) -> bool:
+    """Tells whether the files are the same as those that a configuration was read from, and hold the same."""
+    try:
+        files = sources(Path(loaded.given) if loaded.given else None)
+        return tuple(read(file) for file in files) == loaded.texts  # the names may be of another working directory
+    except (OSError, Problems):
+        return False
+
+
+def decoded(
+    names: Sequence[str],
+    content: Callable[[str], bytes],
+    whole: type[Config] = Config,
+    parts: Sequence[Settings] = PARTS,
+) -> Loaded:
+    """Returns the configuration in files of those names, in order of rising precedence. Raises Problems."""
+    with _uncollected():
+        decoder = Decoder({kind: parser for part in parts for kind, parser in part.kinds.items()})
+        top = _layered(decoder, names, content, whole)
+        written = decoder.struct(top, whole)
+        if written is UNSET:
+            raise Problems(decoder.problems)
+        zone = local() if not written.timezone else Zone(written.timezone)
+        config = _completed(written, zone.name, parts)
+        for part in parts:
+            for fault in part.faults(config):
+                node, path = locate(top, fault.path)
+                decoder.problem(node, path, fault.sentence)
+        if decoder.problems:
+            raise Problems(decoder.problems)
+        return Loaded(config, tuple(names), written, (zone.warning,) if zone.warning else ())
+
+
+def in_zone(loaded: Loaded, zone: Zone, parts: Sequence[Settings] = PARTS) -> Loaded:
+    """Returns the configuration in another time zone, whatever the files say about that."""
+    config = _completed(loaded.written, zone.name, parts)
+    return replace(loaded, config=config, warnings=(zone.warning,) if zone.warning else ())
+
+
+def _completed(written: Config, zone: str, parts: Sequence[Settings]) -> Config:
+    config = replace(written, timezone=zone)
     for part in parts:
         config = replace(config, **part.complete(config))
-    for part in parts:
-        for fault in part.faults(config):
-            node, path = locate(top, fault.path)
-            decoder.problem(node, path, fault.sentence)
-    if decoder.problems:
-        raise Problems(decoder.problems)
-    return Loaded(config, tuple(str(file) for file in files))
+    return config
 
 
-def _layered(decoder: Decoder, files: Sequence[Path], whole: type[Config]) -> MappingNode:
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Looks for no cycles, which would double the time for many jobs: nodes refer to nothing that refers to them."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _layered(
+    decoder: Decoder, names: Sequence[str], content: Callable[[str], bytes], whole: type[Config]
+) -> MappingNode:
     """Returns the settings of all files in one mapping, whose nodes know their files. Raises Problems."""
     layers = []
-    for file in files:
+    for name in names:
         try:
-            layers.append(compose(file, str(file)))
+            layers.append(compose(content(name), name))
         except Problems as error:
             decoder.problems += error.found
             continue
-        if len(files) > 1:  # before they are laid over each other, each must be sound by itself
+        if len(names) > 1:  # before they are laid over each other, each must be sound by itself
             _check_keys(decoder, layers[-1], whole, ())
-    if len(layers) < len(files):  # the settings of the others would only make for errors that are none
+    if len(layers) < len(names):  # the settings of the others would only make for errors that are none
         raise Problems(decoder.problems)
     top, *over = layers
     for layer in over:
@@ -183,13 +254,3 @@ def _merge(base: Node, over: Node, type_: Any) -> Any:
 def _name(name: str, thing: Node) -> ScalarNode:
     """Returns a key for a thing that the file gives none."""
     return ScalarNode("tag:yaml.org,2002:str", name, thing.start_mark, thing.end_mark)
-
-
-def local_timezone() -> str:
-    """Returns the machine's time zone by name: $TZ, else what /etc/localtime links to, else UTC."""
-    target = os.environ.get("TZ", "").lstrip(":") or str(Path("/etc/localtime").resolve()).partition("zoneinfo/")[2]
-    try:
-        timezone(target)
-    except ValueError:
-        return "UTC"
-    return target

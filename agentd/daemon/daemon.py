@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,16 @@ from agentd import log as logging
 from agentd.bus.connection import Bus, BusError, CallFailed
 from agentd.bus.contract import Offer
 from agentd.bus.server import Authorize, Server
-from agentd.config.compose import Problems
 from agentd.config.files import Loaded
 from agentd.core.config import Config, History
 from agentd.core.part import Decided, Effect, Refused
 from agentd.core.quantities import SECOND
+from agentd.daemon.configuring import Configuring
 from agentd.daemon.plugged import Plugged, shut_off
 from agentd.daemon.store import Store, decisions
 from agentd.daemon.storing import Storing
-from agentd.linux import WallTimer, Watch, now
+from agentd.linux import WallTimer, now
 from agentd.part import Part, Tables
-from agentd.tasks import Tasks
 
 log = logging.get()
 
@@ -43,13 +41,9 @@ class Supervision:
     stopping: Callable[[], None] = _nothing
 
 
-def _prepare(part: Part, config: Config) -> Awaitable[None]:
-    return part.prepare(config)
-
-
 class Daemon:
     """A running agentd, and the Host of its parts. `mode` is standalone or system, `load` reads the configuration
-    again, `watched` names the folders in which a change may alter it."""
+    again, `watched` names the folders and files in which a change may alter it."""
 
     def __init__(
         self,
@@ -60,21 +54,15 @@ class Daemon:
         supervision: Supervision = Supervision(),
     ) -> None:
         self.mode = mode
-        self.loaded = loaded
-        self.loaded_at = self.started_at = now()
-        self.error = ""
+        self.started_at = now()
+        self.configuring = Configuring(self, loaded, load, watched)
         self.failure = ""
         self.draining = False
         self.ending = asyncio.Event()
         self.server: Server
-        self._load = load
-        self._watched = watched
         self._supervision = supervision
         self._alive_due = 0.0  # on the monotonic clock
-        self._reading = asyncio.Lock()
         self._pumping = False
-        self._watch: Watch | None = None
-        self._tasks = Tasks(lambda error: self.defect("reading the configuration", error))
         self._plugged = self._plug([])
         self._store: Store
         self._storing: Storing
@@ -112,32 +100,27 @@ class Daemon:
     async def start(self, parts: Sequence[Part], bus: Bus, authorize: Authorize | None = None) -> None:
         """Plugs the parts in, answers on the bus and lets time pass.
 
-        Raises BusError, CallFailed, OSError, Problems, Refused, sqlite3.Error.
+        Raises BusError, CallFailed, OSError, Refused, sqlite3.Error.
         """
         self._plugged = self._plug(parts)
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
         offers = [Offer(part.contract, part.methods, part.properties) for part in parts if part.contract is not None]
         self.server = Server(bus, offers, self.defect, authorize)
         self._timer = WallTimer(self._tick, self._clock_stepped)
-        await self._make_ready()
+        await self.configuring.make_ready()
         await self._plugged.await_each(lambda part: part.start(), CallFailed, BusError, OSError)
         await self.server.start()
-        self._watch_files()
+        self.configuring.start()
         await self.settle()
         await self._storing.call(self._store.taken_up)
         self._plugged.each(lambda part: part.started())
         what = ", ".join(filter(None, self._plugged.each(lambda part: part.status())))
-        log.info(f"agentd {__version__} started with {what} from {', '.join(self.loaded.files)}", id="started")
+        where = f"{', '.join(self.configuring.loaded.files)}, time zone {self.configuring.loaded.config.timezone}"
+        log.info(f"agentd {__version__} started with {what} from {where}", id="started")
+        self.configuring.tell()
 
     def _plug(self, parts: Sequence[Part]) -> Plugged:
         return Plugged(parts, now, self.defect, self.lost, self._shut)
-
-    async def _make_ready(self) -> None:
-        """Makes the configuration possible. The parts were made of it as it was read; a newer one is theirs then."""
-        loaded = await self._prepared(self.loaded)
-        if loaded != self.loaded:
-            self.loaded = loaded
-            self._configure(loaded)
 
     async def drain(self) -> None:
         """Begins nothing new, waits for what must not be cut off, up to the configured limit, and saves."""
@@ -151,10 +134,8 @@ class Daemon:
 
     async def close(self) -> None:
         """Ends everything in the order that loses nothing."""
-        if self._watch is not None:
-            self._watch.close()
+        self.configuring.close()
         self._timer.close()
-        self._tasks.close()
         self._plugged.close()
         await self._storing.close()
         log.info("agentd stopped", id="stopped")
@@ -169,7 +150,7 @@ class Daemon:
     @property
     def history(self) -> History:
         """The bounds of the past that is kept."""
-        return self.loaded.config.history
+        return self.configuring.loaded.config.history
 
     def now(self) -> int:
         """Returns the instant, in microseconds since 1970."""
@@ -227,7 +208,7 @@ class Daemon:
     @property
     def status(self) -> str:
         """A line for `systemctl status`."""
-        first, _, rest = self.error.partition("\n")
+        first, _, rest = self.configuring.error.partition("\n")
         more = f" (and {rest.count(chr(10)) + 1} more)" if rest else ""
         trouble = f"; the configuration has errors, the one before stays in force: {first}{more}" if first else ""
         return ", ".join(filter(None, self._plugged.each(lambda part: part.status()))) + trouble
@@ -237,79 +218,27 @@ class Daemon:
         """The things that somebody should see to, as sentences."""
         of_parts = self._plugged.each(lambda part: part.warnings())
         own = [text for text in (self._storing.trouble, self._store.warning) if text]
-        return [*own, *self._plugged.warnings, *(text for texts in of_parts for text in texts)]
+        return [
+            *own,
+            *self.configuring.warnings,
+            *self._plugged.warnings,
+            *(text for texts in of_parts for text in texts),
+        ]
 
     # The configuration
 
-    async def reload(self) -> list[str]:
-        """Reads the configuration again, all or nothing. Raises Refused InvalidConfig, PeerFailed."""
-        async with self._reading:  # so that the files that were read last are applied last
-            try:
-                return await self._reload()
-            finally:
-                self._supervision.configured()
+    async def prepare(self, config: Config) -> None:
+        """Makes sure that the parts can work with a configuration. Raises Refused."""
+        await self._plugged.await_each(lambda part: part.prepare(config))
 
-    async def _reload(self) -> list[str]:
-        try:
-            loaded = await self._prepared(await self._read())
-        except (Problems, Refused) as error:
-            self.error = str(error)
-            log.error(f"the configuration was not changed:\n{error}", id="configuration-refused")
-            self.server.changed("Manager.ConfigurationError")
-            raise Refused(error.name if isinstance(error, Refused) else "InvalidConfig", str(error)) from None
-        self.loaded, self.error, self.loaded_at = loaded, "", now()
-        changes = self._configure(loaded)
-        self.server.changed(*(f"Manager.Configuration{name}" for name in ("Error", "Files", "LoadedUSec")))
-        self.server.changed("Manager.Warnings")
-        self._watch_files()
-        await self.settle()
-        if changes:
-            log.info(f"configuration read: {'; '.join(changes)}", id="configuration")
-        else:  # the files are read again after every change, by whomever
-            log.debug("configuration read: nothing changed", id="configuration")
-        return changes
-
-    def _configure(self, loaded: Loaded) -> list[str]:
-        changes = self._plugged.each(lambda part: part.configure(loaded.config, now()) or ())
+    def take(self, config: Config) -> list[str]:
+        """Gives the parts a configuration that is in force from now on; returns a sentence for each change."""
+        changes = self._plugged.each(lambda part: part.configure(config, now()) or ())
         return [text for texts in changes for text in texts]
 
-    def _read(self) -> Awaitable[Loaded]:
-        return asyncio.get_running_loop().run_in_executor(None, self._load)
-
-    async def _prepared(self, loaded: Loaded) -> Loaded:
-        """Returns the configuration, or a newer one that came meanwhile, once the parts can work with it.
-
-        Raises Problems, Refused.
-        """
-        while True:
-            try:
-                await self._plugged.await_each(partial(_prepare, config=loaded.config))
-            except Refused:
-                # Units are made of the files as they are at that moment: have they changed since they were read?
-                newer = await self._read()
-                if newer == loaded:
-                    raise
-                loaded = newer
-            else:
-                return loaded
-
-    def reload_soon(self, done: Callable[[], None] = _nothing) -> None:
-        """Reads the configuration again, because somebody sent SIGHUP or changed a file; then calls `done`."""
-
-        async def reload() -> None:
-            try:
-                await self.reload()
-            except Refused as refusal:
-                log.debug(f"not reloaded: {refusal.name}")  # reload and the store have said why
-            finally:
-                done()
-
-        self._tasks.do(reload())
-
-    def _watch_files(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        self._watch = Watch(self._watched(), self.reload_soon) if self.loaded.config.watch else None
+    def configured(self) -> None:
+        """Tells the service manager that reading the configuration is over, whether it was taken or not."""
+        self._supervision.configured()
 
     # Time
 

@@ -20,6 +20,7 @@ _DECISION = {"seq": "t", "at": "t", "part": "s", "kind": "s", "about": "s", "run
 
 def part(daemon: Daemon) -> Part:
     """Returns the part that answers for the daemon itself."""
+    configuring = daemon.configuring
 
     async def list_decisions(filter: dict[str, Any]) -> Records[tuple[int, Decided]]:
         only(filter, part=str, about=str, run_id=str, before=int, limit=int)
@@ -31,15 +32,16 @@ def part(daemon: Daemon) -> Part:
         vital=True,
         does={Decided: _tell},
         contract=Path(__file__).with_name("org.agentd1.Manager.xml"),
-        methods={"Reload": daemon.reload, "ListDecisions": list_decisions},
+        methods={"Reload": configuring.reload, "ListDecisions": list_decisions},
         properties={
             "Version": lambda: __version__,
             "Mode": lambda: daemon.mode,
             "State": lambda: daemon.state,
             "StartedUSec": lambda: daemon.started_at,
-            "ConfigurationFiles": lambda: list(daemon.loaded.files),
-            "ConfigurationLoadedUSec": lambda: daemon.loaded_at,
-            "ConfigurationError": lambda: daemon.error,
+            "ConfigurationFiles": lambda: list(configuring.loaded.files),
+            "ConfigurationLoadedUSec": lambda: configuring.loaded_at,
+            "ConfigurationError": lambda: configuring.error,
+            "TimeZone": lambda: configuring.loaded.config.timezone,
             "Warnings": lambda: daemon.warnings,
             "StateDirectory": lambda: str(daemon.folder),
         },

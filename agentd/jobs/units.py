@@ -105,22 +105,19 @@ class Units:
                 continue
             unit = RunUnit(run, note.instance, note.before)
             self._by_run[run.run_id] = self._by_unit[unit.name] = unit
-            found = await self._find(unit, run)
+            found = await self._find(unit, run, rebooted=rebooted)
             if isinstance(found, Outcome):
                 outcomes[run.run_id] = found
             elif found is not None:
                 under_way.append(found)
             else:
                 self.stored(run.run_id)
-                if rebooted:  # of the user space alone, which a note outlives: nobody knows whether the run began
-                    outcomes[run.run_id] = _WENT_DOWN
-                else:
-                    runs[-1] = replace(run, state="queued")
+                runs[-1] = replace(run, state="queued")
         for note in noted.values():  # of runs whose end is stored
             spool.forget_note(note.instance)
         return replace(saved, open_runs=tuple(runs), outcomes=outcomes, under_way=tuple(under_way))
 
-    async def _find(self, unit: RunUnit, run: Run) -> Run | Outcome | None:
+    async def _find(self, unit: RunUnit, run: Run, *, rebooted: bool) -> Run | Outcome | None:
         """Finds out what became of a run whose unit an agentd before this one was about to ask for.
 
         Returns the run where it is still under way, how it ended, or None where it never began. Raises CallFailed.
@@ -135,6 +132,8 @@ class Units:
             unit.state, unit.told = "running", True
             self._patrol_later()
             return replace(run, started=at or run.started, invocation=invocation)
+        if rebooted:  # of the user space alone, which a note outlives: nobody knows whether the run began
+            return _WENT_DOWN
         if not unit.is_new(invocation):
             return None
         if end := await insist(lambda: self._unnoted_end(unit)):

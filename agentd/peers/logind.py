@@ -17,12 +17,15 @@ _PATH = "/org/freedesktop/login1"
 _MANAGER = (_NAME, _PATH, f"{_NAME}.Manager")
 _CHECK_INHIBITORS = 1  # SD_LOGIND_ROOT_CHECK_INHIBITORS: block inhibitors count for everyone
 _FLAGS: dict[Kind, int] = {"reboot": 0, "kexec": 2, "soft-reboot": 4}  # SD_LOGIND_REBOOT_VIA_KEXEC, _SOFT_REBOOT
-# Classes of sessions that are people's; others are greeters, managers, cron.
-_PEOPLE = {"user", "user-early", "user-light", "user-early-light", "user-incomplete"}
+# Classes of sessions that are nobody's: greeters, cron, managers. A session of any other class is a person's.
+_NOBODY = {"greeter", "lock-screen", "background", "background-light", "manager", "manager-early", "none"}
+# logind has no such session any more; whatever else goes wrong, the session may be a person's.
+_ENDED = {"UnknownObject", "NoSuchSession"}
 _LONGEST = 200  # characters of a program's text about its inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
 _MOST_ASKED = 64  # sessions that are looked into; whoever has one of the others counts as logged in
+_PATIENCE = 5.0  # seconds for which somebody who wants to see the machine waits for an answer
 _FIRST = 3.0  # seconds that agentd's start waits for logind; jobs do not wait for a slow logind
 
 
@@ -120,9 +123,14 @@ class Logind:
 
     async def inhibitors(self) -> list[Blocker]:
         """Returns the block inhibitors of a shutdown. Raises CallFailed."""
-        (found,) = await self._bus.call(_MANAGER, "ListInhibitors")
+        (found,) = await self._bus.call(_MANAGER, "ListInhibitors", patience=_PATIENCE)
         return [
-            Blocker("inhibitor", who, f"{who} (process {pid} of {user_name(uid)}) holds the machine up: {why}")
+            Blocker(
+                "inhibitor",
+                who,
+                f"{who} (process {pid} of {user_name(uid)}) holds the machine up: {why}",
+                plainly=f"process {pid} of {user_name(uid)} holds the machine up",
+            )
             for what, who, why, mode, uid, pid in (
                 (what, _line(who), _line(why), *rest) for what, who, why, *rest in found
             )
@@ -130,32 +138,43 @@ class Logind:
         ]
 
     async def sessions(self) -> list[Session]:
-        """Returns the sessions of people who are logged in. Raises CallFailed."""
-        (listed,) = await self._bus.call(_MANAGER, "ListSessions")
-        found = []
-        for _, uid, user, seat, path in listed[:_MOST_ASKED]:
-            try:
-                (facts,) = await self._bus.call((_NAME, path, PROPERTIES), "GetAll", "s", f"{_NAME}.Session")
-            except CallFailed as error:
-                if error.away:
-                    raise
-                continue  # the session ended meanwhile
-            if facts.get("Class") in _PEOPLE and facts.get("State") != "closing":
-                idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
-                terminal = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
-                found.append(Session(user or user_name(uid), str(terminal or ""), idle))
+        """Returns the sessions of people who are logged in, as far as logind tells: a session that it says nothing
+        about, or not what kind of session it is, counts as a person's. Raises CallFailed."""
+        (listed,) = await self._bus.call(_MANAGER, "ListSessions", patience=_PATIENCE)
+        looked_into = await asyncio.gather(*(self._session(*one) for one in listed[:_MOST_ASKED]))
+        found = [session for session in looked_into if session is not None]
         return found + [Session(user or user_name(uid), str(seat)) for _, uid, user, seat, _ in listed[_MOST_ASKED:]]
+
+    async def _session(self, key: str, uid: int, user: str, seat: str, path: str) -> Session | None:
+        """Returns one of the listed sessions; None where that is no person's, or has ended meanwhile.
+
+        Raises CallFailed where logind went away.
+        """
+        who, peer = user or user_name(uid), (_NAME, path, PROPERTIES)
+        try:
+            (facts,) = await self._bus.call(peer, "GetAll", "s", f"{_NAME}.Session", patience=_PATIENCE)
+        except CallFailed as error:
+            if error.away:
+                raise
+            if error.name.rpartition(".")[2] in _ENDED:
+                return None
+            return Session(who, str(seat), unsure=f"logind does not tell about session {key} of {who} ({error})")
+        if facts.get("Class") in _NOBODY or facts.get("State") == "closing":
+            return None
+        idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
+        terminal = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
+        return Session(who, str(terminal or ""), idle)
 
     async def user_of(self, pid: int) -> str:
         """Returns the user of the session that a process belongs to, or ""."""
         with contextlib.suppress(CallFailed):
-            (path,) = await self._bus.call(_MANAGER, "GetSessionByPID", "u", pid)
-            return str(await self._bus.get((_NAME, path, f"{_NAME}.Session"), "Name"))
+            (path,) = await self._bus.call(_MANAGER, "GetSessionByPID", "u", pid, patience=_PATIENCE)
+            return str(await self._bus.get((_NAME, path, f"{_NAME}.Session"), "Name", patience=_PATIENCE))
         return ""
 
     async def can_reboot(self) -> str:
         """Returns logind's answer: yes, no, challenge or na. Raises CallFailed."""
-        (answer,) = await self._bus.call(_MANAGER, "CanReboot")
+        (answer,) = await self._bus.call(_MANAGER, "CanReboot", patience=_PATIENCE)
         return str(answer)
 
     # Rebooting

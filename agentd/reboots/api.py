@@ -32,8 +32,8 @@ _STATUS = {
     **dict.fromkeys(("state", "ledger", "can", "fleet"), "s"),
     **dict.fromkeys(("required", "slot"), "b"),
     **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime"), "t"),
-    **dict.fromkeys(("last_day", "last_week", "per_day", "per_week"), "u"),
-    **dict.fromkeys(("breakers", "kinds"), "as"),
+    **dict.fromkeys(("last_day", "last_week", "ahead", "per_day", "per_week"), "u"),
+    **dict.fromkeys(("beside", "breakers", "kinds"), "as"),
     **{f"pending_{key}": kind for key, kind in _REBOOT.items()},
 }
 _HOLDER = {**dict.fromkeys(("id", "host", "state"), "s"), "since": "t", "mine": "b"}
@@ -88,9 +88,11 @@ class Api:
             "next_at": coming.begin if coming else 0,
             "last_day": guards.issued_within(reboots.ledger, DAY, now),
             "last_week": guards.issued_within(reboots.ledger, WEEK, now),
+            "ahead": len(guards.dated_ahead(reboots.ledger, now)),
             "per_day": policy.limits.per_day,
             "per_week": policy.limits.per_week,
             "min_uptime": policy.limits.min_uptime,
+            "beside": [f"{wish.id} ({wish.cause}): {wish.reason}" for wish in reboots.beside],
             "breakers": [f"{cause}: {why}" for cause, why in reboots.ledger.breakers.items()],
             "ledger": reboots.ledger.lost,
             "can": look.can,
@@ -153,7 +155,7 @@ async def _listed(host: Host, filter: dict[str, Any]) -> Records[Reboot]:
 
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:
-    return [record(structs.asdict(blocker), _BLOCKER) for blocker in blockers]
+    return [record({key: getattr(blocker, key) for key in _BLOCKER}, _BLOCKER) for blocker in blockers]
 
 
 def _wish(options: dict[str, Any], owner: str) -> ByHand:

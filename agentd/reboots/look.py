@@ -7,7 +7,7 @@ bounded number of times. Whoever acts looks anew.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
@@ -20,6 +20,7 @@ from agentd.tasks import Tasks
 
 RECENT = 5.0
 """Seconds for which a look answers callers who only read."""
+_PATIENCE = 5.0  # seconds; a look is taken again soon
 _TIMEDATE = ("org.freedesktop.timedate1", "/org/freedesktop/timedate1", "org.freedesktop.timedate1")
 _NO_TIMEDATE = {"ServiceUnknown", "NameHasNoOwner", "NoSuchUnit", "UnitMasked", "UnknownProperty"}
 _Answer = TypeVar("_Answer")
@@ -36,7 +37,8 @@ class Look(Struct, frozen=True):
 
 
 class Looks:
-    """Looks at the machine. `uptime` tells how long the machine is up, in microseconds, `clock` elapsed seconds."""
+    """Looks at the machine. `uptime` tells how long the machine is up, in microseconds, `clock` elapsed seconds;
+    `forgets` why what is stored does not outlive a boot, as a sentence."""
 
     def __init__(
         self,
@@ -45,12 +47,14 @@ class Looks:
         uptime: Callable[[], int],
         tasks: Tasks,
         clock: Callable[[], float] = time.monotonic,
+        forgets: str = "",
     ) -> None:
         self._bus = bus
         self._logind = logind
         self._uptime = uptime
         self._tasks = tasks
         self._clock = clock
+        self._forgets = forgets
         self._synchronised = False
         self._shared: asyncio.Task[Look] | None = None
         self._since = 0.0  # when the shared look began
@@ -77,8 +81,11 @@ class Looks:
 
     async def _look(self) -> Look:
         blockers = machine.package_manager()
-        inhibitors, sessions, can = await asyncio.gather(
-            _told(self._logind.inhibitors()), _told(self._logind.sessions()), _told(self._logind.can_reboot())
+        inhibitors, sessions, can, clock = await asyncio.gather(
+            _told(self._logind.inhibitors()),
+            _told(self._logind.sessions()),
+            _told(self._logind.can_reboot()),
+            self._distrust(),
         )
         wanted = (inhibitors, sessions) if inhibitors else (inhibitors, sessions, can)
         failed = next((answer for answer in wanted if isinstance(answer, CallFailed)), None)
@@ -91,8 +98,9 @@ class Looks:
         facts = Facts(
             blockers=(*inhibitors, *blockers),
             sessions=tuple(sessions),
-            clock=await self._distrust(),
+            clock=clock,
             required=machine.reboot_required(),
+            forgets=self._forgets,
         )
         return Look(facts, "yes" if inhibitors else "na" if isinstance(can, CallFailed) else can)
 
@@ -101,13 +109,16 @@ class Looks:
         if self._synchronised or self._uptime() > 6 * HOUR:
             return ""
         try:
-            if await self._bus.get(_TIMEDATE, "NTP") and not await self._bus.get(_TIMEDATE, "NTPSynchronized"):
+            if await self._timedate("NTP") and not await self._timedate("NTPSynchronized"):
                 return "the clock is not synchronised yet (timedatectl)"
         except CallFailed as error:
             if error.name.rpartition(".")[2] not in _NO_TIMEDATE:
                 return f"timedated does not answer ({error}), so nobody knows whether the clock is synchronised"
         self._synchronised = True
         return ""
+
+    async def _timedate(self, name: str) -> Any:
+        return await self._bus.get(_TIMEDATE, name, patience=_PATIENCE)
 
 
 async def _told(question: Awaitable[_Answer]) -> _Answer | CallFailed:

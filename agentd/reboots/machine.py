@@ -1,15 +1,20 @@
 """Files that tell about a reboot: whether one is wanted, and whether packages are being installed."""
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
 from agentd.core.reboots.model import Blocker
+from agentd.reboots import mounts
 
 REQUIRED = Path("/run/reboot-required")
 LOCKS = (Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/dpkg/lock"), Path("/var/lib/apt/lists/lock"))
-PROC_LOCKS = Path("/proc/locks")
-_HELD = re.compile(r"^\d+: \S+ +\S+ +WRITE +(-?\d+) +[0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
+PROC = Path("/proc")
+ROOT = 0
+"""The user of package managers."""
+_HELD = re.compile(r"^\d+: \S+ +\S+ +WRITE +(-?\d+) +([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
+_Key = tuple[int, int, int]  # of a file, as /proc/locks names it: the major and minor number of its device, the inode
 
 
 def reboot_required() -> bool:
@@ -21,23 +26,42 @@ def package_manager() -> list[Blocker]:
     """Returns the process that holds a lock of dpkg or apt. The files are root's, but everybody may read in /proc/locks
     which process holds them.
 
-    An inode of another file system may have the same number; then a reboot waits for nothing, which is the safe side.
+    Inodes of other file systems have the same numbers, and everybody can have one made with a certain number: a lock
+    counts only on the device of the file, and only where root holds it. A process that agentd may not see counts as
+    root's.
     """
-    inodes: dict[int, str] = {}
-    for file in LOCKS:
-        with contextlib.suppress(OSError):
-            inodes[file.stat().st_ino] = str(file)
+    files = {key: file for file in LOCKS for key in _keys(file)}
     try:
-        held = _HELD.findall(PROC_LOCKS.read_text())
+        held = _HELD.findall((PROC / "locks").read_text())
     except OSError as error:
-        return [Blocker("package-manager", "", f"{PROC_LOCKS} cannot be read: {(error.strerror or '').lower()}")]
-    found = [(int(pid), inodes[int(inode)]) for pid, inode in held if int(inode) in inodes]
-    return [
-        Blocker("package-manager", _name(pid), f"{_name(pid)} is at work and holds {file}") for pid, file in found[:1]
-    ]
+        return [Blocker("package-manager", "", f"{PROC / 'locks'} cannot be read: {(error.strerror or '').lower()}")]
+    for pid, major, minor, inode in held:
+        file = files.get((int(major, 16), int(minor, 16), int(inode)))
+        if file is not None and _may_be_root(pid):
+            return [Blocker("package-manager", _name(pid), f"{_name(pid)} is at work and holds {file}")]
+    return []
 
 
-def _name(pid: int) -> str:
+def _keys(file: Path) -> set[_Key]:
+    """Returns how /proc/locks may name a file: by the device that stat() tells, or, where that is another one for each
+    subvolume, as with btrfs, by the device of its mount."""
     with contextlib.suppress(OSError):
-        return f"{Path(f'/proc/{pid}/comm').read_text().strip()} (process {pid})"
+        found = file.stat()
+        devices = {(os.major(found.st_dev), os.minor(found.st_dev))}
+        if (mount := mounts.holding(file, PROC)) is not None:
+            devices.add(mount.device)
+        return {(*device, found.st_ino) for device in devices}
+    return set()
+
+
+def _may_be_root(pid: str) -> bool:
+    try:
+        return (PROC / pid).stat().st_uid == ROOT
+    except OSError:  # gone, or hidden: ProtectProc= shows agentd no other user's processes
+        return True
+
+
+def _name(pid: str) -> str:
+    with contextlib.suppress(OSError):
+        return f"{(PROC / pid / 'comm').read_text().strip()} (process {pid})"
     return f"process {pid}"

@@ -11,6 +11,7 @@ from agentd import log as logging
 from agentd.bus.connection import Bus, CallFailed
 from agentd.core.config import Config
 from agentd.core.part import Effect
+from agentd.core.quantities import SECOND
 from agentd.core.reboots.model import (
     PART,
     TIMES,
@@ -27,7 +28,7 @@ from agentd.core.reboots.model import (
     SlotWanted,
     Times,
 )
-from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.reboots.policy import RebootPolicy, doubts
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.work import Work
 from agentd.part import Host, Part, absent
@@ -35,9 +36,11 @@ from agentd.peers.logind import Logind
 from agentd.peers.systemd import Systemd
 from agentd.reboots.api import Api, reboot_record, standalone_answers
 from agentd.reboots.look import Looks
+from agentd.reboots.mounts import forgets
 from agentd.reboots.people import People
 from agentd.reboots.slots import Slots
 from agentd.reboots.tables import RebootTables
+from agentd.reboots.terminals import Terminals
 from agentd.tasks import Tasks
 
 log = logging.get()
@@ -45,22 +48,38 @@ log = logging.get()
 CONTRACT = Path(__file__).with_name("org.agentd1.Reboot.xml")
 _STANDALONE = "agentd runs standalone here and does not reboot the machine"
 _NO_EFFECT = "reboot has no effect: standalone mode does not reboot the machine"
+_NO_MEMORY = (
+    "no reboot is remembered, and the limits on automatic reboots are kept by the time between two boots alone;"
+    " have the state directory on a disk"
+)
+_BETWEEN_LOOKS = 1.0  # seconds between two looks because inhibitors or sessions changed
 _MARGIN = 1.0  # seconds of logind's patience that are left for saving
 
 
 class Shell:
-    """Carries out what the core of reboots wants. `address` is that of the bus (None: the system's)."""
+    """Carries out what the core of reboots wants. `address` is that of the bus (None: the system's), `calm` the seconds
+    between two messages on terminals about one reboot."""
 
     def __init__(
-        self, host: Host, bus: Bus, systemd: Systemd, reboots: Reboots, machine_id: str, address: str | None
+        self,
+        host: Host,
+        bus: Bus,
+        systemd: Systemd,
+        reboots: Reboots,
+        machine_id: str,
+        address: str | None,
+        calm: float = 60.0,
     ) -> None:
         self.reboots = reboots
         self.tasks = Tasks(lambda error: host.defect("rebooting", error))
         self.logind = Logind(bus, address, self.prepare, self.look_soon, self._trouble)
-        self.looks = Looks(bus, self.logind, lambda: host.now() - reboots.boot.at, self.tasks)
-        self.people = People(host, bus, systemd, self.logind, self.tasks)
+        self.forgets = forgets(host.folder)
+        self.looks = Looks(bus, self.logind, lambda: host.now() - reboots.boot.at, self.tasks, forgets=self.forgets)
+        self.people = People(host, bus, self.logind, Terminals(host, systemd, self.tasks, calm), self.tasks)
         self.slots = Slots(host, reboots, machine_id, self.tasks)
         self._host = host
+        self._looks_soon = False
+        self._looked = -_BETWEEN_LOOKS
         self._quiet = asyncio.Event()
         self._ending: asyncio.Task[None] | None = None
 
@@ -89,10 +108,23 @@ class Shell:
         self.logind.close()
 
     def look_soon(self) -> None:
-        """Looks at the machine, where a reboot is pending: inhibitors or sessions are others than they were."""
+        """Looks at the machine, where a reboot is pending: inhibitors or sessions are others than they were. However
+        often they change, that is looked at once a second."""
         self.looks.forget()
-        if self.reboots.pending is not None:
-            self.tasks.do(self._look())
+        if self.reboots.pending is not None and not self._looks_soon:
+            self._looks_soon = True
+            self.tasks.do(self._look_soon())
+
+    async def _look_soon(self) -> None:
+        clock = asyncio.get_running_loop().time
+        await asyncio.sleep(max(0.0, self._looked + _BETWEEN_LOOKS - clock()))
+        self._looks_soon, self._looked = False, clock()  # what changes from here on is looked at again
+        await self._look()
+
+    def warnings(self) -> list[str]:
+        """Returns the things that somebody should see to, as sentences."""
+        memory = [f"{self.forgets}: {_NO_MEMORY}"] if self.forgets else []
+        return [*memory, *doubts(self.reboots.policy)]
 
     def prepare(self, down: bool) -> None:
         """Has the machine go down once work has had its time, or go on where it does not go down after all."""
@@ -111,6 +143,10 @@ class Shell:
         pending = self.reboots.pending
         if pending is None or (pending.id, pending.state, pending.attempts) != (reboot.id, "issued", reboot.attempts):
             return  # storing took so long that the reboot was given up meanwhile
+        if self._host.now() >= reboot.until:
+            late = "its time was over before that was stored"
+            self._host.hear(PART, lambda: self.reboots.refused(late, self._host.now()))
+            return
         log.warning(f"asking logind for a {reboot.kind}: {reboot.reason}", id="reboot")
         try:
             await self.logind.reboot(reboot.kind, f"agentd: {reboot.reason}")
@@ -153,7 +189,7 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
     ledger: Ledger = await host.take_up(RebootTables())
     policy, now = config.reboot, host.now()
     reboots = Reboots(jobs, ledger, boot, policy, config.timezone, now, host=machine_id, times=times)
-    shell = Shell(host, bus, systemd, reboots, machine_id, address)
+    shell = Shell(host, bus, systemd, reboots, machine_id, address, times.calm / SECOND)
     shell.slots.configure(policy.fleet)
     api = Api(host, reboots, shell.looks, shell.people, shell.slots)
     return Part(
@@ -165,6 +201,7 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
         methods=api.methods(),
         properties=api.properties(),
         configure=shell.configure,
+        warnings=shell.warnings,
         start=shell.logind.start,
         close=shell.close,
     )

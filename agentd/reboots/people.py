@@ -11,26 +11,24 @@ from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.model import RebootWarns, RebootWithdrawn
 from agentd.part import Host
 from agentd.peers.logind import Logind, user_name
-from agentd.peers.systemd import Systemd
+from agentd.reboots.terminals import Terminals
 from agentd.tasks import Tasks
 
 log = logging.get()
 
-_WALL_UNIT = "agentd-wall.service"
 _KNOWN = 32  # callers whose user is remembered
 
 
 class People:
-    """Knows callers by the users they logged in as, and tells everybody of reboots: in the log, by signals and, with a
-    unit that writes the message in the state directory to all terminals, there."""
+    """Knows callers by the users they logged in as, and tells everybody of reboots: in the log, by signals and on
+    terminals."""
 
-    def __init__(self, host: Host, bus: Bus, systemd: Systemd, logind: Logind, tasks: Tasks) -> None:
+    def __init__(self, host: Host, bus: Bus, logind: Logind, terminals: Terminals, tasks: Tasks) -> None:
         self._host = host
         self._bus = bus
-        self._systemd = systemd
         self._logind = logind
+        self._terminals = terminals
         self._tasks = tasks
-        self._message = host.folder / "wall"
         self._known: dict[str, asyncio.Task[str]] = {}  # by the unique name on the bus, which is never used again
 
     async def user(self, caller: Caller) -> str:
@@ -60,23 +58,24 @@ class People:
 
     def warn(self, effect: RebootWarns) -> None:
         """Tells everybody that a reboot comes."""
-        local = datetime.fromtimestamp(effect.at / SECOND, UTC).astimezone()
-        minutes = max(0, round((effect.at - self._host.now()) / MINUTE))
-        text = f"The machine reboots at {local:%H:%M} (in {minutes} min): {effect.reason}"
-        log.info(text, id="reboot")
+        log.info(self._announcement(effect), id="reboot")
         self.tell("RebootAnnounced", effect.reason, effect.at)
-        self._tasks.do(self._wall(f"{text}\nSave your work. To see what is in its way: agentctl reboot status"))
+        self._terminals.write(effect.reboot, lambda: self._advice(effect))
 
     def withdraw(self, effect: RebootWithdrawn) -> None:
         """Tells everybody that the announced reboot does not come for now."""
         log.info(f"no reboot for now: {effect.why}", id="reboot")
         self.tell("RebootWithdrawn", effect.why)
-        self._tasks.do(self._wall(f"The reboot that was announced does not come for now: {effect.why}"))
+        text = f"The reboot that was announced does not come for now: {effect.plainly}"
+        self._terminals.write(effect.reboot, lambda: text)
 
-    async def _wall(self, text: str) -> None:
-        """Writes to the terminals of people who are logged in, by a unit: agentd is not in the terminals' group."""
-        try:
-            await asyncio.get_running_loop().run_in_executor(None, self._message.write_text, f"{text}\n")
-            await self._systemd.start_unit(_WALL_UNIT)
-        except (OSError, CallFailed) as error:
-            log.warning(f"the message could not be written to the terminals: {error}", id="reboot")
+    def _announcement(self, effect: RebootWarns) -> str:
+        local = datetime.fromtimestamp(effect.at / SECOND, UTC).astimezone()
+        minutes = max(0, round((effect.at - self._host.now()) / MINUTE))
+        return f"The machine reboots at {local:%H:%M} (in {minutes} min): {effect.reason}"
+
+    def _advice(self, effect: RebootWarns) -> str:
+        """Returns the announcement for terminals; "" once its instant has passed: it came too late to be of use."""
+        if effect.at < self._host.now():
+            return ""
+        return f"{self._announcement(effect)}\nSave your work. To see what is in its way: agentctl reboot status"

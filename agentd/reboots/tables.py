@@ -51,6 +51,8 @@ class RebootTables(Tables):
             lost=lost or beside.lost,
             slot=beside.slot,
             forgiven=beside.forgiven,
+            uncounted=beside.uncounted,
+            fresh=text is None and not highest,
             next_id=highest + 1,
         )
 

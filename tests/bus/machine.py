@@ -32,8 +32,8 @@ AT_ONCE = "grace: 0s, limits: {min_uptime: 0s}"
 class Machine(Agentd):
     """Its agentd is started, killed and booted anew like any other; its bus and logind stay.
 
-    `times` are those of the core of reboots that are to be other ones, in seconds; `dpkg` is a lock's file that is held
-    open.
+    `times` are those of the core of reboots that are to be other ones, in seconds; `uptime` is the seconds since the
+    machine booted when agentd starts; `dpkg` is a lock's file that is held open.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,7 +48,8 @@ class Machine(Agentd):
         self.logind = FakeLogind(self.address, self.state / "wall")
         self.logind.start()
         self.boots = 1
-        self.times: dict[str, float] = {}
+        self.times: dict[str, float] = {"calm": 0.5}
+        self.uptime = 0.0
         self.dpkg: IO[str] | None = None
         self._heard: list[tuple[str, tuple[Any, ...]]] = []
         self._ears: DBusConnection = open_dbus_connection(self.address)
@@ -68,7 +69,8 @@ class Machine(Agentd):
     def up(self, policy: str = "") -> "Machine":
         """Starts agentd in this boot, with what it is configured for or another policy."""
         times = [f"--times={name}={seconds}" for name, seconds in self.times.items()]
-        self.program = ("tests.bus.rebooting", f"--address={self.address}", f"--boot-id=boot-{self.boots}", *times)
+        self.program = ("tests.bus.rebooting", f"--address={self.address}", f"--boot-id=boot-{self.boots}",
+                        f"--uptime={self.uptime}", *times)  # fmt: skip
         if policy or not self.config.exists():
             text = CONFIG.replace("GO", str(self.folder / "go")).replace("BEGUN", str(self.folder / "begun"))
             self.config.write_text(text.replace("POLICY", policy or AT_ONCE))
@@ -80,6 +82,7 @@ class Machine(Agentd):
         if self.process is not None:
             self.kill()
         self.boots += 1
+        self.uptime = 0.0
         self.logind.cancel(told=False)
         return self.up()
 

@@ -6,6 +6,7 @@ That bus outlives agentd, as the system's does. A "reboot" is to start it again 
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -31,14 +32,15 @@ from agentd.reboots import part as reboots
 async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
     """The composition of agentd.assembly for a machine that agentd may reboot."""
     state = options.state_dir.absolute()
-    load, folders = partial(files.load, options.config), partial(files.folders, options.config)
-    daemon = Daemon("standalone", loaded, load, folders)
+    load, watched = partial(files.load, options.config), partial(files.watched, options.config)
+    daemon = Daemon("standalone", loaded, load, watched)
     assembly.handle_signals(daemon)
     jobs = JobsShell(daemon)
     lock = await private.lock(state)
     executor = children.Children(state, str(state.parent), lock, jobs.started, jobs.ended, daemon.lost)
     await bus.connect(options.address)
-    systemd, boot = Systemd(bus, daemon.trouble, daemon.defect), Boot(options.boot_id, now())
+    systemd = Systemd(bus, daemon.trouble, daemon.defect)
+    boot = Boot(options.boot_id, now() - int(options.uptime * SECOND))
     given = (one.partition("=") for one in options.times)
     times = Times(**{name: int(float(seconds) * SECOND) for name, _, seconds in given})
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
@@ -52,7 +54,7 @@ async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus)
     await daemon.start(parts, bus)
     own = private.PrivateBus(state)
     own.address = options.address
-    private.runtime().mkdir(parents=True, exist_ok=True)
+    private.take_folder(private.runtime(), "runtime")
     own.publish()
     yield daemon
 
@@ -61,12 +63,14 @@ def main() -> int:
     parser = entry._parser()
     parser.add_argument("--address", required=True, help="of the bus")
     parser.add_argument("--boot-id", required=True, help="of the boot of the machine; an unknown one begins now")
+    parser.add_argument("--uptime", type=float, default=0.0, help="seconds since the machine booted")
     parser.add_argument(
         "--times", action="append", default=[], metavar="NAME=SECONDS", help="another of Reboots' Times"
     )
     options = parser.parse_args()
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
+    machine.ROOT = os.getuid()  # whoever runs the tests also holds the lock
     log.setup(options.log_level)
     return asyncio.run(entry.serve(options, files.load(options.config), rebooting))
 

@@ -143,16 +143,18 @@ def test_busy_too_late_and_nothing_to_cancel(machine: Machine) -> None:
     for again in (machine.now, lambda: machine.now(at=("t", usec(60)))):
         name, sentence = refusal(again)
         assert (name, "new disks" in sentence) == ("Busy", True)
-    assert machine.reboots()[0]["reason"] == "new disks"
-    assert machine.request() == machine.reboots()[0]["id"]  # a program is told of the pending one
+    assert [one["reason"] for one in machine.reboots()] == ["new disks"]
+    machine.logind.block()
+    assert machine.request() == machine.reboots()[0]["id"]  # a program's request is kept beside it
     done = machine.ctl("reboot", "cancel")
     assert (done.returncode, "taken back" in done.stdout) == (0, True)
+    machine.logind.unblock(-1)
     machine.now()
     machine.until_state("issued")
     name, sentence = refusal(machine.cancel)
     assert (name, "going down already" in sentence) == ("TooLate", True)
     assert refusal(machine.now)[0] in {"Busy", "Blocked"}
-    assert [one["state"] for one in machine.reboots()] == ["issued", "cancelled"]
+    assert [one["state"] for one in machine.reboots()] == ["issued", "cancelled", "cancelled"]
 
 
 def test_a_person_comes_before_a_program(machine: Machine) -> None:
@@ -309,7 +311,8 @@ def test_an_announced_reboot_is_withdrawn_at_once_when_something_comes_in_its_wa
     assert "backup-tool" in why
     assert (machine.reboot_state, machine.blockers()) == ("waiting", ["inhibitor"])
     machine.until(lambda: len(machine.logind.walls) == 2, "people to be told")
-    assert "does not come for now: backup-tool" in machine.logind.walls[1]
+    assert "does not come for now: process 7 of root holds the machine up" in machine.logind.walls[1]
+    assert "copying" not in machine.logind.walls[1]  # on terminals are no words of strangers
     machine.logind.log_in("7", "alice")
     machine.until(lambda: machine.blockers() == ["inhibitor", "session"], "the session to be seen", 5)
     machine.logind.unblock(key)
@@ -371,6 +374,9 @@ def test_a_window_reboots_the_machine_once_and_only_when_it_asks_for_it(machine:
     machine.times["look_required"] = 0.2
     opened = datetime.now(UTC) - timedelta(minutes=1)
     nightly = f"nightly: {{at: '{opened:%H:%M}', window: 3h}}, only_if_required: true"
+    machine.uptime = 7200
+    machine.up()
+    assert machine.stop() == 0
     machine.up(f"{nightly}, {AT_ONCE}")
     assert machine.status()["next_begin"] // 60_000_000 == int(opened.timestamp()) // 60
     assert machine.reboot_state == "idle"
@@ -718,3 +724,157 @@ def test_a_ledger_that_was_lost_holds_automatic_reboots_until_it_is_cleared(
     machine.until_state("issued")
     machine.boot()
     assert (machine.status()["ledger"], machine.reboots()[0]["state"]) == ("", "verified")
+
+
+# Who is unsure waits
+
+
+def test_somebody_whose_session_logind_does_not_tell_about_is_logged_in(machine: Machine) -> None:
+    machine.times["look"] = 0.5
+    machine.logind.log_in("7", "alice")
+    machine.up()
+    machine.logind.hangs.add("GetAll")
+    machine.request()
+    machine.until(lambda: machine.blockers() == ["session"], "alice to be counted", 30)
+    assert "logind does not tell about session 7 of alice" in machine.ctl("reboot", "status").stdout
+    machine.logind.go_on()
+    machine.logind.refuses["GetAll"] = (DENIED, "not for you")
+    for force, name in ((False, "Blocked"), (True, "")):
+        found, sentence = refusal(lambda: machine.call("Reboot.Examine", "a{sv}", {}))
+        assert (found, sentence) == ("", "")
+        if name:
+            found, sentence = refusal(lambda: machine.now(force_users=("b", force)))  # noqa: B023
+            assert (found, "session 7 of alice (not for you)" in sentence) == (name, True), sentence
+    assert (machine.logind.reboots, machine.blockers()) == ([], ["session"])
+    machine.logind.log_out("7")
+    machine.until_asked(1)
+
+
+def test_a_status_is_told_while_logind_hangs(machine: Machine) -> None:
+    machine.up()
+    machine.logind.hangs = {"ListInhibitors", "ListSessions", "CanReboot", "GetSessionByPID"}
+    began = time.monotonic()
+    shown = machine.ctl("reboot", "status")
+    assert shown.returncode == 0
+    assert "logind cannot reboot this machine" in shown.stdout
+    assert time.monotonic() - began < 20, "25 s and more were waited"
+    assert "systemd-logind does not answer" in machine.ctl("reboot-now", "--dry-run").stdout
+
+
+# The end binds
+
+
+def test_work_that_still_runs_when_the_time_is_over_goes_on_and_the_machine_too(machine: Machine) -> None:
+    machine.up()
+    work = machine.work()
+    machine.request(within=("t", 18_000_000))
+    machine.until_state("draining")
+    machine.until_state("idle")
+    assert (machine.logind.reboots, machine.result(work)) == ([], "")
+    (reboot,) = machine.reboots()
+    assert (reboot["state"], "work.1 still ran" in reboot["note"]) == ("deferred", True)
+    assert machine.call("Jobs.RunJob", "sa{sv}", "quick", {})
+    machine.finish_work()
+    machine.until(lambda: machine.result(work) == "success", "the work to end")
+
+
+def test_a_window_that_is_open_when_agentd_is_new_or_the_machine_booted_reboots_nothing(machine: Machine) -> None:
+    opened = datetime.now(UTC) - timedelta(minutes=1)
+    nightly = f"nightly: {{at: '{opened:%H:%M}', window: 3h}}, {AT_ONCE}"
+    machine.uptime = 7200
+    machine.up(nightly)  # with a new ledger
+    assert machine.reboot_state == "idle"
+    assert machine.status()["next_begin"] > usec(20 * 3600)
+    (passed,) = machine.reboots()
+    assert (passed["state"], "was open already" in passed["note"]) == ("deferred", True)
+    assert machine.stop() == 0
+    for file in machine.state.glob("agentd.db*"):
+        file.unlink()
+    machine.boot()  # without a memory
+    assert (machine.reboot_state, machine.reboots(), machine.logind.reboots) == ("idle", [], [])
+    assert machine.status()["next_begin"] > usec(20 * 3600)
+
+
+# Who comes and goes
+
+
+def test_a_login_of_a_moment_takes_no_announcement_back(machine: Machine) -> None:
+    machine.times.update(calm=60, look=0.5)
+    machine.up("grace: 4s, warnings: [], limits: {min_uptime: 0s}")
+    machine.request()
+    machine.until_told("RebootAnnounced")
+    for number in range(3):
+        machine.logind.log_in(str(number), "nagios")
+        machine.until(lambda: machine.blockers() == ["session"], "the session to be seen", 5)
+        machine.logind.log_out(str(number))
+    machine.until_asked(1)
+    assert (machine.told(), len(machine.logind.walls)) == ([], 1)
+
+
+def test_an_inhibitor_that_toggles_floods_neither_terminals_nor_the_history(machine: Machine) -> None:
+    machine.times["calm"] = 60
+    machine.up(WARNED)
+    machine.request()
+    machine.until_told("RebootAnnounced")
+    before = len(machine.call("Jobs.ListDecisions", "a{sv}", {}))
+    asked = machine.logind.asked["ListInhibitors"]
+    for _ in range(150):
+        key = machine.logind.block("x", "BUY NOW")
+        time.sleep(0.01)
+        machine.logind.unblock(key)
+        time.sleep(0.01)
+    machine.until_told("RebootWithdrawn")
+    assert machine.told() == []
+    assert machine.reboot_state == "waiting"
+    assert len(machine.call("Jobs.ListDecisions", "a{sv}", {})) - before <= 6
+    assert machine.logind.asked["ListInhibitors"] - asked <= 30, "however often, once a second"
+    assert "BUY" not in "".join(machine.logind.walls)
+    assert len(machine.logind.walls) <= 1, "one message a minute"
+
+
+# Wishes beside each other
+
+
+def test_a_request_and_a_plan_live_beside_each_other(machine: Machine) -> None:
+    machine.times.update(look=0.5, check=0.2)
+    machine.up()
+    key = machine.logind.block()
+    first = machine.request("the disk is dying", cause=("s", "smart"))
+    planned = machine.now(at=("t", usec(28 * 86_400)), reason=("s", "new disks"))["id"]
+    assert machine.request("the disk is dying", cause=("s", "smart"), within=("t", HOUR)) == first
+    states = {one["id"]: one["state"] for one in machine.reboots()}
+    assert states == {first: "waiting", planned: "waiting"}
+    shown = machine.ctl("reboot", "status").stdout
+    assert "the disk is dying" in shown
+    assert f"beside it  {planned} (manual): new disks" in shown
+    machine.kill()
+    machine.up()  # that outlives agentd
+    assert machine.status()["pending_id"] == first
+    machine.logind.unblock(key)
+    machine.until_asked(1)
+    machine.boot()
+    states = {one["id"]: one["state"] for one in machine.reboots()}
+    assert states == {first: "verified", planned: "waiting"}
+    assert machine.ctl("reboot", "cancel").returncode == 0
+    assert machine.reboot_state == "idle"
+
+
+def test_reboots_of_a_clock_that_was_ahead_are_forgiven_by_clear(machine: Machine) -> None:
+    machine.times["look"] = 0.5
+    policy = "grace: 0s, limits: {min_uptime: 0s, per_day: 1}"
+    machine.up(policy)
+    machine.now(at=("t", usec(3600)))
+    machine.cancel()
+    machine.stop()
+    with closing(sqlite3.connect(machine.state / "agentd.db")) as database:
+        ahead = f"'$.automatic', json('true'), '$.state', 'verified', '$.issued', {usec(6 * 86_400)}"
+        database.execute(f"UPDATE reboots SET state = 'verified', record = json_set(record, {ahead})")
+        database.commit()
+    machine.up()
+    machine.request()
+    machine.until(lambda: machine.blockers() == ["limit"], "the limit")
+    shown = machine.ctl("reboot", "status").stdout
+    assert "1 of 1 within a day, 1 of 8 within a week (1 of a clock that was ahead)" in shown
+    assert "to clear  agentctl reboot clear" in shown
+    assert "the limits do not count reboot 1 any more" in machine.ctl("reboot", "clear").stdout
+    machine.until_asked(1)

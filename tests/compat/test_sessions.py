@@ -30,8 +30,12 @@ def test_the_session_with_a_standalone_agentd_goes_as_with_0_1_0(folder: Path, r
 
 
 def test_the_session_about_reboots_goes_as_with_0_1_0(folder: Path, recorded: dict[str, Any]) -> None:
+    """But for one answer: 0.1.0 swallowed a request while a plan was pending, and gave back the plan's number."""
+    swallowed = ["the disk is worn", {}], ["t", [8]]
+    session = [step for step in recorded["session_reboots"] if (step.get("body"), step.get("answer")) != swallowed]
+    assert len(session) == len(recorded["session_reboots"]) - 1
     with of_machine(folder, RECORDED) as (machine, client):
-        wrong = replay(client, recorded["session_reboots"], doings(machine), rules(recorded))
+        wrong = replay(client, session, doings(machine), rules(recorded))
         assert not wrong, "\n".join(wrong)
         assert "Traceback" not in machine.log.read_text()
 

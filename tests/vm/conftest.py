@@ -83,19 +83,8 @@ def machine(installed: Machine) -> Machine:
 
 
 ORDER = (
-    *(
-        "power",
-        "machine",
-        "rights",
-        "recovery",
-        "reboot",
-        "package",
-        "clock",
-        "jobs",
-        "attacks",
-        "alone",
-        "permissions",
-    ),
+    *("power", "machine", "rights", "recovery", "reboot", "package", "clock"),
+    *("jobs", "attacks", "alone", "permissions"),
 )
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 

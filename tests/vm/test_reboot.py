@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.vm.agentd import agentctl, answer, answers, call, configure, ended
+from tests.vm.agentd import DROP_IN, agentctl, answer, answers, call, configure, ended
 from tests.vm.machine import Machine, MachineError
 
 FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
 ENOUGH = "/run/enough"
+MEMORY = "tmpfs /var/lib/agentd tmpfs uid=agentd,gid=agentd,mode=700 0 0"
 LOCK = """
 import fcntl, time
 file = open("/var/lib/dpkg/lock-frontend", "w")
@@ -126,6 +127,94 @@ def test_what_is_in_the_way_is_named_and_the_reboot_follows_when_it_has_gone(pat
     machine.wait_until(lambda: held_by(machine) == {"limit"}, 60, "the daily limit to hold it")
     agentctl(machine, "reboot", "cancel")
     assert "rule-all" in agentctl(machine, "reboot", "clear").out
+
+
+COLLIDE = """
+import fcntl, os, time
+wanted = os.stat("/var/lib/dpkg/lock-frontend").st_ino
+while True:
+    file = open("/dev/shm/mine", "w")
+    number = os.fstat(file.fileno()).st_ino
+    if number == wanted:
+        break
+    assert number < wanted, f"{number} is beyond {wanted} already"
+    os.unlink("/dev/shm/mine")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("locked", flush=True)
+time.sleep(3600)
+"""
+
+
+def examined(machine: Machine) -> str:
+    machine.run("sleep", "6")  # an answer may be five seconds old
+    return agentctl(machine, "reboot-now", "--dry-run", check=False).out
+
+
+def test_nobody_holds_a_reboot_by_the_number_of_dpkgs_lock_and_root_does(patient: Machine) -> None:
+    machine = patient
+    with_policy(machine, {"grace": "0", "limits": FREE})
+    assert "nothing is in the way" in examined(machine)
+    locked = "journalctl -u {unit} -o cat | grep -q locked"
+    machine.write("/tmp/collide.py", COLLIDE)
+    machine.run("systemd-run", "--unit=evil", "--uid=nobody", "python3", "/tmp/collide.py")
+    machine.wait_until(locked.format(unit="evil"), 300, "nobody to have a lock with the number of dpkg's")
+    number = machine.sh("stat -c %i /var/lib/dpkg/lock-frontend").strip()
+    assert f":{number} " in machine.read("/proc/locks")
+    assert "nothing is in the way" in examined(machine)
+    machine.run("systemd-run", "--unit=packages2", "python3", "-c", LOCK)
+    machine.wait_until(locked.format(unit="packages2"), 60, "root to have dpkg's lock")
+    assert "/var/lib/dpkg/lock-frontend" in examined(machine)
+    machine.run("systemctl", "stop", "packages2", "evil")
+    assert "nothing is in the way" in examined(machine)
+
+
+def test_a_machine_that_forgets_does_not_reboot_again_and_again(patient: Machine) -> None:
+    machine = patient
+    opened = machine.clock() - timedelta(minutes=2)
+    nightly = {"at": f"{opened:%H:%M}", "window": "6h"}
+    limits = {"min_uptime": "1min", "per_day": 1000, "per_week": 1000}
+    policy = {"nightly": nightly, "grace": "0", "warnings": [], "limits": limits}
+    machine.run("systemctl", "stop", "agentd")  # it would reboot the machine at once
+    machine.write(DROP_IN, json.dumps({"reboot": policy, "timezone": "UTC"}))
+    fstab = machine.read("/etc/fstab")
+    machine.write("/etc/fstab", f"{fstab.rstrip()}\n{MEMORY}\n")
+    try:
+        machine.reboot(600)
+        answers(machine, 120)
+        boot = machine.boot_id
+        assert machine.sh("stat -f -c %T /var/lib/agentd").strip() == "tmpfs"
+        assert "lies in memory (tmpfs on /var/lib/agentd)" in agentctl(machine, "status").out
+        assert reboots(machine) == []
+        machine.run("sleep", "100", timeout=300)  # longer than min_uptime; the window is open all the time
+        assert (machine.boot_id, state(machine), reboots(machine)) == (boot, "idle", [])
+        again = request(machine, "rule-leak")
+        assert again.code == 0
+        machine.wait_until(lambda: held_by(machine) == {"uptime"}, 60, "the time between two boots to hold it")
+        assert "kept by the time between two boots" in agentctl(machine, "reboot", "status").out
+        agentctl(machine, "reboot", "cancel")
+    finally:
+        machine.write("/etc/fstab", fstab)
+        machine.reboot(600)
+    answers(machine, 120)
+
+
+def test_a_status_is_told_and_nobody_is_rebooted_away_while_logind_hangs(patient: Machine) -> None:
+    machine = patient
+    with_policy(machine, {"grace": "0", "limits": {**FREE, "per_day": 100}})
+    machine.login("user")
+    boot = machine.boot_id
+    request(machine, "rule-hang")
+    machine.wait_until(lambda: held_by(machine) == {"session"}, 60, "the session to be seen")
+    machine.sh("kill -STOP $(pidof systemd-logind)")
+    try:
+        machine.wait_until(lambda: held_by(machine) == {"logind"}, 90, "logind to be missed")
+        machine.run("sleep", "20")
+        assert (machine.boot_id, state(machine)) == (boot, "waiting")
+    finally:
+        machine.sh("kill -CONT $(pidof systemd-logind)")
+    machine.wait_until(lambda: held_by(machine) == {"session"}, 90, "the session to be seen again")
+    agentctl(machine, "reboot", "cancel")
+    machine.logout()
 
 
 def test_a_foreign_shutdown_drains_a_cancelled_one_resumes_and_a_power_cut_is_found(patient: Machine) -> None:

@@ -141,10 +141,10 @@ def test_a_unit_that_is_started_again_while_its_end_is_noted_loses_no_end(
     assert (over["result"], over["exit_code"]) == ("exit-code" if first else "success", first)
 
     def second_noted() -> bool:
-        _, result, how, status = noted(machine, "again")
-        return (result, how, status) == ("exit-code" if second else "success", "exited", str(second))
+        return noted(machine, "again")[1:] == ["exit-code" if second else "success", "exited", str(second)]
 
     machine.wait_until(second_noted, 60, "the second end to be noted")
+    machine.run("journalctl", "--sync")
     first_invocation, second_invocation = machine.journal("-o", "cat", "-t", "again", "-n", "2").split()
     assert noted(machine, "again")[0] == second_invocation != first_invocation
 
@@ -221,8 +221,6 @@ def test_a_run_that_a_shutdown_cut_off_is_told_as_interrupted_after_the_boot(tra
     machine.wait_reboot(boot)
     answers(machine, 120)
     check_cut(machine, 1)
-    begun = machine.journal("-b", "-1", "-o", "cat", "-u", "agentd-ended-well@cut", "-u", "agentd-ended-badly@cut")
-    assert begun == ""
 
 
 def test_a_run_that_a_soft_reboot_cut_off_is_told_as_interrupted_and_does_not_begin_again(traps: Machine) -> None:

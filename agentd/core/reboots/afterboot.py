@@ -24,8 +24,8 @@ class AfterBoot:
         self._after = check
         self._check: Run | None = None
 
-    def take_up(self, boot: Boot, now: int, *, fleet: bool) -> Reboot | None:
-        """Deals with the reboot that the agentd before this one left; returns it where it is still to be.
+    def take_up(self, boot: Boot, now: int, *, fleet: bool) -> list[Reboot]:
+        """Deals with the reboots that the agentd before this one left; returns those that are still to be.
 
         `fleet` tells whether a fleet is configured.
         """
@@ -35,26 +35,36 @@ class AfterBoot:
         elif book.ledger.slot and not fleet:
             book.remember(slot=False)
             book.decide(now, _LEFT)
-        opened = next((reboot for reboot in book.ledger.reboots if reboot.state not in FINAL), None)
-        rest = tuple(reboot for reboot in book.ledger.reboots if reboot is not opened)
-        book.ledger = replace(book.ledger, reboots=rest)
-        if opened is not None and opened.boot == boot.id:
-            if opened.state != "issued":
-                opened = replace(opened, state="waiting", at=0)
-                book.save(opened)
-                book.decide(now, f"reboot {opened.id} waits: agentd was started anew")
-            self.due = now + self._after if self._to_check else 0
-            return opened
-        if opened is not None and opened.state == "issued":
-            reboot = replace(opened, state="verified", up=now, led_to=boot.id, health="pending")
+        left = sorted((one for one in book.ledger.reboots if one.state not in FINAL), key=lambda one: one.id)
+        book.ledger = replace(book.ledger, reboots=tuple(one for one in book.ledger.reboots if one.state in FINAL))
+        issued = next((one for one in left if one.state == "issued"), None)
+        came_first = f"reboot {issued.id} came first" if issued is not None and issued.boot != boot.id else ""
+        found = (self._taken_up(one, boot, came_first, now) for one in left if one is not issued)
+        open_ones = [one for one in found if one is not None]
+        if issued is not None and issued.boot == boot.id:
+            open_ones.append(issued)
+        elif issued is not None:
+            reboot = replace(issued, state="verified", up=now, led_to=boot.id, health="pending")
             book.enter(reboot)
             book.decide(now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
-        elif opened is not None:
-            reboot = replace(opened, state="superseded", note="the machine booted before agentd asked for the reboot")
-            book.enter(reboot)
-            book.decide(now, f"reboot {reboot.id}: {reboot.note}")
         self.due = now + self._after if self._to_check else 0
-        return None
+        return open_ones
+
+    def _taken_up(self, reboot: Reboot, boot: Boot, came_first: str, now: int) -> Reboot | None:
+        """Returns a reboot that was not issued, as it waits from now on; None where this boot did away with it."""
+        book = self._book
+        if reboot.boot == boot.id:
+            book.decide(now, f"reboot {reboot.id} waits: agentd was started anew")
+        elif not reboot.automatic and reboot.begin > now:  # planned for an instant that is still to come
+            book.decide(now, f"reboot {reboot.id} stays planned: the machine booted before its time")
+        else:
+            note = came_first or "the machine booted before agentd asked for the reboot"
+            book.enter(replace(reboot, state="superseded", note=note))
+            book.decide(now, f"reboot {reboot.id}: {note}")
+            return None
+        waits = replace(reboot, state="waiting", at=0, boot=boot.id)
+        book.save(waits)
+        return waits
 
     def clock_stepped(self, delta: int) -> None:
         """Moves along with the wall clock, which was set by `delta`."""

@@ -1,5 +1,7 @@
 """The ledger as it is kept while reboots come and go."""
 
+from collections.abc import Iterable
+
 from msgspec.structs import replace
 
 from agentd.core.part import Decided, Effect
@@ -37,7 +39,8 @@ class Book:
     def remember(self, **changed: object) -> None:
         """Keeps what is remembered beside the reboots: fields of Ledger."""
         self.ledger = ledger = replace(self.ledger, **changed)
-        self.effects.append(LedgerSaved(ledger.breakers, ledger.lost, ledger.slot, ledger.forgiven))
+        kept = (ledger.breakers, ledger.lost, ledger.slot, ledger.forgiven, ledger.uncounted)
+        self.effects.append(LedgerSaved(*kept))
 
     def save(self, reboot: Reboot) -> None:
         """Keeps a reboot as it is now, while it is under way."""
@@ -76,16 +79,21 @@ class Book:
         return why
 
     def clear(self, now: int, *more: str) -> list[str]:
-        """Trusts all causes and the ledger again; returns a sentence for each, and those of what else was cleared."""
+        """Trusts all causes and the ledger again, and counts no reboot that is dated ahead; returns a sentence for
+        each, and those of what else was cleared."""
         cleared = [f"{cause} may reboot the machine again" for cause in self.ledger.breakers]
         cleared += ["the ledger is trusted again; the limits count from now"] if self.ledger.lost else []
+        ahead = guards.dated_ahead(self.ledger, now)
+        cleared += [f"the limits do not count reboot {key} any more: a clock that was ahead dated it" for key in ahead]
         cleared += more
         if cleared:
-            self.remember(breakers={}, lost="", forgiven=self.ledger.next_id - 1)
+            known = {reboot.id for reboot in self.ledger.reboots}
+            uncounted = tuple(key for key in (*self.ledger.uncounted, *ahead) if key in known)
+            self.remember(breakers={}, lost="", forgiven=self.ledger.next_id - 1, uncounted=uncounted)
             self.decide(now, f"cleared: {'; '.join(cleared)}")
         return cleared
 
-    def save_all(self, pending: Reboot | None) -> None:
-        """Keeps everything once more: the store that had it is gone."""
-        self.effects += map(RebootSaved, self.ledger.reboots if pending is None else (pending, *self.ledger.reboots))
+    def save_all(self, wishes: Iterable[Reboot]) -> None:
+        """Keeps everything once more, with the reboots that are not over: the store that had it is gone."""
+        self.effects += map(RebootSaved, (*wishes, *self.ledger.reboots))
         self.remember()

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from agentd.core.jobs.model import Run
-from agentd.core.quantities import DAY, HOUR, WEEK, format_duration
-from agentd.core.reboots.model import Blocker, Boot, Facts, Ledger, Reboot
-from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.quantities import DAY, HOUR, SECOND, WEEK, format_duration
+from agentd.core.reboots.model import Blocker, Boot, Facts, Ledger, Reboot, Session
+from agentd.core.reboots.policy import RebootLimits, RebootPolicy
 
 _EARLIER = HOUR  # a weekly window's reboot may come a little earlier than the last one
 RIGHT_AFTER = HOUR
@@ -24,11 +24,15 @@ def of_people(reboot: Reboot, policy: RebootPolicy, facts: Facts, boot: Boot, no
     if reboot.force_users or over or overdue(policy, boot, now):
         return []
     return [
-        Blocker("session", session.user, f"{session.user} is logged in{session.terminal and ' on ' + session.terminal}")
+        Blocker("session", session.user, _presence(session), plainly=f"{session.user} is logged in")
         for session in facts.sessions
         if session.user != reboot.owner
         and not (idle is not None and session.idle_since and now - session.idle_since >= idle)
     ]
+
+
+def _presence(session: Session) -> str:
+    return session.unsure or f"{session.user} is logged in{session.terminal and ' on ' + session.terminal}"
 
 
 def of_jobs(runs: Iterable[tuple[Run, bool]], policy: RebootPolicy, boot: Boot, now: int) -> list[Blocker]:
@@ -50,18 +54,37 @@ def of_caution(
         return []
     found = []
     limits, up = policy.limits, now - boot.at
-    if up < limits.min_uptime:
-        text = f"the machine is up for {format_duration(max(0, up) // 1_000_000 * 1_000_000)}, less than"
-        found.append(Blocker("uptime", "", f"{text} {format_duration(limits.min_uptime)} (limits.min_uptime)", boot.at))
-    for span, most, name in ((DAY, limits.per_day, "day"), (WEEK, limits.per_week, "week")):
+    wanted, why = _least_uptime(limits, facts.forgets)
+    if up < wanted:
+        text = f"the machine is up for {format_duration(max(0, up) // SECOND * SECOND)}, less than"
+        found.append(Blocker("uptime", "", f"{text} {format_duration(wanted)} ({why})", boot.at))
+    ahead = len(dated_ahead(ledger, now))
+    wrong = f", {ahead} of them by a clock that was ahead (agentctl reboot clear forgives those)" if ahead else ""
+    for span, most, name in _caps(limits):
         if (counted := issued_within(ledger, span, now)) >= most:
-            text = f"{counted} automatic reboots within a {name}, at most {most} are allowed (limits.per_{name})"
-            found.append(Blocker("limit", "", text))
+            text = f"{counted} automatic reboots within a {name}{wrong}, at most {most} are allowed"
+            found.append(Blocker("limit", "", f"{text} (limits.per_{name})"))
     if facts.clock:
         found.append(Blocker("clock", "", facts.clock))
     if ledger.lost:
         found.append(Blocker("ledger", "", f"{ledger.lost} (agentctl reboot clear lets automatic reboots go on)"))
     return found
+
+
+def _caps(limits: RebootLimits) -> tuple[tuple[int, int, str], ...]:
+    return (DAY, limits.per_day, "day"), (WEEK, limits.per_week, "week")
+
+
+def _least_uptime(limits: RebootLimits, forgets: str) -> tuple[int, str]:
+    """Returns how long the machine must have been up, in microseconds, and why, as a sentence. Where the ledger does
+    not outlive a boot, the time between two boots is all that keeps to the limits."""
+    wanted, why = limits.min_uptime, "limits.min_uptime"
+    if forgets:
+        for span, most, name in _caps(limits):
+            if most and (span - _EARLIER) // most > wanted:
+                wanted = (span - _EARLIER) // most // SECOND * SECOND
+                why = f"limits.per_{name}, kept by the time between two boots: {forgets}"
+    return wanted, why
 
 
 def overdue(policy: RebootPolicy, boot: Boot, now: int) -> bool:
@@ -70,11 +93,30 @@ def overdue(policy: RebootPolicy, boot: Boot, now: int) -> bool:
 
 
 def issued_within(ledger: Ledger, span: int, now: int) -> int:
-    """Returns how many automatic reboots logind was asked for within the last `span` microseconds, a day or a week.
+    """Returns how many automatic reboots logind was asked for within the last `span` microseconds, a day or a week, but
+    for shutdowns that were cancelled.
 
-    Reboots in the future, issued while the clock ran ahead, count too.
+    Reboots in the future, issued while the clock ran ahead, count too until clear().
     """
-    return sum(reboot.automatic and reboot.issued > now - span + _EARLIER for reboot in ledger.reboots)
+    return sum(
+        reboot.automatic
+        and reboot.issued > now - span + _EARLIER
+        and reboot.state != "cancelled"
+        and reboot.id not in ledger.uncounted
+        for reboot in ledger.reboots
+    )
+
+
+def dated_ahead(ledger: Ledger, now: int) -> list[int]:
+    """Returns the ids of automatic reboots in the future, which limits count: the clock ran ahead."""
+    return [
+        reboot.id
+        for reboot in ledger.reboots
+        if reboot.automatic
+        and reboot.issued > now
+        and reboot.state != "cancelled"
+        and reboot.id not in ledger.uncounted
+    ]
 
 
 def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:
@@ -84,10 +126,15 @@ def comes_again(cause: str, ledger: Ledger, boot: Boot, now: int) -> str:
         return ""
     if last.led_to != boot.id or now - boot.at >= RIGHT_AFTER:
         return ""
-    ago = format_duration(max(0, now - boot.at) // 1_000_000 * 1_000_000)
+    ago = format_duration(max(0, now - boot.at) // SECOND * SECOND)
     return f"reboot {last.id} did not help: the same cause came again {ago} after the boot"
 
 
 def sentence(blockers: Iterable[Blocker]) -> str:
     """Returns the blockers as one text."""
     return "; ".join(blocker.why for blocker in blockers)
+
+
+def plainly(blockers: Iterable[Blocker]) -> str:
+    """Returns the blockers as one text without words that a stranger chose."""
+    return "; ".join(blocker.plainly or blocker.why for blocker in blockers)

@@ -15,19 +15,21 @@ _LOST = MINUTE  # a look that takes longer is not waited for
 
 
 class Lookout:
-    """`facts` are those of the last look, `blockers` are in the way of the pending reboot as people were told, `at` is
-    the instant of the next look."""
+    """`facts` are those of the last look, `seen` is its instant, `blockers` are in the way of the pending reboot as
+    people were told, `at` is the instant of the next look."""
 
     def __init__(self, book: Book, jobs: Work, slot: Slot, times: Times) -> None:
         self.facts = _UNSEEN
+        self.seen = 0
         self.blockers: list[Blocker] = []
         self.at = 0
         self._book = book
         self._jobs = jobs
         self._slot = slot
         self._times = times
-        self._seen = 0  # when the facts were observed
         self._since = 0  # since when a look is under way
+        self._noted = 0  # when it was last noted what a reboot waits for
+        self._unnoted = False
         self._no: Blocker | None = None  # who said no: logind, the hook
         self._no_until = 0
 
@@ -38,7 +40,7 @@ class Lookout:
 
     def begin(self, at: int) -> None:
         """Begins anew with another pending reboot, whose first look is due at `at`."""
-        self._no, self._no_until, self._since = None, 0, 0
+        self._no, self._no_until, self._since, self._noted = None, 0, 0, 0
         self.blockers, self.at = [], at
 
     def rest(self) -> None:
@@ -61,11 +63,11 @@ class Lookout:
 
     def observed(self, facts: Facts, now: int) -> None:
         """Takes the facts that a look found."""
-        self.facts, self._seen, self._since = facts, now, 0
+        self.facts, self.seen, self._since = facts, now, 0
 
     def required(self, now: int) -> bool:
         """Tells whether the machine asks for a reboot, as far as was seen lately."""
-        return self._seen > 0 and now - self._seen < self._times.look_required and self.facts.required
+        return self.seen > 0 and now - self.seen < self._times.look_required and self.facts.required
 
     def said_no(self, blocker: Blocker, until: int) -> None:
         """Counts somebody who said no among the blockers until that instant."""
@@ -92,14 +94,17 @@ class Lookout:
         return [*found, *self._slot.blockers]
 
     def tell(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
-        """Tells people what is in the way of the pending reboot, where that is something else than before."""
+        """Tells people what is in the way of the pending reboot, where that is something else than before. However
+        often that changes, a decision is noted once a minute at most (Times.calm)."""
         known = {(old.kind, old.who): old.since for old in self.blockers}
         kept = [replace(new, since=new.since or known.get((new.kind, new.who), 0) or now) for new in blockers]
         if [(b.kind, b.who) for b in kept] != [(b.kind, b.who) for b in self.blockers]:
-            if kept:
-                self._book.decide(now, f"reboot {reboot.id} waits: {guards.sentence(kept)}")
+            self._unnoted = True
             self._book.effects.append(RebootChanged())
         self.blockers = kept
+        if self._unnoted and kept and not 0 <= now - self._noted < self._times.calm:
+            self._unnoted, self._noted = False, now
+            self._book.decide(now, f"reboot {reboot.id} waits: {guards.sentence(kept)}")
 
     def _look(self, now: int, again: int) -> None:
         self.at = now + again

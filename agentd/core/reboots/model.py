@@ -33,6 +33,9 @@ class Times(Struct, frozen=True, kw_only=True):
     """Before a hook that said no is asked again."""
     check: int = 30 * SECOND
     """From agentd's start in a new boot until the machine is checked."""
+    calm: int = MINUTE
+    """After a reboot was withdrawn, nothing has to be in the way for so long before it is announced again. What waits
+    is noted in the decisions as often at most."""
     slot_kept: int = 10 * MINUTE
     """For so long the fleet's slot is kept while something else is in the way of the reboot."""
 
@@ -79,7 +82,7 @@ class Reboot(Struct, frozen=True, kw_only=True):
         """Returns the reboot after the wall clock was set by `delta`: instants that were meant as elapsed time move
         along, those of the wall clock stay."""
         moved = replace(self, issued=self.issued and self.issued + delta)
-        if self.begin == self.requested:  # at once, not at an instant of the wall clock
+        if self.begin == self.requested and not self.occurrence:  # at once, not at an instant of the wall clock
             begin, until = self.begin + delta, self.until + delta
             moved = replace(moved, requested=begin, begin=begin, until=until)
         return moved
@@ -87,31 +90,38 @@ class Reboot(Struct, frozen=True, kw_only=True):
 
 class Blocker(Struct, frozen=True):
     """Something in the way of a reboot: the program, user, job or host that holds the reboot, why, as a sentence, and
-    since when (0: unknown)."""
+    since when (0: unknown). `plainly` is `why` without words that a stranger chose, where those are in it: what is
+    written to other people's terminals."""
 
     kind: str
     who: str
     why: str
     since: int = 0
+    plainly: str = ""
 
 
 class Session(Struct, frozen=True):
-    """A person who is logged in; `terminal` is that or the seat, `idle_since` an instant, or 0 for a session in use."""
+    """A person who is logged in; `terminal` is that or the seat, `idle_since` an instant, or 0 for a session in use.
+
+    `unsure` tells why it is not known whether that is so, as a sentence.
+    """
 
     user: str
     terminal: str
     idle_since: int = 0
+    unsure: str = ""
 
 
 class Facts(Struct, frozen=True, kw_only=True):
     """The machine as it was observed: `blockers` hold every reboot (inhibitors, package manager, logind), `sessions`
     hold one where the policy says so, `clock`, a reason to distrust the clock, holds automatic ones. `required` tells
-    whether the machine asks for a reboot."""
+    whether the machine asks for a reboot, `forgets` why what is stored does not outlive a boot, as a sentence."""
 
     blockers: tuple[Blocker, ...] = ()
     sessions: tuple[Session, ...] = ()
     clock: str = ""
     required: bool = False
+    forgets: str = ""
 
 
 class Boot(Struct, frozen=True):
@@ -126,7 +136,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
 
     `lost` tells why the ledger cannot be trusted; `breakers` are the causes that must not reboot again, with the
     reason; `slot` tells whether the machine may hold a slot of its fleet; a reboot with an id up to `forgiven` opens no
-    breaker any more.
+    breaker any more, and the `uncounted` ones, dated ahead by a wrong clock, count for no limit. `fresh` tells that
+    this ledger was just made.
     """
 
     reboots: tuple[Reboot, ...] = ()
@@ -134,6 +145,8 @@ class Ledger(Struct, frozen=True, kw_only=True):
     lost: str = ""
     slot: bool = False
     forgiven: int = 0
+    uncounted: tuple[int, ...] = ()
+    fresh: bool = False
     next_id: int = 1
 
 
@@ -155,6 +168,7 @@ class LedgerSaved(Stored, frozen=True):
     lost: str
     slot: bool
     forgiven: int = 0
+    uncounted: tuple[int, ...] = ()
 
 
 class RebootLooks(Effect, frozen=True):
@@ -174,10 +188,12 @@ class RebootWarns(Beginning, frozen=True):
 
 
 class RebootWithdrawn(Urgent, frozen=True):
-    """People are to be told that a reboot that was announced does not come for now."""
+    """People are to be told that a reboot that was announced does not come for now. `plainly` is for terminals: there
+    stand no words that a stranger chose."""
 
     reboot: int
     why: str
+    plainly: str
 
     @property
     def subject(self) -> str:

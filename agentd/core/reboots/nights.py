@@ -10,10 +10,12 @@ from agentd.core.times import timezone
 
 class Nights:
     """The windows on this machine's calendar. `zone` is the name of their time zone (empty: UTC), `host` seeds the
-    jitter, `done` are the keys of the windows that were dealt with."""
+    jitter, `done` are the keys of the windows that were dealt with, `booted` is the instant of the machine's boot."""
 
-    def __init__(self, host: str, done: Iterable[str], policy: RebootPolicy, zone: str, now: int) -> None:
-        self._calendar = Calendar(host, done, now)
+    def __init__(
+        self, host: str, done: Iterable[str], policy: RebootPolicy, zone: str, *, booted: int, now: int
+    ) -> None:
+        self._calendar = Calendar(host, done, booted, now)
         self.configure(policy, zone)
 
     def configure(self, policy: RebootPolicy, zone: str) -> None:
@@ -21,8 +23,9 @@ class Nights:
         self._policy, self._zone = policy, timezone(zone or "UTC")
         self._calendar.forget()
 
-    def clock_stepped(self) -> None:
-        """Works the coming windows out anew: the wall clock was set."""
+    def clock_stepped(self, delta: int) -> None:
+        """Works the coming windows out anew: the wall clock was set by `delta`."""
+        self._calendar.booted += delta
         self._calendar.forget()
 
     def coming(self, now: int) -> Occurrence | None:
@@ -39,8 +42,14 @@ class Nights:
     def wish(self, now: int) -> Reboot | None:
         """Returns the reboot that the window wants which is open, or comes so soon that people are to be warned."""
         coming = self.coming(now)
-        if coming is None or now < coming.begin - self._policy.grace:
-            return None
+        return None if coming is None or now < coming.begin - self._policy.grace else self._wish(coming, now)
+
+    def open(self, now: int) -> Reboot | None:
+        """Returns the reboot that the window wants which is open already."""
+        coming = self.coming(now)
+        return None if coming is None or now < coming.opens else self._wish(coming, now)
+
+    def _wish(self, coming: Occurrence, now: int) -> Reboot:
         return Reboot(
             id=0,
             cause="nightly",

@@ -155,6 +155,23 @@ def faults(policy: RebootPolicy, jobs: Collection[str]) -> Iterator[Fault]:
         yield Fault(("reboot", "wait_for", "inhibitors"), sentence)
 
 
+def doubts(policy: RebootPolicy) -> Iterator[str]:
+    """Yields a sentence for each setting that is allowed and cannot do what it seems to say."""
+    hook, patience = policy.hooks.before, policy.wait_for.jobs
+    windows = {} if policy.nightly is None else {"nightly": policy.nightly}
+    windows |= {f"windows.{name}": window for name, window in policy.windows.items()}
+    for name, window in windows.items():
+        room = window.window - window.jitter
+        if not window.enabled:
+            continue
+        has = f"reboot.{name}: the window, less its jitter, has {format_duration(room)}"
+        if patience > room:
+            less = f"less than running jobs get ({format_duration(patience)}, wait_for.jobs)"
+            yield f"{has}, {less}: a job that still runs then is not stopped, and the machine is not rebooted that time"
+        if hook is not None and room <= 2 * MINUTE:
+            yield f"{has}, too little for {hook} (hooks.before), which gets a minute at least"
+
+
 def _of_window(window: Window, *keys: str) -> Iterator[Fault]:
     if window.at is not None and (window.hour, window.minute) != (None, None):
         yield Fault(("reboot", *keys), "has both at and hour or minute: say it once")

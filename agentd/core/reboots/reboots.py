@@ -1,23 +1,18 @@
-"""Reboots: the state machine from the wish to the verified boot.
-
-idle > waiting (for blockers to go) > announced > draining > locked > issued > verified, and back to waiting from
-anywhere before the end. Events and their instants go in, effects come out, as with the jobs. logind is asked for a
-reboot from locked alone, and locked is only reached with nothing in the way.
-"""
+"""Reboots: what happens and when goes in, effects come out, as with the jobs. At most one reboot is pending at a time;
+other wishes wait beside it. The course of the pending one is in course.py."""
 
 from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
 from agentd.core.jobs.model import RunChanged, RunStarts, RunStops
-from agentd.core.part import Core, Effect, Refused
+from agentd.core.part import Core, Effect
 from agentd.core.quantities import HOUR, MINUTE, format_duration
-from agentd.core.reboots import announcement, guards
+from agentd.core.reboots import drain, guards
 from agentd.core.reboots.afterboot import AfterBoot
-from agentd.core.reboots.announcement import Announcement
+from agentd.core.reboots.beside import Beside, leads
 from agentd.core.reboots.book import Book
-from agentd.core.reboots.drain import Drain
-from agentd.core.reboots.lookout import Lookout
+from agentd.core.reboots.course import Course
 from agentd.core.reboots.model import (
     PART,
     TIMES,
@@ -27,22 +22,20 @@ from agentd.core.reboots.model import (
     Ledger,
     NothingRuns,
     Reboot,
-    RebootIssues,
-    RebootWithdrawn,
     Times,
 )
 from agentd.core.reboots.nights import Nights
 from agentd.core.reboots.policy import RebootPolicy
-from agentd.core.reboots.slot import Slot
 from agentd.core.reboots.windows import Occurrence
 from agentd.core.reboots.work import Work
 
 LITTLE = MINUTE
 """The clock may be set by less without people being told anything else."""
+_OPEN_ALREADY = "the window was open already when this ledger of reboots was begun: this machine waits for the next"
 
 
 class Reboots(Core):
-    """Decides when the machine reboots: at most one reboot is pending at a time.
+    """Decides when the machine reboots.
 
     `boot` is this boot of the machine, `zone` the name of the windows' time zone (empty: UTC), `host` seeds the jitter.
     """
@@ -59,23 +52,37 @@ class Reboots(Core):
         host: str = "",
         times: Times = TIMES,
     ) -> None:
-        self.boot = boot
-        self.policy = policy
-        self.going_down = False
         self._draining = False
         self._jobs = jobs
         self._times = times
         self.book = Book(ledger)
-        self._slot = Slot(self.book, policy.fleet, times.slot_kept)
-        self._lookout = Lookout(self.book, jobs, self._slot, times)
         self._after = AfterBoot(self.book, jobs, times.check)
-        self._drain = Drain(jobs)
-        self._nights = Nights(host, (reboot.occurrence for reboot in ledger.reboots), policy, zone, now)
-        self._announcement = Announcement(self.book)
-        self.pending = self._after.take_up(boot, now, fleet=policy.fleet is not None)
+        self._course = Course(self.book, jobs, self._after, policy, boot, times)
+        self._slot, self._lookout = self._course.slot, self._course.lookout
+        self._beside = Beside()
+        done = (reboot.occurrence for reboot in ledger.reboots)
+        self._nights = Nights(host, done, policy, zone, booted=boot.at, now=now)
+        if ledger.fresh:
+            self._pass_over_open_windows(now)
+        for wish in self._after.take_up(boot, now, fleet=policy.fleet is not None):
+            if wish.state == "issued":
+                self._course.pending = wish
+            else:
+                self._beside.put(wish)
         self._keep_to_the_policy(now)
+        self._choose(now)
 
     # For others to read
+
+    @property
+    def policy(self) -> RebootPolicy:
+        """The policy in force."""
+        return self._course.policy
+
+    @property
+    def boot(self) -> Boot:
+        """The boot that the machine is in."""
+        return self._course.boot
 
     @property
     def ledger(self) -> Ledger:
@@ -83,9 +90,29 @@ class Reboots(Core):
         return self.book.ledger
 
     @property
+    def pending(self) -> Reboot | None:
+        """The reboot under way."""
+        return self._course.pending
+
+    @property
+    def beside(self) -> list[Reboot]:
+        """The wishes for a reboot that wait beside the pending one, oldest first."""
+        return self._beside.wishes
+
+    @property
+    def wishes(self) -> list[Reboot]:
+        """The pending reboot and the wishes beside it."""
+        return [*([] if self.pending is None else [self.pending]), *self.beside]
+
+    @property
     def state(self) -> str:
         """The state of the pending reboot, or "idle"."""
-        return "idle" if self.pending is None else self.pending.state
+        return self._course.state
+
+    @property
+    def going_down(self) -> bool:
+        """Whether the machine is about to go down, whoever wanted that."""
+        return self._course.going_down
 
     @property
     def blockers(self) -> list[Blocker]:
@@ -101,6 +128,11 @@ class Reboots(Core):
     def slot(self) -> bool:
         """Whether this machine holds a slot of its fleet, as far as is known."""
         return self.ledger.slot and not self._slot.no
+
+    @property
+    def longest_drain(self) -> int:
+        """The longest time, in microseconds, from the beginning of a draining until the machine goes down."""
+        return drain.course(self.policy.hooks.before, self.policy.wait_for.jobs, self._jobs.longest_stop)
 
     def wants_slot(self, now: int) -> bool:
         """Tells whether the pending reboot is close enough to take the fleet's slot."""
@@ -120,7 +152,7 @@ class Reboots(Core):
         """Returns when tick() is next wanted."""
         if self.going_down or self._draining:
             return None
-        wanted = [when for when, _ in self._agenda()]
+        wanted = [when for when, _ in self._agenda()] + self._beside.due(self.policy.grace)
         return min([*wanted, *([self._after.due] if self._after.due else [])], default=None)
 
     def tick(self, now: int) -> None:
@@ -128,13 +160,17 @@ class Reboots(Core):
         if self.going_down or self._draining:
             return
         if self._after.over(self.policy.hooks.after, now) and not self.wants_slot(now):
-            self._give_slot_back()
+            self._course.give_slot_back()
+        for wish in self._beside.over(now):
+            self._finish(wish, "deferred", self._why_not(), now)
+        self._choose(now)
         if self.state == "draining":
-            self._go_on_draining(now)
+            self._course.go_on_draining(now)
         reboot = self.pending
         for when, deal_with in self._agenda():
             if when <= now and self.pending is reboot:  # in another state other things are due
                 deal_with(now)
+        self._choose(now)
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
         """Takes note of runs that began or ended."""
@@ -148,19 +184,22 @@ class Reboots(Core):
 
         A clock that is set by a little, as time services do, changes nothing that people were told.
         """
-        self.boot = Boot(self.boot.id, self.boot.at + delta)
+        course = self._course
+        course.boot = Boot(self.boot.id, self.boot.at + delta)
         self._after.clock_stepped(delta)
-        self._drain.clock_stepped(delta)
-        self._nights.clock_stepped()
-        reboot = self.pending
-        if reboot is not None:
-            self._save(reboot.stepped(delta))
-        if abs(delta) < LITTLE:
-            return
-        self._lookout.clock_stepped(now)
-        self._announcement.end()
-        if reboot is not None and reboot.state == "announced":
-            self._withdraw("the clock was set", now)
+        course.drain.clock_stepped(delta)
+        course.announcement.clock_stepped(delta)
+        self._nights.clock_stepped(delta)
+        for wish in self.wishes:
+            self._save(wish.stepped(delta))
+        if abs(delta) >= LITTLE:
+            self._lookout.clock_stepped(now)
+            course.announcement.end()
+            reboot = self.pending
+            early = reboot is not None and now < reboot.begin and reboot.state in {"draining", "locked"}
+            if early or self.state == "announced":
+                course.withdraw("the clock was set", now)
+        self._choose(now)
 
     def drain(self) -> None:
         """Begins nothing new from here on: agentd stops."""
@@ -168,28 +207,48 @@ class Reboots(Core):
 
     def save_all(self) -> None:
         """Wants everything stored once more: the store that had it is gone."""
-        self.book.save_all(self.pending)
+        self.book.save_all(self.wishes)
 
     def configure(self, policy: RebootPolicy, zone: str, now: int) -> None:
         """Takes the policy and the time zone that are in force from now on."""
-        self.policy = policy
+        self._course.policy = policy
         self._nights.configure(policy, zone)
         self._slot.configure(policy.fleet)
         self._keep_to_the_policy(now)
+        self._choose(now)
 
     # Wishes
 
     def begin(self, wish: Reboot, now: int) -> Reboot:
-        """Begins the reboot that is wished for, with the next number; none must be pending."""
-        reboot = replace(wish, id=self.ledger.next_id, boot=self.boot.id)
-        self.book.ledger = replace(self.ledger, next_id=reboot.id + 1)
+        """Begins the reboot that is wished for, with the next number: at once, or beside the pending one."""
+        reboot = self._numbered(replace(wish, boot=self.boot.id))
         self._nights.deal_with(reboot)
-        self._announcement.end()
-        self._slot.begin()
-        self._lookout.begin(max(now, reboot.begin - self.policy.grace))
         self.book.decide(now, f"reboot {reboot.id} ({reboot.cause}): {reboot.reason}")
         self._save(reboot)
+        self._choose(now)
         return reboot
+
+    def extend(self, wish: Reboot, until: int) -> None:
+        """Has a wish, the pending reboot or one beside it, given up at that instant instead of earlier."""
+        self._save(replace(wish, until=max(wish.until, until)))
+
+    def finish(self, state: str, note: str, now: int) -> Reboot:
+        """Ends the pending reboot without its having happened. Raises Refused TooLate."""
+        reboot = self._course.finish(state, note, now)
+        self._choose(now)
+        return reboot
+
+    def cancel(self, note: str, now: int) -> Reboot:
+        """Takes the pending reboot back, and the wishes beside it; returns the pending one. Raises Refused TooLate."""
+        reboot = self._course.finish("cancelled", note, now)
+        for wish in self.beside:
+            self._finish(wish, "cancelled", note, now)
+        return reboot
+
+    def proceed(self, now: int) -> None:
+        """Goes on with the pending reboot: a job may have started since the machine was looked at."""
+        if self.pending is not None:
+            self._course.proceed(self._course.in_the_way(self.pending, now), now)
 
     def in_the_way(self, reboot: Reboot, now: int, facts: Facts | None = None) -> list[Blocker]:
         """Returns what holds a reboot, by the facts of the last look or by others."""
@@ -216,14 +275,13 @@ class Reboots(Core):
         if now < reboot.begin - self.policy.grace:  # too early for blockers to count
             self._lookout.at = reboot.begin - self.policy.grace
             if not self.wants_slot(now):
-                self._give_slot_back()
+                self._course.give_slot_back()
             return
         if reboot.occurrence and self.policy.only_if_required and not facts.required:
             self.finish("cancelled", "the machine does not ask for a reboot any more", now)
             return
-        blockers = self.in_the_way(reboot, now)
-        self._lookout.tell(reboot, blockers, now)
-        self.proceed(blockers, now)
+        self._course.look_on(now)
+        self._choose(now)
 
     def slot_answered(self, why_not: str, now: int) -> None:
         """Takes the fleet's answer: the slot is granted (""), or why it is not."""
@@ -249,17 +307,17 @@ class Reboots(Core):
         self._lookout.said_no(
             Blocker("logind", "systemd-logind", f"the reboot did not happen: {why}", now), now + pause
         )
-        self.pending = replace(reboot, attempts=reboot.attempts + 1, issued=0, down=0)
-        self._withdraw(f"{why}; tried again in {format_duration(pause)}", now)
+        self._course.pending = replace(reboot, attempts=reboot.attempts + 1, issued=0, down=0)
+        self._course.withdraw(f"{why}; tried again in {format_duration(pause)}", now)
 
     def preparing(self, down: bool, now: int) -> None:
         """Notes that the machine goes down, whoever wanted that, or stays up after all, as logind says."""
-        self.going_down = down
+        self._course.going_down = down
         reboot = self.pending
         if down:
             self._jobs.hold(PART, "the machine is going down; nothing new starts")
             if reboot is not None and reboot.state == "issued":
-                self._save(replace(reboot, down=now))
+                self._course.save(replace(reboot, down=now))
             self.book.decide(
                 now, "the machine is going down" + ("" if reboot is not None else "; somebody else asked for that")
             )
@@ -275,17 +333,17 @@ class Reboots(Core):
 
     def _agenda(self) -> list[tuple[int, Callable[[int], None]]]:
         """Returns what is due in the state of the pending reboot, and when; of several the first goes before."""
-        reboot = self.pending
+        course, lookout, reboot = self._course, self._lookout, self.pending
         if reboot is None:
             due = self._nights.due
-            return [] if due is None else [(max(due, self._lookout.at), self._begin_window)]
-        over, look = (reboot.until, self._give_up), (self._lookout.at, self._lookout.look)
-        last = [] if self._lookout.looking else [(reboot.at, self._lookout.look)]
+            return [] if due is None else [(max(due, lookout.at), self._begin_window)]
+        over, look, warnings = (reboot.until, course.give_up), (lookout.at, lookout.look), course.announcement
+        last = [] if lookout.looking or lookout.seen >= reboot.at else [(reboot.at, lookout.look)]
         states: dict[str, list[tuple[int, Callable[[int], None]]]] = {
             "waiting": [over, look],
-            "announced": [over, *((when, self._announcement.warn) for when in self._announcement.due[:1]), look, *last],
-            "draining": [(self._drain.until, self._go_on_draining)],  # draining has bounds of its own
-            "locked": [look],
+            "announced": [over, *((when, warnings.warn) for when in warnings.due[:1]), look, *last],
+            "draining": [(min(course.drain.until, reboot.until), course.go_on_draining)],
+            "locked": [over, look],
             "issued": [(reboot.issued + self._times.answer, self._miss_the_shutdown)],
         }
         return states[reboot.state]
@@ -297,121 +355,73 @@ class Reboots(Core):
         elif wish is not None:
             self.begin(wish, now)
 
+    def _pass_over_open_windows(self, now: int) -> None:
+        """Deals with the windows that were open before this machine had a ledger: nobody knows what became of them."""
+        self.book.remember()
+        while (wish := self._nights.open(now)) is not None:
+            self._nights.deal_with(wish)
+            passed = self._numbered(replace(wish, state="deferred", note=_OPEN_ALREADY, boot=self.boot.id))
+            self.book.enter(passed)
+            self.book.decide(now, f"reboot {passed.id}, {passed.reason}: {passed.note}")
+
     def _keep_to_the_policy(self, now: int) -> None:
         """Ends a reboot whose window was taken out of the configuration, and one whose window is shorter earlier."""
-        reboot = self.pending
-        if reboot is None or not reboot.occurrence or reboot.state == "issued" or now >= reboot.until:
-            return
-        end = self._nights.end_of(reboot)
-        if end is None:
-            self.finish("cancelled", "the window was taken out of the configuration", now)
-        elif end != reboot.until:
-            self._save(replace(reboot, until=end))
+        for wish in self.wishes:
+            if not wish.occurrence or wish.state == "issued" or now >= wish.until:
+                continue
+            end = self._nights.end_of(wish)
+            if end is None:
+                self._finish(wish, "cancelled", "the window was taken out of the configuration", now)
+            elif end != wish.until:
+                self._save(replace(wish, until=end))
 
     def _miss_the_shutdown(self, now: int) -> None:
         self.refused("the machine did not go down", now)
 
-    def _give_up(self, now: int) -> None:
-        self.finish("deferred", guards.sentence(self.blockers) or "there was no time left", now)
+    # Beside the pending reboot
 
-    # From state to state
-
-    def _move(self, state: str, now: int) -> Reboot | None:
-        """Returns the pending reboot in another state; None, and told, where that must not be."""
-        moved = None if self.pending is None else self.book.move(self.pending, state, now)
-        self.pending = moved or self.pending
-        return moved
-
-    def proceed(self, blockers: list[Blocker], now: int) -> None:
-        """Goes on with the pending reboot as the blockers just seen allow."""
-        if (reboot := self.pending) is None:
+    def _choose(self, now: int) -> None:
+        """Lets the wish lead that comes first, unless the pending reboot is past waiting."""
+        self._beside.looked(now)
+        pending = self.pending
+        if self.going_down or not self.beside or (pending is not None and pending.state != "waiting"):
             return
-        if reboot.state in {"announced", "locked"} and self._slot.missing:
-            blockers = [*blockers, Blocker("fleet", "", "the fleet's slot is not held any more")]
-        if blockers and reboot.state in {"announced", "locked"}:
-            self._withdraw(guards.sentence(blockers), now)
-        elif reboot.state == "waiting":
-            self._prepare(reboot, blockers, now)
-        elif reboot.state == "announced" and now >= reboot.at:
-            self._begin_to_drain(now)
-        elif reboot.state == "locked":
-            self._issue(now)
-
-    def _prepare(self, reboot: Reboot, blockers: list[Blocker], now: int) -> None:
-        """Gets the slot when nothing else is in the way, then announces."""
-        if any(blocker.kind != "fleet" for blocker in blockers):
-            if self.ledger.slot and self._slot.idle(now):
-                self._give_slot_back()
+        first = leads(self.wishes, pending, self.policy.grace, now)
+        if first is None or first is pending:
             return
-        self._slot.busy()
-        if self._slot.missing:
-            self._slot.want(reboot.reason)
-            return
-        at = announcement.instant(reboot, self.policy, now)
-        if at >= reboot.until:
-            grace = format_duration(self.policy.grace)
-            self.finish("deferred", f"too little time is left for the warning of {grace} (reboot.grace)", now)
-        elif (announced := self._move("announced", now)) is not None:
-            self.pending = self._announcement.begin(announced, at, self.policy, now)
-            if at <= now:
-                self._begin_to_drain(now)
+        self._beside.take(first)
+        if pending is not None:
+            self._beside.put(pending)
+            self.book.decide(now, f"reboot {first.id} goes before reboot {pending.id}, which waits beside it")
+        self._course.lead(first, now)
 
-    def _begin_to_drain(self, now: int) -> None:
-        reboot = self._move("draining", now)
-        if reboot is not None:
-            self._drain.begin(reboot.reason, self.policy.hooks.before, self.policy.wait_for.jobs, now)
-            self._go_on_draining(now)
-
-    def _go_on_draining(self, now: int) -> None:
-        if not self._drain.over(now):
-            return
-        if (no := self._drain.no) is not None:
-            self._lookout.said_no(no, now + self._times.hook_again)
-            self._withdraw(no.why, now)
-        elif self._move("locked", now) is not None:
-            self._lookout.look(now)
-
-    def _issue(self, now: int) -> None:
-        reboot = self._move("issued", now)
-        if reboot is not None:
-            reboot = replace(reboot, issued=now, down=now, boot=self.boot.id)
-            self._save(reboot)
-            self.book.effects.append(RebootIssues(reboot))
-
-    def _withdraw(self, why: str, now: int) -> None:
-        """Puts the pending reboot back to waiting; jobs start again."""
-        reboot = self._move("waiting", now)
-        if reboot is None:
-            return
-        self._save(replace(reboot, at=0))
-        self._announcement.end()
-        self._lookout.look_again(now)
-        self.book.effects.append(RebootWithdrawn(reboot.id, why))
-        self.book.decide(now, f"reboot {reboot.id} waits again: {why}")
-        self._drain.end(now, release=not self.going_down)
-
-    def finish(self, state: str, note: str, now: int) -> Reboot:
-        """Ends the pending reboot without its having happened."""
-        reboot = self._move(state, now)
-        if reboot is None:
-            raise Refused("TooLate", f"a reboot that is {self.state} cannot be {state}")
-        reboot = replace(reboot, note=note)
-        self.book.save(reboot)
-        self.book.enter(reboot)
-        self.pending = None
-        self._announcement.end()
-        self._lookout.rest()
-        self.book.decide(now, f"reboot {reboot.id} {state}: {note}")
-        if reboot.at > 0:  # people were told of it
-            self.book.effects.append(RebootWithdrawn(reboot.id, note))
-        self._give_slot_back()
-        self._drain.end(now, release=not self.going_down)
+    def _numbered(self, reboot: Reboot) -> Reboot:
+        """Returns a reboot with the next number."""
+        reboot = replace(reboot, id=self.ledger.next_id)
+        self.book.ledger = replace(self.ledger, next_id=reboot.id + 1)
         return reboot
 
-    def _give_slot_back(self) -> None:
-        if self.ledger.slot and not self._after.ill:
-            self._slot.free()
+    def _save(self, wish: Reboot) -> None:
+        """Keeps a wish as it is now, the pending reboot or one beside it."""
+        if self.pending is not None and self.pending.id == wish.id:
+            self._course.save(wish)
+        else:
+            self._beside.put(wish)
+            self.book.save(wish)
 
-    def _save(self, reboot: Reboot) -> None:
-        self.pending = reboot
-        self.book.save(reboot)
+    def _finish(self, wish: Reboot, state: str, note: str, now: int) -> None:
+        """Ends a wish, the pending reboot or one beside it, without its having happened."""
+        if self.pending is not None and self.pending.id == wish.id:
+            self._course.finish(state, note, now)
+        else:
+            self._beside.take(wish)
+            self.book.enter(replace(wish, state=state, note=note))
+            self.book.decide(now, f"reboot {wish.id} {state}: {note}")
+
+    def _why_not(self) -> str:
+        """Returns why a wish beside the pending reboot did not become one, as a sentence."""
+        pending = self.pending
+        if pending is None:
+            return "there was no time left"
+        held = guards.sentence(self.blockers)
+        return f"its time was over while reboot {pending.id} was {pending.state}{held and ': ' + held}"

@@ -25,9 +25,14 @@ class Occurrence(Struct, frozen=True, order=True):
 
 
 class Calendar:
-    """The occurrences still to come. `host` seeds the jitter, `done` are the keys of those dealt with."""
+    """The occurrences still to come. `host` seeds the jitter, `done` are the keys of those dealt with.
 
-    def __init__(self, host: str, done: Iterable[str], now: int) -> None:
+    An occurrence within which the machine booted, at the instant `booted`, is dealt with as well: it had its boot. That
+    takes no memory, so that no machine reboots again and again which has none.
+    """
+
+    def __init__(self, host: str, done: Iterable[str], booted: int, now: int) -> None:
+        self.booted = booted
         self._host = host
         self._done = set(done)
         self._since = now
@@ -37,8 +42,11 @@ class Calendar:
         """Returns the occurrence that is open or comes next, of those that were not dealt with."""
         if self._next is None and policy.all_windows:
             known = occurrences(policy, zone, self._host, self._since)
-            self._next = next((found for found in known if found.key not in self._done), None)
+            self._next = next((found for found in known if not self._had(found)), None)
         return self._next
+
+    def _had(self, found: Occurrence) -> bool:
+        return found.key in self._done or found.opens <= self.booted < found.end
 
     def find(self, key: str, policy: RebootPolicy, zone: ZoneInfo) -> Occurrence | None:
         """Returns the occurrence with that key, which may be over; None where the policy has no such window."""

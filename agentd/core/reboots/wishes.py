@@ -5,8 +5,9 @@ from msgspec import Struct, json
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, format_duration
 from agentd.core.reboots import guards
+from agentd.core.reboots.beside import MOST
 from agentd.core.reboots.model import Blocker, Facts, Reboot
-from agentd.core.reboots.policy import Kind, RebootPolicy
+from agentd.core.reboots.policy import Kind
 from agentd.core.reboots.reboots import Reboots
 
 GIVE_UP = 6 * HOUR
@@ -28,9 +29,10 @@ class ByHand(Struct, frozen=True, kw_only=True):
 
 
 def request(reboots: Reboots, reason: str, cause: str, kind: Kind | None, within: int, now: int) -> Reboot:
-    """Begins a reboot that a program wants: all guards apply. Returns the pending one where there is one.
+    """Begins a reboot that a program wants: all guards apply. The request keeps its own time beside whatever is
+    pending; where its cause waits already, that wish is returned, which now waits as long as the longer of both.
 
-    Raises Refused InvalidArgument, Breaker.
+    Raises Refused InvalidArgument, Breaker, Busy.
     """
     reason, policy = _line(reason), reboots.policy
     _check_span(within)
@@ -42,27 +44,34 @@ def request(reboots: Reboots, reason: str, cause: str, kind: Kind | None, within
         raise Refused("InvalidArgument", f"{shown} cannot be the cause of a request")
     if why := reboots.book.breaker(cause, reboots.boot, now):
         raise Refused("Breaker", f"{cause}: {why}; it may reboot the machine again after: agentctl reboot clear")
-    if (pending := reboots.pending) is not None:
-        reboots.book.decide(now, f"{cause} asks too: {reason}; reboot {pending.id} is pending already")
-        return pending
     until = now + (within or GIVE_UP)
+    if (same := next((wish for wish in reboots.wishes if wish.cause == cause), None)) is not None:
+        reboots.book.decide(now, f"{cause} asks again: {reason}; reboot {same.id} is on its way already")
+        reboots.extend(same, until)
+        return same
+    if len(reboots.beside) >= MOST:
+        raise Refused("Busy", f"{MOST} other wishes for a reboot wait already beside the pending one (agentctl reboot)")
     wish = Reboot(id=0, cause=cause, reason=reason, kind=kind or policy.kind, requested=now, begin=now, until=until)
     return reboots.begin(wish, now)
 
 
 def by_hand(reboots: Reboots, wish: ByHand, now: int) -> Reboot:
-    """Begins a reboot that a person wants. Raises Refused Busy, Blocked, InvalidArgument."""
-    reboot, pending = _of_a_person(wish, reboots.policy, now), reboots.pending
-    if pending is not None and (pending.state == "issued" or not pending.automatic):
-        raise Refused("Busy", f"a reboot is pending already: {pending.reason} (agentctl reboot status)")
+    """Begins a reboot that a person wants; one for a later instant waits beside what is pending.
+
+    Raises Refused Busy, Blocked, InvalidArgument.
+    """
+    reboot, pending = _of_a_person(wish, reboots, now), reboots.pending
+    planned = next((other for other in reboots.wishes if other.state == "issued" or not other.automatic), None)
+    if planned is not None:
+        raise Refused("Busy", f"a reboot is pending already: {planned.reason} (agentctl reboot status)")
     if not wish.at and (blockers := reboots.in_the_way(reboot, now)):
         raise Refused("Blocked", f"not rebooting: {guards.sentence(blockers)}")
-    if pending is not None:
+    if pending is not None and reboot.begin - reboots.policy.grace <= now:
         reboots.finish("cancelled", "somebody reboots the machine by hand", now)
     reboot = reboots.begin(reboot, now)
     if not wish.at:
-        reboots.proceed(reboots.in_the_way(reboot, now), now)  # a job may have started just now
-    return reboots.pending or reboot
+        reboots.proceed(now)
+    return next((one for one in reboots.wishes if one.id == reboot.id), reboot)
 
 
 def examine(reboots: Reboots, wish: ByHand, facts: Facts, now: int) -> list[Blocker]:
@@ -70,11 +79,11 @@ def examine(reboots: Reboots, wish: ByHand, facts: Facts, now: int) -> list[Bloc
 
     Raises Refused InvalidArgument.
     """
-    return reboots.in_the_way(_of_a_person(wish, reboots.policy, now), now, facts)
+    return reboots.in_the_way(_of_a_person(wish, reboots, now), now, facts)
 
 
 def cancel(reboots: Reboots, note: str, now: int) -> Reboot:
-    """Takes the pending reboot back; the note, a sentence, says who wanted that.
+    """Takes the pending reboot back, and what waits beside it; the note, a sentence, says who wanted that.
 
     Raises Refused NoSuchReboot, TooLate.
     """
@@ -82,20 +91,20 @@ def cancel(reboots: Reboots, note: str, now: int) -> Reboot:
         raise Refused("NoSuchReboot", "no reboot is pending")
     if reboots.pending.state == "issued":
         raise Refused("TooLate", "the machine is going down already; try: shutdown -c")
-    return reboots.finish("cancelled", note, now)
+    return reboots.cancel(note, now)
 
 
-def _of_a_person(wish: ByHand, policy: RebootPolicy, now: int) -> Reboot:
+def _of_a_person(wish: ByHand, reboots: Reboots, now: int) -> Reboot:
     """Returns the reboot that a person wants. Raises Refused InvalidArgument."""
     if wish.at and not now < wish.at <= now + _FARTHEST:
         raise Refused("InvalidArgument", "that instant has passed, or is more than a year away")
     _check_span(wish.within)
-    at_once = now + (wish.within or 5 * MINUTE) + policy.wait_for.jobs
+    at_once = now + (wish.within or 5 * MINUTE) + reboots.longest_drain
     return Reboot(
         id=0,
         cause="manual",
         reason=_line(wish.reason or "asked for by hand"),
-        kind=wish.kind or policy.kind,
+        kind=wish.kind or reboots.policy.kind,
         automatic=False,
         force_users=wish.force_users,
         owner=wish.owner,

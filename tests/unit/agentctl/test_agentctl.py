@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -154,6 +155,53 @@ def test_the_standalone_daemons_address_file_is_found(
     assert ctl("status").code == 0
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     assert client.standalone_address() is None, "somebody else's file was believed"
+
+
+def behind_a_link(file: Path) -> None:
+    file.rename(file.with_name("elsewhere"))
+    file.symlink_to("elsewhere")
+
+
+def in_a_folder_behind_a_link(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("elsewhere"))
+    file.parent.symlink_to("elsewhere")
+
+
+def in_a_folder_for_all(file: Path) -> None:
+    file.parent.chmod(0o777)
+
+
+def for_all(file: Path) -> None:
+    file.chmod(0o666)
+
+
+def a_fifo(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize(
+    "change", [behind_a_link, in_a_folder_behind_a_link, in_a_folder_for_all, for_all, a_fifo, Path.unlink]
+)
+def test_an_address_that_somebody_else_may_have_written_is_not_believed(
+    surroundings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    write_address(tmp_path, "unix:path=/x")
+    assert client.standalone_address() == "unix:path=/x"
+    change(tmp_path / "agentd/address")
+    assert client.standalone_address() is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of somebody else")
+@pytest.mark.parametrize("theirs", ["agentd", "agentd/address"])
+def test_an_address_of_somebody_else_is_not_believed(
+    surroundings: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, theirs: str
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    write_address(tmp_path, "unix:path=/x")
+    os.chown(tmp_path / theirs, 65534, 65534)
+    assert client.standalone_address() is None
 
 
 def test_without_a_runtime_directory_the_cache_is_looked_in(

@@ -155,9 +155,11 @@ def test_a_system_without_a_configuration(system: Path) -> None:
     assert str(caught.value) == f"{system}/etc: no configuration: expected agentd.yaml in this folder"
 
 
-def test_the_folders_to_watch(system: Path, file: Path) -> None:
-    assert files.folders(None) == [
-        path for name in ("usr", "run", "etc") for path in (system / name, system / name / "conf.d")
-    ]
-    assert files.folders(system) == [system, system / "conf.d"]
-    assert files.folders(file) == [file.parent]
+def test_the_folders_and_files_to_watch(system: Path, file: Path) -> None:
+    folders = [path for name in ("usr", "run", "etc") for path in (system / name, system / name / "conf.d")]
+    assert files.watched(None) == folders
+    drop_in = write(system / "etc/conf.d/10.yaml", "")
+    assert files.watched(None) == [*folders, drop_in]
+    main = write(system / "agentd.yaml", "")
+    assert files.watched(system) == [system, system / "conf.d", main]
+    assert files.watched(file) == [file]

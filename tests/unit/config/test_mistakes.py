@@ -23,7 +23,7 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 def refusal(file: Path, text: str) -> str:
     file.write_text(text)
     with pytest.raises(compose.Problems) as caught:
-        compose.compose(file, "FILE")
+        compose.compose(compose.read(file), "FILE")
     return str(caught.value).removeprefix("FILE:")
 
 

@@ -190,7 +190,7 @@ def generate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], di
         (tmp_path / folder).mkdir()
     monkeypatch.setattr("agentd.config.files.SYSTEM_DIRECTORIES", (tmp_path / "etc",))
     script = (ROOT / "units/agentd-generator").read_text()
-    for path, name in (("/run/agentd-units", "kept"), ("/run/agentd/runs", "runs"), ("/dev/kmsg", "log")):
+    for path, name in (("/var/lib/agentd-units", "kept"), ("/run/agentd/runs", "runs"), ("/dev/kmsg", "log")):
         assert f'"{path}"' in script
         script = script.replace(f'"{path}"', f'"{tmp_path / name}"')
 

@@ -416,6 +416,7 @@ def test_a_note_that_outlived_the_boot_starts_no_run_again(play: Play) -> None:
         saved = await world.units.take_up(Saved(open_runs=(run(state="running", started=2),)), rebooted=True)
         assert [run.state for run in saved.open_runs] == ["running"], "what a boot ended is for the core to tell"
         assert saved.outcomes["a.1"].result == "interrupted"
+        world.units.stored("a.1")
         assert spool.read_notes() == []
 
     play(scenario)

@@ -22,10 +22,10 @@ class Bus:
         self.answers = answers
         self.asked: Counter[str] = Counter()
 
-    async def get(self, _peer: Any, name: str) -> Any:
+    async def get(self, _peer: Any, name: str, **_: Any) -> Any:
         return self._answer(name)
 
-    async def call(self, _peer: Any, member: str, *_: Any) -> Any:
+    async def call(self, _peer: Any, member: str, *_: Any, **_how: Any) -> Any:
         return (self._answer(member),)
 
     async def call_bus(self, member: str, _signature: str, sender: str) -> int:

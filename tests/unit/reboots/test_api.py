@@ -22,6 +22,7 @@ from agentd.reboots.look import Looks
 from agentd.reboots.part import CONTRACT, plug_absent
 from agentd.reboots.people import People
 from agentd.reboots.tables import list_reboots
+from agentd.reboots.terminals import Terminals
 from agentd.tasks import Tasks
 from tests.unit.reboots.fakes import GONE, Bus, Host, Logind, caller
 from tests.unit.reboots.world import START, nightly
@@ -46,7 +47,8 @@ class Machine:
         looks = Looks(bus, logind, lambda: DAY, tasks, lambda: self.clock)
         slots: Any = None
         systemd: Any = None
-        self.api = Api(host, self.reboots, looks, People(host, bus, systemd, logind, tasks), slots)
+        people = People(host, bus, logind, Terminals(host, systemd, tasks, 60), tasks)
+        self.api = Api(host, self.reboots, looks, people, slots)
 
     @property
     def all_asked(self) -> int:

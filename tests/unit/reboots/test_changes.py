@@ -99,16 +99,116 @@ def test_what_is_left_of_a_window_must_be_enough_to_warn() -> None:
         wishes.request(world.reboots, "the disk is worn", "smart", None, 10 * MINUTE, world.now)
 
 
-def test_what_runs_is_not_stopped_for_nothing_at_the_end_of_a_window() -> None:
-    policy = nightly("03:00", window=HOUR, grace=0, limits=FREE, wait_for=WaitFor(jobs=30 * SECOND))
+@pytest.mark.parametrize(("left", "note"), [(10 * SECOND, "too little time is left"), (2 * MINUTE, "long.1 still ran")])
+@pytest.mark.parametrize("patience", [30 * SECOND, 8 * HOUR])
+def test_what_runs_is_not_stopped_for_nothing_at_the_end_of_a_window(left: int, note: str, patience: int) -> None:
+    policy = nightly("03:00", window=HOUR, grace=0, limits=FREE, wait_for=WaitFor(jobs=patience))
     world = World(policy, LONG)
     world.takes = {"long": 60 * HOUR}
     world.facts = Facts(blockers=(INHIBITOR,))
-    world.until(NIGHT + HOUR - 15 * SECOND)
+    world.until(NIGHT + HOUR - left)
     world.jobs.run("long", world.now)
     world.facts = Facts()
+    world.reboots.observed(world.facts, world.now)
     world.until(NIGHT + 2 * HOUR)
+    assert (world.rebooted, world.told(RunStops), world.jobs.held, world.state) == ([], [], "", "idle")
+    assert note in world.rows[1].note
+
+
+def test_work_that_ends_within_the_window_is_followed_by_the_reboot_however_long_it_may_take() -> None:
+    policy = nightly("03:00", window=HOUR, grace=0, limits=FREE, wait_for=WaitFor(jobs=8 * HOUR))
+    world = World(policy, LONG)
+    world.takes = {"long": 40 * MINUTE}
+    world.until(NIGHT - MINUTE)
+    world.jobs.run("long", world.now)
+    world.until(NIGHT + 2 * HOUR)
+    assert world.rebooted == [NIGHT + 39 * MINUTE]
+
+
+@pytest.mark.parametrize("stop_timeout", [10 * SECOND, 3 * MINUTE])
+def test_work_is_stopped_only_where_the_reboot_comes_before_the_end(stop_timeout: int) -> None:
+    """The stop itself takes its whole time: the machine goes down within the window, or work goes on."""
+    policy = nightly("03:00", window=HOUR, grace=0, limits=FREE, wait_for=WaitFor(jobs=58 * MINUTE))
+    world = World(policy, {"long": Job(name="long", run=("x",), timezone="UTC", stop_timeout=stop_timeout)})
+    world.takes = {"long": 60 * HOUR}
+    world.until(NIGHT - MINUTE)
+    world.jobs.run("long", world.now)
+    world.until(NIGHT + 2 * HOUR)
+    assert [at < NIGHT + HOUR for at in world.rebooted] == ([True] if stop_timeout < MINUTE else [])
+    assert len(world.told(RunStops)) == len(world.rebooted)
+
+
+def test_a_hook_that_cannot_end_within_the_window_is_not_begun() -> None:
+    world = World(nightly("03:00", window=HOUR, grace=0, limits=FREE, hooks=Hooks(before="check")), CHECK)
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(NIGHT + HOUR - 50 * SECOND)
+    world.facts = Facts()
+    world.until(NIGHT + 2 * HOUR)
+    assert (world.rebooted, world.told(RunStarts)) == ([], [])
+    assert "check (hooks.before)" in world.rows[1].note
+
+
+@pytest.mark.parametrize("planned", [False, True])
+def test_a_program_and_a_plan_have_their_end_as_a_window_has(planned: bool) -> None:
+    world = World(RebootPolicy(grace=0, limits=FREE, wait_for=WaitFor(jobs=HOUR)), LONG)
+    world.takes = {"long": 5 * HOUR}
+    world.jobs.run("long", world.now)
+    world.pump()
+    if planned:
+        wishes.by_hand(world.reboots, ByHand(at=world.now + MINUTE, within=20 * MINUTE), world.now)
+    else:
+        wishes.request(world.reboots, "worn", "smart", None, 20 * MINUTE, world.now)
+    world.after(3 * HOUR)
+    assert (world.rebooted, world.told(RunStops), world.rows[1].state) == ([], [], "deferred")
+
+
+def test_a_person_who_wants_a_reboot_now_gets_one_however_long_work_takes_to_stop() -> None:
+    jobs = {"long": Job(name="long", run=("x",), timezone="UTC", stop_timeout=HOUR)}
+    world = World(RebootPolicy(wait_for=WaitFor(jobs=10 * MINUTE)), jobs)
+    world.takes = {"long": 5 * HOUR}
+    world.jobs.run("long", world.now)
+    world.reboots.observed(Facts(), world.now)
+    by_hand(world)
+    world.after(2 * HOUR)
     assert len(world.rebooted) == 1
+
+
+def test_logind_is_asked_neither_after_the_window_nor_before_it() -> None:
+    world = World(nightly("03:00", window=HOUR, grace=0, limits=FREE), LONG)
+    world.takes = {"long": 5 * MINUTE}
+    world.until(NIGHT - SECOND)
+    world.jobs.run("long", world.now)
+    world.until(NIGHT + MINUTE)
+    assert world.state == "draining"
+    world.step_clock(-30 * MINUTE)
+    assert (world.state, world.jobs.held) == ("waiting", "")
+    world.until(NIGHT - SECOND)
+    assert world.rebooted == []
+    world.after(HOUR - MINUTE)
+    world.facts = Facts(blockers=(INHIBITOR,))
+    assert len(world.rebooted) == 1
+
+
+def test_a_window_that_a_clock_passes_over_is_given_up_by_what_drains() -> None:
+    world = World(nightly("03:00", window=HOUR, grace=0, limits=FREE), LONG)
+    world.takes = {"long": 5 * MINUTE}
+    world.until(NIGHT - SECOND)
+    world.jobs.run("long", world.now)
+    world.until(NIGHT + MINUTE)
+    world.step_clock(HOUR)
+    world.after(10 * MINUTE)
+    assert (world.rebooted, world.rows[1].state, world.told(RunStops)) == ([], "deferred", [])
+
+
+def test_a_window_whose_reboot_was_begun_on_the_second_stays_where_it_is_when_the_clock_is_set() -> None:
+    world = World(nightly("03:00", window=HOUR, grace=0, limits=FREE))
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(NIGHT)
+    assert world.rows[1].begin == world.rows[1].requested
+    world.step_clock(5 * HOUR)
+    world.facts = Facts()
+    world.after(2 * HOUR)
+    assert (world.rebooted, world.rows[1].state) == ([], "deferred")
 
 
 def test_only_if_required_is_asked_afresh_each_night_and_until_the_last_moment() -> None:

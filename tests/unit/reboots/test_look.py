@@ -173,7 +173,7 @@ def test_of_very_many_sessions_only_some_are_looked_into_and_all_count() -> None
     listed = [(str(number), 0, f"user{number}", "seat0", f"/session/{number}") for number in range(1000)]
 
     class Many(Bus):
-        async def call(self, _peer: Any, member: str, *_: Any) -> Any:
+        async def call(self, _peer: Any, member: str, *_: Any, **_how: Any) -> Any:
             self.asked[member] += 1
             return (listed if member == "ListSessions" else {"Class": "user", "State": "active", "TTY": "pts/1"},)
 

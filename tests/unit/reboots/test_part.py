@@ -1,10 +1,12 @@
 """The shell around reboots: what it asks of logind and of a fleet, and what it does not ask any more."""
 
 import asyncio
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
@@ -15,12 +17,13 @@ from agentd.core.reboots.model import Boot, Ledger, NothingRuns, Reboot, RebootI
 from agentd.core.reboots.policy import FleetPolicy
 from agentd.linux import now
 from agentd.peers.logind import Logind
+from agentd.reboots import part
 from agentd.reboots.part import Shell, plug
 from agentd.reboots.slots import Slots
 from agentd.tasks import Tasks
 from tests.unit.reboots.fakes import Bus, Host, Systemd
 
-ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1)
+ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1, until=1 << 60)
 MACHINE = "0" * 31 + "1"
 
 
@@ -37,7 +40,7 @@ def shell(given: Any = None, **reboots: Any) -> Any:
     [
         (ISSUED, 1),
         (None, 0),
-        (Reboot(id=8, cause="manual", reason="later", state="issued", attempts=1), 0),
+        (Reboot(id=8, cause="manual", reason="later", state="issued", attempts=1, until=1 << 60), 0),
         (Reboot(id=7, cause="nightly", reason="the window", state="waiting", attempts=2), 0),
         (Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=2), 0),
     ],
@@ -56,6 +59,40 @@ def test_logind_is_only_asked_for_what_is_still_wanted_once_it_is_stored(pending
 
     asyncio.run(scenario())
     assert calls == ["reboot"] * asked
+
+
+def test_logind_is_not_asked_once_the_time_is_over_by_when_that_was_stored() -> None:
+    late, refused = replace(ISSUED, until=now() - 1), list[str]()
+
+    async def scenario() -> None:
+        made = shell(pending=late, refused=lambda why, _now: refused.append(why))
+        await made.does()[RebootIssues](RebootIssues(late))  # to ask the fake logind would fail
+
+    asyncio.run(scenario())
+    assert refused == ["its time was over before that was stored"]
+
+
+def test_changes_that_come_fast_are_looked_at_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(part, "_BETWEEN_LOOKS", 0.2)
+
+    async def scenario() -> None:
+        seen, clock = list[float](), asyncio.get_running_loop().time
+        made = shell(pending=ISSUED)
+
+        async def look() -> None:
+            seen.append(clock())
+
+        made._look = look
+        began = clock()
+        while clock() - began < 0.5:
+            made.look_soon()
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*made.tasks._tasks)
+        assert seen[0] - began < 0.2, "the first at once"
+        assert all(later - earlier >= 0.19 for earlier, later in itertools.pairwise(seen))
+        assert seen[-1] - began >= 0.19, "the last change is seen"
+
+    asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(("runs", "ended"), [(0, False), (1, False), (1, True)])
@@ -85,7 +122,9 @@ def test_people_are_told_that_a_reboot_comes_and_that_it_does_not() -> None:
         host: Any = Host()
         made = shell(host)
         made.does()[RebootWarns](RebootWarns(7, "new disks", now()))
-        made.does()[RebootWithdrawn](RebootWithdrawn(7, "backup-tool holds the machine up"))
+        made.does()[RebootWithdrawn](
+            RebootWithdrawn(7, "backup-tool holds the machine up", "process 7 of root holds the machine up")
+        )
         assert [(member, body[0]) for _, member, *body in host.server.told] == [
             ("RebootAnnounced", "new disks"),
             ("RebootWithdrawn", "backup-tool holds the machine up"),
@@ -104,14 +143,14 @@ def test_the_part_carries_out_every_effect_of_its_core() -> None:
         systemd: Any = Systemd()
         config = Config()
         jobs = Jobs(config.jobs, Saved(), now())
-        part = await plug(host, jobs, bus, systemd, config, Boot("b", now()), MACHINE)
+        plugged = await plug(host, jobs, bus, systemd, config, Boot("b", now()), MACHINE)
         effects = {
             kind
             for kind in vars(model).values()
             if isinstance(kind, type) and issubclass(kind, Effect) and kind.__module__ == model.__name__
         }
-        assert part.does.keys() == {kind for kind in effects if not issubclass(kind, Stored)}
-        assert (part.name, part.vital, part.core is not None) == ("reboots", True, True)
+        assert plugged.does.keys() == {kind for kind in effects if not issubclass(kind, Stored)}
+        assert (plugged.name, plugged.vital, plugged.core is not None) == ("reboots", True, True)
 
     asyncio.run(scenario())
 

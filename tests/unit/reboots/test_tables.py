@@ -43,7 +43,7 @@ def db() -> Iterator[sqlite3.Connection]:
 
 def test_what_was_written_comes_back(db: sqlite3.Connection) -> None:
     tables = RebootTables()
-    assert tables.load(db) == Ledger()
+    assert tables.load(db) == Ledger(fresh=True)
     beside = LedgerSaved({"rule a": "why"}, "", slot=True, forgiven=1)
     effects = [RebootSaved(TWO), RebootSaved(ONE), RebootSaved(replace(TWO, state="deferred")),
                LedgerSaved({}, "gone", slot=False), beside, Decided(1, "reboots", "reboot", "", "why")]  # fmt: skip
@@ -118,4 +118,5 @@ def test_an_older_agentd_could_read_what_this_one_writes(db: sqlite3.Connection)
     ((record,),) = db.execute("SELECT record FROM reboots").fetchall()
     ((beside,),) = db.execute("SELECT value FROM facts WHERE name = 'reboot-guards'").fetchall()
     assert json.loads(record).keys() == json.loads(str(OLDER["reboots"][3])).keys()
-    assert json.loads(beside).keys() == json.loads(str(OLDER["facts"][1])).keys()
+    newer = {"uncounted"}  # what an older agentd does not know, it passes over
+    assert json.loads(beside).keys() - newer == json.loads(str(OLDER["facts"][1])).keys()

@@ -12,6 +12,7 @@ from agentd.core.part import Decided
 from agentd.core.parts import Parts
 from agentd.core.quantities import HOUR, MINUTE, SECOND
 from agentd.core.reboots.model import (
+    TIMES,
     Blocker,
     Boot,
     Facts,
@@ -25,6 +26,7 @@ from agentd.core.reboots.model import (
     RebootWithdrawn,
     SlotFreed,
     SlotWanted,
+    Times,
 )
 from agentd.core.reboots.policy import RebootPolicy, Window
 from agentd.core.reboots.reboots import Reboots
@@ -33,11 +35,20 @@ START = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
 
 
 class World:
-    """`facts` is what an observer sees, `takes` how long jobs run, `refuses` what logind answers to a wish."""
+    """`facts` is what an observer sees, `takes` how long jobs run, `refuses` what logind answers to a wish; agentd
+    takes up the newest `in_mind` reboots."""
+
+    in_mind = 1000
 
     def __init__(
-        self, policy: RebootPolicy, jobs: dict[str, Job] | None = None, now: int = START, **config: Any
+        self,
+        policy: RebootPolicy,
+        jobs: dict[str, Job] | None = None,
+        now: int = START,
+        times: Times = TIMES,
+        **config: Any,
     ) -> None:
+        self.times = times
         self.config = Config(jobs=jobs or {}, reboot=policy, timezone=config.pop("timezone", "UTC"), **config)
         self.now = now
         self.facts = Facts()
@@ -61,10 +72,12 @@ class World:
         """agentd starts: with what is stored."""
         self.seq = getattr(self, "seq", 1)
         self.jobs = Jobs(self.config.jobs, Saved(states=self.states, next_seq=self.seq), self.now)
-        newest = tuple(self.rows[key] for key in sorted(self.rows, reverse=True))
+        newest = tuple(self.rows[key] for key in sorted(self.rows, reverse=True)[: self.in_mind])
         ledger = replace(self.ledger, reboots=newest, next_id=max(self.rows, default=0) + 1)
         boot, policy = Boot(f"boot-{self.boots}", self.booted), self.config.reboot
-        self.reboots = Reboots(self.jobs, ledger, boot, policy, self.config.timezone, self.now, host="h")
+        self.reboots = Reboots(
+            self.jobs, ledger, boot, policy, self.config.timezone, self.now, host="h", times=self.times
+        )
         self.parts = Parts({"jobs": self.jobs, "reboots": self.reboots}, self._failed)
         self.pump()
 

@@ -1,0 +1,96 @@
+"""Sessions, as logind tells of them or does not: whoever may be a person counts."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentd.bus.connection import CallFailed
+from agentd.core.quantities import DAY
+from agentd.core.reboots import guards
+from agentd.core.reboots.model import Boot, Facts, Reboot, Session
+from agentd.core.reboots.policy import RebootPolicy
+from agentd.peers.logind import Logind
+
+ERROR = "org.freedesktop.DBus.Error"
+USER = {"Class": "user", "State": "active", "TTY": "tty2"}
+
+
+class Bus:
+    """A logind with alice's session 7, which answers GetAll with what it was given, after all were asked."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = answers
+        self.asked = 0
+
+    async def call(self, remote: Any, member: str, *_: Any, patience: float) -> Any:
+        assert patience <= 5, "somebody waits"
+        if member == "ListSessions":
+            return [[[str(7 + n), 1000, "alice", "seat0", f"/session/{7 + n}"] for n in range(len(self.answers))]]
+        self.asked += 1
+        await asyncio.sleep(0)
+        assert self.asked == len(self.answers), "one after the other takes too long"
+        answer = self.answers[int(remote[1].rpartition("/")[2]) - 7]
+        if isinstance(answer, Exception):
+            raise answer
+        return [answer]
+
+
+def sessions(*answers: Any) -> list[Session]:
+    bus: Any = Bus(*answers)
+    return asyncio.run(Logind(bus, None, lambda _: None, lambda: None, lambda _: None).sessions())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CallFailed(f"{ERROR}.Timeout", "login1 did not answer GetAll within 5 s"),
+        CallFailed(f"{ERROR}.AccessDenied", "not for you"),
+        CallFailed(f"{ERROR}.UnknownMethod", "no GetAll"),
+        CallFailed(f"{ERROR}.UnknownInterface", "no Session"),
+        CallFailed("org.example.Anything", "who knows"),
+    ],
+)
+def test_a_session_that_logind_does_not_tell_about_is_somebodys(error: CallFailed) -> None:
+    (found,) = sessions(error)
+    assert found.user == "alice"
+    facts, boot = Facts(sessions=(found,)), Boot("b", 0)
+    (blocker,) = guards.of_people(Reboot(id=1, cause="x", reason="x"), RebootPolicy(), facts, boot, DAY)
+    assert (blocker.kind, blocker.who) == ("session", "alice")
+    assert blocker.why == f"logind does not tell about session 7 of alice ({error})"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [CallFailed(f"{ERROR}.UnknownObject", "no /session/7"), CallFailed("org.freedesktop.login1.NoSuchSession", "no 7")],
+)
+def test_only_a_session_that_logind_does_not_have_any_more_has_ended(error: CallFailed) -> None:
+    assert sessions(error, USER) == [Session("alice", "tty2")]
+
+
+@pytest.mark.parametrize("name", ["ServiceUnknown", "NameHasNoOwner", "NoReply", "Disconnected"])
+def test_a_logind_that_went_away_tells_nothing(name: str) -> None:
+    error = CallFailed(f"{ERROR}.{name}", "gone")
+    if not error.away:
+        pytest.skip(f"{name} does not mean that the peer is away")
+    with pytest.raises(CallFailed):
+        sessions(USER, error)
+
+
+@pytest.mark.parametrize(
+    ("facts", "counts"),
+    [
+        (USER, True),
+        ({}, True),
+        ({"Class": "user-of-tomorrow", "State": "active"}, True),
+        ({"Class": "user-incomplete", "State": "opening"}, True),
+        ({**USER, "State": "closing"}, False),
+        *(({**USER, "Class": name}, False) for name in ("greeter", "background", "manager", "manager-early", "none")),
+    ],
+)
+def test_a_session_of_an_unknown_class_is_a_persons(facts: dict[str, Any], counts: bool) -> None:
+    assert len(sessions(facts)) == counts
+
+
+def test_all_sessions_are_asked_at_once() -> None:
+    assert len(sessions(*[USER] * 64)) == 64

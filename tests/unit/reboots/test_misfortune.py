@@ -1,0 +1,20 @@
+"""A hundred years and more on machines where everything happens at the wrong moment."""
+
+import pytest
+
+from agentd.core.quantities import DAY
+from tests.unit.reboots.misfortune import Misfortune
+
+YEARS = 9
+
+
+@pytest.mark.parametrize("forgetful", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_nobody_is_rebooted_away_and_nothing_is_lost(seed: int, forgetful: bool) -> None:
+    machine = Misfortune(seed, forgetful=forgetful)
+    machine.live(YEARS * 365 * DAY)
+    counts = machine.counts  # that there was something to judge
+    assert counts["nightly"], counts
+    assert counts["other"] > 10 * YEARS, counts
+    assert counts["asked, and deferred"] > YEARS, counts
+    assert counts["refused without a word"] == 0, counts

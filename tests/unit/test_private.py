@@ -1,0 +1,181 @@
+"""Standalone mode takes nothing of somebody else's, follows no link, and leaves nothing for others to read."""
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from agentd import private
+from agentd.private import Unusable, lock, take_folder
+
+STRANGER = 65534
+only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of somebody else")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def take(state: Path) -> None:
+    os.close(asyncio.run(lock(state)))
+
+
+def mode(file: Path) -> int:
+    return stat.S_IMODE(file.lstat().st_mode)
+
+
+def refusal(state: Path) -> str:
+    with pytest.raises(Unusable) as caught:
+        take(state)
+    with pytest.raises(Unusable) as again:  # nothing was taken: a second try gets the same answer
+        take(state)
+    assert str(again.value) == str(caught.value)
+    return str(caught.value)
+
+
+def test_a_new_folder_is_this_users_alone(state: Path) -> None:
+    take(state / "deep")
+    assert (mode(state / "deep"), mode(state / "deep/lock")) == (0o700, 0o600)
+
+
+@pytest.mark.parametrize("open_to", [0o020, 0o002])
+def test_a_folder_that_others_may_write_is_refused(state: Path, open_to: int) -> None:
+    state.mkdir()
+    state.chmod(0o755 | open_to)
+    text = f"the state directory {state} cannot be used: others may write in {state} (chmod go-w, if nobody else did)"
+    assert refusal(state) == f"{text}; choose another"
+    assert list(state.iterdir()) == []
+
+
+def test_what_is_no_folder_is_refused(state: Path) -> None:
+    state.write_text("precious")
+    assert "cannot be used" in refusal(state)
+    assert state.read_text() == "precious"
+
+
+@only_root
+def test_a_folder_of_somebody_else_is_refused(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    os.chown(state, STRANGER, STRANGER)
+    assert f"{state} belongs to somebody else (uid {STRANGER}, and agentd runs as uid 0)" in refusal(state)
+
+
+def test_a_folder_that_everybody_may_replace_is_refused_but_not_one_in_a_sticky_folder(tmp_path: Path) -> None:
+    public = tmp_path / "public"
+    public.mkdir()
+    public.chmod(0o777)
+    assert f"because {public} is open to everybody (chmod o-w)" in refusal(public / "mine/state")
+    public.chmod(0o1777)
+    take(public / "mine/state")
+
+
+@only_root
+def test_a_link_of_somebody_else_on_the_way_is_refused_but_not_ones_own(tmp_path: Path) -> None:
+    public, link = tmp_path / "public", tmp_path / "public/link"
+    public.mkdir()
+    public.chmod(0o1777)
+    (tmp_path / "data").mkdir()
+    link.symlink_to("../data")
+    take(link / "state")
+    assert (tmp_path / "data/state/lock").is_file()
+    os.lchown(link, STRANGER, STRANGER)
+    assert f"{link} is a link of somebody else (uid {STRANGER})" in refusal(link / "state")
+
+
+def test_a_link_to_a_folder_that_everybody_may_replace_is_refused(tmp_path: Path) -> None:
+    public = tmp_path / "public"
+    (public / "data").mkdir(parents=True)
+    (public / "data").chmod(0o755)
+    public.chmod(0o777)
+    (tmp_path / "state").symlink_to("public/data")
+    assert f"because {public} is open to everybody" in refusal(tmp_path / "state")
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(state: Path, tmp_path: Path) -> None:
+    state.mkdir(mode=0o700)
+    precious = tmp_path / "precious"
+    precious.write_text("keys")
+    (state / "lock").symlink_to(precious)
+    assert refusal(state) == f"{state}/lock cannot be used: is a link; expected a file of agentd: remove it"
+    assert precious.read_text() == "keys"
+
+
+def fifo(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def somebodys(file: Path) -> None:
+    file.touch()
+    os.chown(file, STRANGER, STRANGER)
+
+
+@pytest.mark.parametrize("make", [fifo, pytest.param(somebodys, marks=only_root)])
+def test_a_lock_that_is_no_file_of_ones_own_is_refused(state: Path, make: Callable[[Path], None]) -> None:
+    state.mkdir(mode=0o700)
+    make(state / "lock")
+    assert refusal(state).startswith(f"{state}/lock is no file of this user's own")
+
+
+@pytest.mark.parametrize("name", ["agentd.db", "agentd.db-wal", "bus.conf", "bus.log", "unstored-1.jsonl", "output"])
+@pytest.mark.parametrize("make", [fifo, pytest.param(somebodys, marks=only_root), lambda file: file.symlink_to("/etc")])
+def test_what_was_put_in_the_place_of_a_file_of_agentd_is_refused(
+    state: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    state.mkdir(mode=0o700)
+    make(state / name)
+    assert (
+        refusal(state) == f"{state}/{name} is a link or belongs to somebody else: expected a file of agentd; remove it"
+    )
+
+
+def test_what_an_earlier_agentd_left_is_closed_to_others_and_the_rest_is_left_alone(state: Path) -> None:
+    state.mkdir(mode=0o755)
+    own = [
+        "agentd.db",
+        "agentd.db-wal",
+        "agentd.db-shm",
+        "bus.conf",
+        "bus.log",
+        "unstored-1.jsonl",
+        "configuration.kept",
+    ]
+    for name in [*own, "notes.txt"]:
+        (state / name).touch()
+        (state / name).chmod(0o644)
+    (state / "output").mkdir(mode=0o755)
+    take(state)
+    assert {mode(state / name) for name in own} == {0o600}
+    assert (mode(state / "output"), mode(state / "notes.txt")) == (0o700, 0o644)
+
+
+def test_the_address_is_never_written_through_a_link(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    precious = tmp_path / "precious"
+    precious.write_text("keys")
+    take_folder(private.runtime(), "runtime")
+    (tmp_path / f"agentd/address.{os.getpid()}").symlink_to(precious)
+    (tmp_path / "agentd/address").symlink_to(precious)
+    bus = private.PrivateBus(state)
+    bus.publish()
+    assert precious.read_text() == "keys"
+    address = tmp_path / "agentd/address"
+    assert not address.is_symlink()
+    assert address.read_text() == f"{bus.address}\n{os.getpid()}\n"
+    bus.close()
+    assert not address.exists()
+
+
+def test_a_runtime_folder_that_others_may_write_is_refused(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "agentd").mkdir()
+    (tmp_path / "agentd").chmod(0o777)
+    with pytest.raises(Unusable, match=f"the runtime directory {tmp_path}/agentd cannot be used: others may write"):
+        private.PrivateBus(state).start(lambda *_: None)
