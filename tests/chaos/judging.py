@@ -150,7 +150,8 @@ class Judge:
         self._recorded = len(state.rows)
         self._decided = len(state.decisions)
         if not world.profile.shifts:
-            world.found(truth.skipped_silently(rows.values(), state.decisions, self.facts))
+            due = [row for row in rows.values() if row.due_at > self._blurred]  # what passed before, the loss told of
+            world.found(truth.skipped_silently(due, state.decisions, self.facts))
             cost = world.lag.cost
             world.found(truth.untrue_reasons(state.decisions, starts, world.deeds, rows, self.facts, lag, cost))
 
