@@ -342,5 +342,5 @@ def untrue_reasons(
             text = (
                 f'{said.job} was skipped with "{said.reason}", {said.at - last.end:.2f} s after {last.run_id} had ended'
             )
-            found.append(Finding("a reason untrue", f"{said.job} {said.at}", text))
+            found.append(Finding("a reason untrue", last.run_id, text))
     return found
