@@ -1,7 +1,7 @@
 """A part as the daemon sees it, and the daemon as its parts see it."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -64,21 +64,78 @@ class Tables:
     part: str
     migrations: tuple[str, ...]
     """SQL scripts; a database knows how many of them it has seen. A script that was released is never changed."""
+    number: int = 0
+    """The highest number that the part has given away, where it numbers something: the store remembers it beside the
+    database, and sets it before load()."""
+    warning: str = ""
+    """What a person should know of the tables, as a sentence, or empty."""
 
     def load(self, db: sqlite3.Connection) -> Any:
-        """Returns what the core takes up at its start."""
+        """Returns what the core takes up at its start. Rows that cannot be read are set aside, with set_aside()."""
         raise NotImplementedError
 
     def afresh(self, db: sqlite3.Connection, aside: Path) -> None:
         """Writes into new tables what must stand there from the first moment on, after a damaged database was set aside
         as the file `aside`. Called within the transaction that makes the tables."""
 
+    def behind(self, db: sqlite3.Connection, upto: int) -> None:
+        """Makes tables safe that are older than what was carried out: whatever was due until the instant `upto` may
+        have been dealt with, whatever was open may be over. Called before load(), within a transaction."""
+
     def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         """Stores those effects that are this part's, within a transaction; returns how many rows that made."""
         raise NotImplementedError
 
-    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
-        """Removes what is older or more than `history` keeps, within a transaction."""
+    def forget(self, db: sqlite3.Connection, history: History, now: int, *, whole: bool = True) -> Iterator[object]:
+        """Removes what is older or more than `history` keeps, a few milliseconds of work at a time: each step runs in a
+        transaction of its own. `whole`: looks at everything, else at the oldest alone."""
+        del db, history, now, whole
+        return iter(())
+
+    def crowded(self, history: History) -> bool:
+        """Returns whether more is kept than `history` says, as far as that is known at once."""
+        del history
+        return False
+
+    def make_room(self, db: sqlite3.Connection) -> bool:
+        """Removes some of the oldest that is kept for people, because the disk is full, in files beside the database;
+        returns whether there was any."""
+        del db
+        return False
+
+
+_PAGE = 50  # rows that are looked at in one step: a few milliseconds
+
+
+def forget_rows(
+    db: sqlite3.Connection, table: str, key: str, dead: str, bounds: Sequence[int], *, whole: bool, also: str = "''"
+) -> Iterator[list[tuple[int, str]]]:
+    """Deletes the rows for which `dead`, a condition with `bounds`, holds, from the lowest `key` on, the rowid. Yields
+    those of each step with the column `also`. Stops at a page without any, unless the `whole` is to be seen."""
+    page = f"SELECT {key}, {also}, {dead} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT {_PAGE}"  # noqa: S608 - our own words
+    last = -(1 << 63)
+    while rows := db.execute(page, (*bounds, last)).fetchall():
+        last = rows[-1][0]
+        gone = [(number, str(name)) for number, name, is_dead in rows if is_dead]
+        db.executemany(f"DELETE FROM {table} WHERE {key} = ?", [(number,) for number, _ in gone])  # noqa: S608 - our own words
+        yield gone
+        if not (gone or whole):
+            return
+
+
+def set_aside(db: sqlite3.Connection, table: str, rows: Mapping[int, Sequence[object]], now: int) -> None:
+    """Moves rows that cannot be read, by rowid, from a table to the table `unreadable`, for a person to look at."""
+    db.execute("SAVEPOINT aside")
+    try:
+        db.execute("CREATE TABLE IF NOT EXISTS unreadable (at INTEGER, origin TEXT, number INTEGER, content TEXT)")
+        values = [(now, table, number, repr(row)) for number, row in rows.items()]
+        db.executemany("INSERT INTO unreadable VALUES (?, ?, ?, ?)", values)
+        db.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(number,) for number in rows])  # noqa: S608 - our own words
+    except BaseException:
+        db.execute("ROLLBACK TO aside")
+        raise
+    finally:
+        db.execute("RELEASE aside")
 
 
 class Host(Protocol):
@@ -128,7 +185,8 @@ class Host(Protocol):
         """Returns once what was decided is stored and carried out; while nothing can be stored, after two seconds."""
 
     async def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Any:
-        """Calls question(db, **wanted) on the storing thread, after what was decided before is stored."""
+        """Calls question(db, **wanted) on the reading thread, after what was decided before is stored or known not to
+        be storable for now; `db` can only be read. Raises Refused StoreUnavailable."""
 
     async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
         """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""

@@ -1,6 +1,7 @@
 """The loop around the parts: events reach their cores, their decisions are stored and then carried out."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from agentd.core.part import Decided, Effect, Refused
 from agentd.core.quantities import SECOND
 from agentd.daemon.configuring import Configuring
 from agentd.daemon.plugged import Plugged, shut_off
-from agentd.daemon.store import Store, decisions
+from agentd.daemon.reading import Reader, decisions
+from agentd.daemon.store import Store
 from agentd.daemon.storing import Storing
 from agentd.linux import WallTimer, now
 from agentd.part import Part, Tables
+from agentd.tasks import Tasks
 
 log = logging.get()
 
@@ -63,9 +66,11 @@ class Daemon:
         self._supervision = supervision
         self._alive_due = 0.0  # on the monotonic clock
         self._pumping = False
+        self._begun = Tasks(lambda error: self.defect("starting", error))
         self._plugged = self._plug([])
         self._store: Store
         self._storing: Storing
+        self._reader: Reader
         self._timer: WallTimer
 
     # Life
@@ -76,17 +81,26 @@ class Daemon:
         self._store = Store(folder)
         self._storing = Storing(self._store, self)
         await self._storing.call(self._store.open, now())
-        if self._store.warning:
-            log.error(self._store.warning, id="state-trouble")
+        self._reader = Reader(self._store, self._storing.damaged, self._storing.call)
+        self._tell_of_state([])
         known, _, instant = (await self._storing.call(self._store.fact, "boot") or "").partition(" ")
-        if known != boot_id:
+        if known != boot_id or not instant.isdecimal():
             instant = str(booted)
             await self._storing.call(self._store.remember, "boot", f"{boot_id} {instant}")
         return int(instant), known != boot_id
 
     async def take_up(self, tables: Tables) -> Any:
         """Brings a part's tables up to date and returns what they load. Raises sqlite3.Error."""
-        return await self._storing.call(self._store.take_up, tables)
+        told = self._store.warnings
+        saved = await self._storing.call(self._store.take_up, tables)
+        self._tell_of_state(told)
+        return saved
+
+    def _tell_of_state(self, told: Sequence[str]) -> None:
+        """Tells the log what is wrong with the state, beside what was `told` before."""
+        for text in self._store.warnings:
+            if text not in told:
+                log.error(text, id="state-trouble")
 
     async def plug(self, name: str, making: Awaitable[Part]) -> Part:
         """Returns the part that `making` makes; where making it fails, a part that is shut off."""
@@ -111,13 +125,22 @@ class Daemon:
         await self._plugged.await_each(lambda part: part.start(), CallFailed, BusError, OSError)
         await self.server.start()
         self.configuring.start()
-        await self.settle()
-        await self._storing.call(self._store.taken_up)
-        self._plugged.each(lambda part: part.started())
+        if self._store.anew:  # parts had taken up what was in the one before
+            self._plugged.cores.save_all()
+        self._storing.start()
+        with contextlib.suppress(Refused):  # on a full disk: nothing starts, which is told, until there is room
+            await self.settle()
+        self._begun.do(self._all_taken_up())  # not waited for: the disk may be full, now or in a moment
         what = ", ".join(filter(None, self._plugged.each(lambda part: part.status())))
         where = f"{', '.join(self.configuring.loaded.files)}, time zone {self.configuring.loaded.config.timezone}"
         log.info(f"agentd {__version__} started with {what} from {where}", id="started")
         self.configuring.tell()
+
+    async def _all_taken_up(self) -> None:
+        """Lets go what was left by the agentd before, once it is stored."""
+        await self._storing.done()
+        await self._storing.call(self._store.taken_up)
+        self._plugged.each(lambda part: part.started())
 
     def _plug(self, parts: Sequence[Part]) -> Plugged:
         return Plugged(parts, now, self.defect, self.lost, self._shut)
@@ -136,7 +159,9 @@ class Daemon:
         """Ends everything in the order that loses nothing."""
         self.configuring.close()
         self._timer.close()
+        self._begun.close()
         self._plugged.close()
+        self._reader.close()
         await self._storing.close()
         log.info("agentd stopped", id="stopped")
 
@@ -157,10 +182,11 @@ class Daemon:
         return now()
 
     async def ask(self, question: Callable[..., Any], /, **wanted: Any) -> Any:
-        """Calls question(db, **wanted) on the storing thread, after what was decided before is stored, or while nothing
-        can be stored. Raises Refused StoreUnavailable."""
-        await self.settle()
-        return await self._storing.call(lambda: question(self._store.db, **wanted))
+        """Calls question(db, **wanted) on the reading thread, after what was decided before is stored, or while nothing
+        can be stored; `db` can only be read. Raises Refused StoreUnavailable."""
+        with contextlib.suppress(Refused):  # what is stored can be read all the same
+            await self.settle()
+        return await self._reader.ask(question, wanted)
 
     async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
         """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
@@ -217,7 +243,7 @@ class Daemon:
     def warnings(self) -> list[str]:
         """The things that somebody should see to, as sentences."""
         of_parts = self._plugged.each(lambda part: part.warnings())
-        own = [text for text in (self._storing.trouble, self._store.warning) if text]
+        own = [*([self._storing.trouble] if self._storing.trouble else []), *self._store.warnings]
         return [
             *own,
             *self.configuring.warnings,

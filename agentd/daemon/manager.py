@@ -10,7 +10,7 @@ from agentd import log as logging
 from agentd.bus.arguments import Records, limit_of, only, record
 from agentd.core.part import Decided
 from agentd.daemon.daemon import Daemon
-from agentd.daemon.store import numbered_decisions
+from agentd.daemon.reading import numbered_decisions
 from agentd.part import Part
 
 log = logging.get()

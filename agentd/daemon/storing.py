@@ -1,15 +1,18 @@
 """Storing before carrying out: while the disk is full, nothing starts and what runs goes on."""
 
 import asyncio
-import sqlite3
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Protocol
 
 from agentd import log as logging
 from agentd.core.config import History
 from agentd.core.part import Beginning, Effect, Refused, Sampled, Stored, Urgent
-from agentd.daemon.store import Damaged, Store, is_damage
+from agentd.daemon.damage import ERRORS, Damaged, is_damage
+from agentd.daemon.room import is_full
+from agentd.daemon.store import Store
+from agentd.daemon.upkeep import Upkeep
 from agentd.linux import now
 
 log = logging.get()
@@ -55,10 +58,16 @@ class Storing:
         self._defects: dict[str, Exception] = {}  # in the tables of parts, as the storing thread found them
         self._samples: list[Sampled] = []
         self._flush: asyncio.TimerHandle | None = None
+        self._upkeep = Upkeep(store, host, self.call, self.damaged)
+        self._replacing: asyncio.Task[None] | None = None
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Awaitable[Any]:
+    def call(self, function: Callable[..., Any], *arguments: Any, **more: Any) -> Awaitable[Any]:
         """Runs something on the storing thread, after what is there before it."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+        return asyncio.get_running_loop().run_in_executor(self._thread, partial(function, *arguments, **more))
+
+    def start(self) -> None:
+        """Begins to look after the store, once parts have taken up their tables."""
+        self._upkeep.start()
 
     def add(self, effects: Iterable[Effect]) -> None:
         """Has effects stored and carried out."""
@@ -91,10 +100,39 @@ class Storing:
         if self._performing is not None:
             await asyncio.wait((self._performing,), timeout=2 if self.trouble else None)
 
+    async def done(self) -> None:
+        """Waits until all is carried out, however long that takes."""
+        while self._performing is not None:
+            await asyncio.wait((self._performing,))
+
+    def damaged(self, why: str) -> None:
+        """Learns that the database is damaged or gone: a new one takes its place, with all that is known."""
+        if self._replacing is None or self._replacing.done():
+            self._replacing = asyncio.get_running_loop().create_task(self._replace(why))
+            self._replacing.add_done_callback(self._performed)
+
+    async def _replace(self, why: str) -> None:
+        opening = self._store.opening
+        try:
+            await self.call(self._recover, opening, why)
+        except (*ERRORS, OSError) as error:  # as on a full disk: what has to be written tells of that, and tries
+            log.error(f"the state in {self._store.folder} is lost ({why}): {error}", id="state-trouble")
+            return
+        if self._store.opening != opening:
+            log.error(self._store.warning, id="state-trouble")
+        self.add(self._host.everything())
+        self._host.trouble_changed()
+
+    def _recover(self, opening: int, why: str) -> None:
+        """Goes on with a new database, on the storing thread, unless that has been done meanwhile."""
+        if self._store.opening == opening:
+            self._store.recover(now(), why)
+
     async def close(self) -> None:
         """Stores the samples collected so far and closes the store."""
-        if self._performing is not None:
-            self._performing.cancel()
+        self._upkeep.close()
+        for task in filter(None, (self._performing, self._replacing)):
+            task.cancel()
         if self._flush is not None:
             self._flush.cancel()
             await self.call(self._write_samples, self._samples)
@@ -134,7 +172,7 @@ class Storing:
         """Stores samples, on the storing thread."""
         try:
             self._defects |= self._store.sample(samples)
-        except sqlite3.Error as error:
+        except ERRORS as error:
             log.warning(
                 f"{len(samples)} samples could not be stored in {self._store.folder}: {error}", id="state-trouble"
             )
@@ -149,6 +187,7 @@ class Storing:
             stored = [effect for effect in batch if isinstance(effect, Stored)]
             if stored:
                 await self._store_until_done(stored)
+                self._upkeep.stored()
             while self._defects:  # what such a part wanted done is not done: nothing of it is stored
                 self._host.failed(*self._defects.popitem())
             for effect in batch:
@@ -191,16 +230,24 @@ class Storing:
             self._host.trouble_changed()
 
     def _write(self, effects: Sequence[Effect]) -> Exception | None:
-        """Stores effects, on the storing thread; returns the error where that fails. A damaged store is replaced."""
-        try:
-            self._defects |= self._store.write(effects)
-        except sqlite3.Error as error:
-            if is_damage(error):
-                self._store.recover(now())
-                return Damaged(str(error))
-            return error
-        try:
-            self._store.prune_if_due(self._host.history, now())
-        except Exception as error:  # noqa: BLE001 - what is kept for people never costs the schedule
-            log.warning(f"old runs could not be removed from {self._store.folder}: {error}", id="state-trouble")
-        return None
+        """Stores effects, on the storing thread; returns the error where that fails. A damaged store is replaced; on a
+        full disk, what is kept for people goes first."""
+        told = False
+        while True:
+            try:
+                if self._store.lost:
+                    self._store.recover(now(), self._store.lost)
+                    return Damaged(self._store.warning)
+                self._defects |= self._store.write(effects)
+            except (*ERRORS, OSError) as error:
+                if is_damage(error):
+                    self._store.lost = str(error)
+                    continue
+                if not (is_full(error, self._store.folder) and self._store.make_room()):
+                    return error
+                if not told:
+                    where = self._store.folder
+                    log.warning(f"the disk of {where} is full: old output of runs is removed", id="state-trouble")
+                told = True
+            else:
+                return None

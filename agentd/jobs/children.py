@@ -21,6 +21,7 @@ from agentd.jobs.leftover import Leftover
 from agentd.jobs.link import Link
 from agentd.jobs.part import LEAD
 from agentd.jobs.supervisor import tree
+from agentd.jobs.supervisor.child import is_short
 from agentd.jobs.supervisor.wire import NOT_BEGUN
 from agentd.linux import now
 
@@ -174,7 +175,11 @@ class Children:
         ]
         without = [job.name for job in config.jobs.values() if job.systemd or job.limits != Limits()]
         text = f"limits and systemd settings of {', '.join(without)} have no effect: standalone mode runs jobs itself"
-        return [*stopped, *([text] if without else [])]
+        found = [*stopped, *([text] if without else [])]
+        with contextlib.suppress(OSError):
+            if self.output is not None and is_short(os.statvfs(self.output)):
+                found.append(f"the disk of {self.output} is almost full: no output of runs is kept until there is room")
+        return found
 
     async def prepare(self, config: Config) -> None:
         """Does nothing: the jobs of any configuration can start here."""

@@ -2,18 +2,29 @@
 
 import contextlib
 import sqlite3
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Effect
-from agentd.part import Tables
+from agentd.jobs import spool
+from agentd.jobs.output import Output
+from agentd.linux import now
+from agentd.part import Tables, forget_rows, set_aside
 
+Row = Sequence[object]
 _NUMBER = "next_seq"  # the fact that keeps numbers of forgotten runs from being used again
+_RUN_STATES = {"queued", "running", "ended"}
+_NEEDED = {"schedule", "anchor", "since", "handled"}  # of a job's memory: without these, due times would come again
+_SUM = ',"sum":"'
+_UNKNOWN = "what became of the run is not known: a part of the state was lost"
 _COLUMNS = Run.__struct_fields__
 _SELECT = f"SELECT {','.join(_COLUMNS)} FROM runs"  # noqa: S608 - the names of our own columns
 _SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own names
@@ -40,59 +51,95 @@ class JobTables(Tables):
     )
 
     def __init__(self, folder: Path) -> None:
-        self.output = folder / "output"
+        self.files = Output(folder / "output")
+        self.output = self.files.folder
 
     def load(self, db: sqlite3.Connection) -> Saved:
-        """Returns what the core of jobs takes up at its start."""
-        self.output.mkdir(mode=0o700, parents=True, exist_ok=True)
-        states = {job: msgspec.json.decode(state, type=JobState) for job, state in db.execute("SELECT * FROM jobs")}
-        last = _found(db, f"{_SELECT} WHERE seq IN (SELECT max(seq) FROM runs WHERE state = 'ended' GROUP BY job)")  # noqa: S608 - our own words
+        """Returns what the core of jobs takes up at its start. No index is trusted for what may start again."""
+        self.files.make()
+        states, lost = _states(db)
+        last = (
+            "SELECT (SELECT seq FROM runs WHERE job = known.job AND state = 'ended' ORDER BY seq DESC LIMIT 1) "
+            "FROM (SELECT DISTINCT job FROM runs) AS known"
+        )
+        ended, unread = _found_or_not(db, f"{_SELECT} WHERE seq IN ({last})")
+        opened, unopened = _found_or_not(db, f"{_SELECT} NOT INDEXED WHERE state IS NOT 'ended' ORDER BY seq")
+        self._set_aside(db, lost, {**unread, **unopened})
         (highest,) = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()
-        (remembered,) = db.execute("SELECT value FROM facts WHERE name = ?", (_NUMBER,)).fetchone() or (1,)
+        (remembered,) = db.execute("SELECT value FROM facts WHERE name = ?", (_NUMBER,)).fetchone() or ("1",)
+        if not (isinstance(remembered, str) and remembered.isdecimal()):
+            self.warning = f"{self.warning}; the number of the next run could not be read".removeprefix("; ")
+            remembered = "1"
+        self.number = max(int(remembered) - 1, highest, self.number)
         return Saved(
             states=states,
-            open_runs=tuple(_found(db, f"{_SELECT} WHERE state != 'ended' ORDER BY seq")),
-            last_runs={run.job: run for run in last},
-            next_seq=max(int(remembered), highest + 1),
+            open_runs=tuple(opened),
+            last_runs={run.job: run for run in ended if run.state == "ended"},
+            next_seq=self.number + 1,
         )
+
+    def _set_aside(self, db: sqlite3.Connection, jobs: dict[int, Row], runs: dict[int, Row]) -> None:
+        """Sets rows aside that cannot be read, and tells so."""
+        if not (jobs or runs):
+            return
+        forgotten = ", ".join(sorted(str(row[0]) for row in jobs.values()))
+        of_jobs = f" (what was changed by hand of {forgotten} is forgotten, and nothing is made up for)" * bool(jobs)
+        self.warning = (
+            f"the state was damaged: {len(jobs) + len(runs)} records of jobs and runs could not be read{of_jobs}; "
+            "they stand in the table unreadable of agentd.db"
+        )
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: they stay, and are passed over
+            set_aside(db, "jobs", jobs, now())
+            set_aside(db, "runs", runs, now())
 
     def afresh(self, db: sqlite3.Connection, aside: Path) -> None:  # noqa: ARG002 - nothing needs to be written
         """Sets the output of runs aside: their numbers begin again, and old output must not be taken for new."""
-        with contextlib.suppress(OSError):  # as after a crash in between: set aside already
-            self.output.rename(f"{aside}-output")
-        self.output.mkdir(mode=0o700, exist_ok=True)
+        self.files.set_aside(f"{aside}-output")
+
+    def behind(self, db: sqlite3.Connection, upto: int) -> None:
+        """Has nothing started that was due until the instant `upto`: what became of it stood in what was lost."""
+        for number, text in db.execute("SELECT rowid, state FROM jobs").fetchall():
+            if (state := _state(text)) is not None and state.handled < upto:
+                db.execute(
+                    "UPDATE jobs SET state = ? WHERE rowid = ?", (_encoded(replace(state, handled=upto)), number)
+                )
+        noted = _noted()
+        opened = "SELECT seq, job || '.' || seq, state FROM runs NOT INDEXED WHERE state IN ('queued', 'running')"
+        for seq, run_id, state in db.execute(opened).fetchall():
+            if run_id not in noted:
+                values = (upto, "interrupted" if state == "running" else "cancelled", _UNKNOWN, seq)
+                db.execute("UPDATE runs SET state = 'ended', ended = ?, result = ?, reason = ? WHERE seq = ?", values)
 
     def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         """Stores runs and what is remembered of jobs, of each the last word; returns how many runs."""
         runs = {effect.run.seq: effect.run for effect in effects if isinstance(effect, RunSaved)}
         jobs = {effect.job: effect.state for effect in effects if isinstance(effect, JobSaved)}
         db.executemany(_SAVE_RUN, map(msgspec.structs.astuple, runs.values()))
-        db.executemany(
-            "INSERT OR REPLACE INTO jobs VALUES (?, ?)",
-            ((job, msgspec.json.encode(state).decode()) for job, state in jobs.items()),
-        )
+        db.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?)", ((job, _encoded(jobs[job])) for job in jobs))
+        self.number = max(self.number, *runs) if runs else self.number
+        self.files.ended(run for run in runs.values() if run.state == "ended")
         return len(runs)
 
-    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
+    def forget(self, db: sqlite3.Connection, history: History, now: int, *, whole: bool = True) -> Iterator[None]:
         """Forgets runs and output beyond `history`; never a run that is not over."""
         (highest,) = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()
-        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_NUMBER, str(highest + 1)))
-        db.execute(
-            "DELETE FROM runs WHERE state = 'ended' AND (ended < ? OR seq <= "
-            "coalesce((SELECT seq FROM runs ORDER BY seq DESC LIMIT 1 OFFSET ?), 0))",
-            (now - history.keep, history.runs),
-        )
-        self._forget_output(db, history.total_output)
+        db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_NUMBER, str(max(self.number, highest) + 1)))
+        dead, bounds = "state = 'ended' AND (ended < ? OR seq <= ?)", (now - history.keep, highest - history.runs)
+        for gone in forget_rows(db, "runs", "seq", dead, bounds, whole=whole, also="job"):
+            for seq, job in gone:
+                self.files.remove(f"{job}.{seq}")
+            yield
+        if whole:
+            yield from self.files.sweep(db)
+        yield from self.files.trim(db, history.total_output)
 
-    def _forget_output(self, db: sqlite3.Connection, most: int) -> None:
-        """Removes the output of forgotten runs, then the oldest until it is no more than `most` bytes."""
-        known = {f"{job}.{seq}.log" for job, seq in db.execute("SELECT job, seq FROM runs")}
-        total = 0
-        files = [(file.stat(), file) for file in self.output.iterdir()]
-        for status, file in sorted(files, key=lambda pair: pair[0].st_mtime, reverse=True):
-            total += status.st_size
-            if file.name not in known or total > most:
-                file.unlink(missing_ok=True)
+    def crowded(self, history: History) -> bool:
+        """Returns whether there is more output than `history` says."""
+        return self.files.total > history.total_output
+
+    def make_room(self, db: sqlite3.Connection) -> bool:
+        """Removes the oldest output: a copy of output is worth less than the schedule."""
+        return self.files.free(db)
 
 
 def list_runs(
@@ -122,8 +169,73 @@ def list_runs(
     where = " AND ".join(["state != ''", *(text for text, _ in wanted)])
     if failed:
         where += " AND result NOT IN ('', 'success', 'stopped', 'cancelled')"
-    return _found(db, f"{_SELECT} WHERE {where} ORDER BY seq DESC LIMIT ?", *(value for _, value in wanted), limit)
+    rows = db.execute(f"{_SELECT} WHERE {where} ORDER BY seq DESC", [value for _, value in wanted])
+    return list(islice(filter(None, map(_run, rows)), limit))  # a page is full also where rows cannot be read
 
 
-def _found(db: sqlite3.Connection, query: str, *values: Any) -> list[Run]:
-    return [Run(**dict(zip(_COLUMNS, row, strict=True))) for row in db.execute(query, values)]
+def _found_or_not(db: sqlite3.Connection, query: str) -> tuple[list[Run], dict[int, Row]]:
+    """Returns the runs that a query selects, and by number the rows that cannot be read."""
+    found, unread = [], {}
+    for row in db.execute(query):
+        if (run := _run(row)) is not None:
+            found.append(run)
+        else:
+            unread[row[0]] = row
+    return found, unread
+
+
+def _run(row: Row) -> Run | None:
+    """Returns a run as it is stored; None where that is no run."""
+    try:
+        run = msgspec.convert(dict(zip(_COLUMNS, row, strict=True)), Run)
+    except msgspec.ValidationError:
+        return None
+    numbers = (run.seq, run.due, run.not_before, run.started, run.ended, run.cpu_usec, run.peak_memory)
+    small = abs(run.exit_code or 0) < 1 << 31 and 0 < run.attempt < 1 << 31
+    return run if run.state in _RUN_STATES and min(numbers) >= 0 and small else None
+
+
+def _states(db: sqlite3.Connection) -> tuple[dict[str, JobState], dict[int, Row]]:
+    """Returns what is remembered of jobs, and by number the rows that cannot be read."""
+    states: dict[str, JobState] = {}
+    unread: dict[int, Row] = {}
+    for number, job, text in db.execute("SELECT rowid, job, state FROM jobs"):
+        state = _state(text)
+        if state is not None and isinstance(job, str):
+            states[job] = state
+        else:
+            unread[number] = (job, text)
+    return states, unread
+
+
+def _encoded(state: JobState) -> str:
+    """Returns the memory of a job as it is stored, with a sum that tells a letter which was changed by accident."""
+    return _summed(msgspec.json.encode(state).decode())
+
+
+def _summed(text: str) -> str:
+    return f'{text[:-1]}{_SUM}{zlib.crc32(text.encode()):08x}"}}'
+
+
+def _state(text: object) -> JobState | None:
+    """Returns the memory of a job as it is stored; None where that cannot be read, or is not what was written."""
+    if not isinstance(text, str):
+        return None
+    head, summed, _ = text.rpartition(_SUM)
+    if summed and text != _summed(f"{head}}}"):
+        return None
+    try:
+        keys = msgspec.json.decode(text, type=dict[str, Any]).keys() - {"sum"}
+        state = msgspec.json.decode(text, type=JobState)
+    except msgspec.MsgspecError:
+        return None
+    known = set(JobState.__struct_fields__)
+    changed = keys - known and known - keys  # another agentd's has more keys or fewer, a changed letter does both
+    return None if changed or not keys >= _NEEDED else state
+
+
+def _noted() -> set[str]:
+    """Returns the ids of the runs whose units may still be under way, of this boot."""
+    with contextlib.suppress(OSError):
+        return {file.read_text(errors="replace").partition(" ")[0] for file in spool.NOTES.iterdir()}
+    return set()

@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from agentd.core.config import History
 from agentd.core.part import Effect
 from agentd.core.reboots.model import PART, Ledger, LedgerSaved, Reboot, RebootSaved
 from agentd.part import Tables
@@ -16,10 +15,12 @@ from agentd.part import Tables
 _REMEMBERED_AS = "reboot-guards"  # the fact in which stands what is remembered beside the reboots
 _IN_MIND = 1000  # reboots that the core knows of: nightly ones of almost three years
 _LOST = "the ledger of reboots was lost with a damaged database"
+_BEHIND = "the newest records in the ledger of reboots were lost: the database is older than what was stored last"
 
 
 class RebootTables(Tables):
-    """The tables of reboots. A ledger that cannot be read is told to be lost, never guessed."""
+    """The tables of reboots. A ledger that cannot be read is told to be lost, never guessed; nothing of it is ever
+    forgotten, as it keeps a machine from rebooting again and again."""
 
     part = PART
     migrations: tuple[str, ...] = (
@@ -45,6 +46,7 @@ class RebootTables(Tables):
                 _remember(db, replace(beside, lost=lost))
                 db.executemany("DELETE FROM reboots WHERE id = ?", [(key,) for key in damaged])
         (highest,) = db.execute("SELECT coalesce(max(id), 0) FROM reboots").fetchone()
+        self.number = max(highest, self.number)
         return Ledger(
             reboots=tuple(list_reboots(db, limit=_IN_MIND)),
             breakers=beside.breakers,
@@ -52,13 +54,20 @@ class RebootTables(Tables):
             slot=beside.slot,
             forgiven=beside.forgiven,
             uncounted=beside.uncounted,
-            fresh=text is None and not highest,
-            next_id=highest + 1,
+            fresh=text is None and not self.number,
+            next_id=self.number + 1,
         )
 
     def afresh(self, db: sqlite3.Connection, aside: Path) -> None:  # noqa: ARG002 - the store tells where the old one is
         """Notes in a new database, from its first moment on, that the ledger of reboots was lost."""
         _remember(db, LedgerSaved({}, _LOST, slot=False))
+
+    def behind(self, db: sqlite3.Connection, upto: int) -> None:  # noqa: ARG002 - no reboot is due in a ledger
+        """Notes that the newest reboots are not in the ledger: until somebody clears that, nothing reboots."""
+        (text,) = db.execute("SELECT value FROM facts WHERE name = ?", (_REMEMBERED_AS,)).fetchone() or (None,)
+        with contextlib.suppress(msgspec.MsgspecError):  # load() tells of that
+            beside = msgspec.json.decode(text, type=LedgerSaved) if text else LedgerSaved({}, "", slot=False)
+            _remember(db, replace(beside, lost=beside.lost or _BEHIND))
 
     def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         """Stores reboots and what is remembered beside them, of each the last word; returns how many reboots."""
@@ -67,12 +76,10 @@ class RebootTables(Tables):
             "INSERT OR REPLACE INTO reboots VALUES (?, ?, ?, ?)",
             ((key, one.state, one.cause, msgspec.json.encode(one).decode()) for key, one in reboots.items()),
         )
+        self.number = max(self.number, *reboots) if reboots else self.number
         for beside in [effect for effect in effects if isinstance(effect, LedgerSaved)][-1:]:
             _remember(db, beside)
         return len(reboots)
-
-    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None:
-        """Forgets nothing: the ledger is what keeps a machine from rebooting again and again."""
 
 
 def list_reboots(

@@ -60,6 +60,7 @@ class Agentd:
         self.state = folder / "state"
         self.log = folder / "log"
         self.program: tuple[str, ...] = ("agentd", "--standalone")
+        self.within: tuple[str, ...] = ()  # a command that runs the daemon
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder / "run"), "PYTHONPATH": str(ROOT)}
         self.environment.pop("AGENTD_ADDRESS", None)
         (folder / "run").mkdir()
@@ -72,7 +73,7 @@ class Agentd:
             self.config.write_text(config)
         address = self.folder / "run/agentd/address"
         address.unlink(missing_ok=True)
-        command = [sys.executable, "-m", *self.program, "--config", str(self.config)]
+        command = [*self.within, sys.executable, "-m", *self.program, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", str(self.state), *arguments], stderr=log, env=self.environment, cwd=ROOT

@@ -20,7 +20,10 @@ ONLY_IN = {
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
     "systemd": {"agentd/log.py", "agentd/sdnotify.py"},
-    "sqlite3": {"agentd/part.py", "agentd/daemon/store.py", "agentd/daemon/storing.py", "agentd/__main__.py"},
+    "sqlite3": {
+        *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),
+        *("agentd/part.py", "agentd/__main__.py", "agentd/jobs/output.py"),
+    },
 }
 PARTS = ("jobs", "reboots", "schedulers", "rules", "learning", "tuning", "notices", "approvals")
 """The order of parts: a core may build on those before it."""

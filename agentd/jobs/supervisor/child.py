@@ -1,6 +1,7 @@
 """A run's leading process: its group, its output, and how it ended."""
 
 import contextlib
+import errno
 import os
 import resource
 import signal
@@ -9,6 +10,8 @@ from typing import Any
 
 Order = dict[str, Any]
 TAIL_BYTES = 4096
+FLOOR = 64 << 20
+"""Bytes of the disk that output leaves free; a twentieth of a small disk, half a MiB of a tiny one."""
 
 
 def usec() -> int:
@@ -21,6 +24,12 @@ def close(*descriptors: int) -> None:
     for descriptor in descriptors:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+def is_short(disk: os.statvfs_result) -> bool:
+    """Tells whether so little of a disk is free that no output is kept: what is decided must find room there."""
+    floor = max(FLOOR // 128, min(FLOOR, disk.f_blocks * disk.f_frsize // 20))
+    return disk.f_bavail * disk.f_frsize < floor
 
 
 class Child:
@@ -43,6 +52,7 @@ class Child:
         self._file = -1
         self._written = 0
         self._tail = b""
+        self._notice = ""
 
     def signal(self, number: int) -> bool:
         """Sends a signal to the whole group; False when there is nobody left."""
@@ -75,12 +85,14 @@ class Child:
         try:
             if self._file < 0:
                 self._file = os.open(str(self._path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            if is_short(os.fstatvfs(self._file)):
+                raise OSError(errno.ENOSPC, "the disk is almost full")
             os.write(self._file, data)
             if full:
                 os.write(self._file, b"\n[agentd keeps no more of this output; the last lines are in the history]\n")
         except OSError as error:  # a full disk must not stop the job
             self._path = None
-            self._tail += f"\n[agentd could not write the output file: {error.strerror}]\n".encode()
+            self._notice = f"\n[agentd keeps no more of this output: {error.strerror}]\n"
 
     def ends(self, status: int, usage: resource.struct_rusage) -> None:
         """Takes note of how the leader ended."""
@@ -100,9 +112,10 @@ class Child:
         close(self.pipe, self._errors, self._file)
 
     def _last_lines(self) -> str:
-        """Returns the last lines, whole ones where they fit."""
+        """Returns the last lines, whole ones where they fit, and why the file has no more of them."""
         text = self._tail.decode(errors="replace")
-        return text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
+        whole = text.partition("\n")[2] if len(self._tail) == TAIL_BYTES and "\n" in text[:-1] else text
+        return whole + self._notice
 
     def _why_not_started(self) -> str:
         if self._errors >= 0:

@@ -57,7 +57,7 @@ class Scene:
             changed=lambda *names: self.changed.extend(names),
         )
         daemon._storing = SimpleNamespace(trouble="", add=lambda effects: list(map(daemon.carry_out, effects)))
-        daemon._store = SimpleNamespace(warning="")
+        daemon._store = SimpleNamespace(warnings=[])
         daemon._timer = SimpleNamespace(set=lambda _: None)
         self.daemon = daemon
         daemon._plugged = daemon._plug(

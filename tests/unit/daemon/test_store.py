@@ -15,7 +15,8 @@ from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Decided, Stored
 from agentd.core.quantities import DAY
-from agentd.daemon.store import FILE, VERSION, Store, decisions
+from agentd.daemon.reading import decisions
+from agentd.daemon.store import FILE, VERSION, Store
 from agentd.jobs.tables import JobTables, list_runs
 from agentd.part import Tables
 
@@ -225,8 +226,6 @@ class Toys(Tables):
 
     def write(self, db: sqlite3.Connection, effects: Sequence[object]) -> int:
         return 0
-
-    def forget(self, db: sqlite3.Connection, history: History, now: int) -> None: ...
 
 
 def test_a_full_disk_or_a_lock_at_the_start_is_no_damage(store: JobStore, tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 from agentd.core.config import History
 from agentd.core.part import Beginning, Decided, Effect, Refused, Sampled, Urgent
 from agentd.daemon import storing as module
-from agentd.daemon.store import Damaged, Store
+from agentd.daemon.damage import Damaged
+from agentd.daemon.store import Store
 from agentd.daemon.storing import Storing
 from agentd.part import Tables
 
@@ -20,8 +21,8 @@ from agentd.part import Tables
 class FullDisk:
     """A store whose first write hangs until it is let go, and then fails."""
 
-    folder = "/nowhere"
-    warning = ""
+    folder = Path("/nowhere")
+    warning = lost = ""
 
     def __init__(self) -> None:
         self.writing, self.go = threading.Event(), threading.Event()
@@ -30,6 +31,9 @@ class FullDisk:
         self.writing.set()
         self.go.wait(10)
         raise sqlite3.OperationalError("database or disk is full")
+
+    def make_room(self) -> bool:
+        return False
 
     def close(self) -> None: ...
 
@@ -141,8 +145,8 @@ def test_samples_are_stored_together_and_cost_no_fsync_each(tmp_path: Path, monk
         storing._store_samples()
         assert await storing.call(Readings().load, store.db) == list(range(1000))
         assert not any("BEGIN" in text or "INSERT" in text for text in asked)
-        assert store._samples is not None
-        assert store._samples.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL: no fsync at a commit
+        assert store._lazy is not None
+        assert store._lazy.execute("PRAGMA synchronous").fetchone() == (1,)  # NORMAL: no fsync at a commit
         assert store.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL: what is decided is on the disk
         await storing.close()
 
