@@ -10,11 +10,12 @@ STATE ?= .state
 CONFIG ?= config/examples
 export PYTHON
 
-.PHONY: run test lint bench deb test-vm test-newest lock format clean help system-run system-develop system-vm
+.PHONY: run test chaos lint bench deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
 	@echo "make test         unit and bus tests        make lint   ruff, mypy, man pages"
+	@echo "make chaos        random faults against truth    SECONDS=120 SEED=n WORLD=n"
 	@echo "make bench        speed and memory, beside others"
 	@echo "make deb          the Debian package        make test-vm   the package in a real machine"
 	@echo "make test-newest  the tests with the newest Python packages, not the locked ones"
@@ -50,12 +51,16 @@ run: $(VENV)/run
 test: $(VENV)/develop
 	$(BIN)/python -m pytest -q $(or $(TESTS),-n logical)
 
+# Each world keeps its folder in $TMPDIR where something was violated there.
+chaos: $(VENV)/develop
+	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),120) $(addprefix --seed=,$(SEED)) $(addprefix --world=,$(WORLD)) $(ARGS)
+
 lint: $(VENV)/develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units; do sh -n $$script || exit 1; done
+	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)

@@ -157,7 +157,10 @@ async def serve(options: argparse.Namespace, loaded: files.Loaded, compose: "Com
                 log.get().error(f"agentd ends: {daemon.failure}", id="stopped")
             gone.cancel()
             daemon.ending.clear()
+            told = daemon.failure
             await daemon.drain()
+            if daemon.failure != told:  # and what is lost while agentd ends, for whoever sees the exit code
+                log.get().error(f"agentd ends: {daemon.failure}", id="stopped")
             bus.close()
             await daemon.close()
     except (Unusable, BusError, CallFailed, Refused, OSError, sqlite3.Error) as error:

@@ -49,7 +49,10 @@ class WallTimer:
         asyncio.get_running_loop().add_reader(self._file, self._ready)
 
     def set(self, when: int | None) -> None:
-        """Arms the timer for that instant (one in the past is due at once), or for clock steps alone (None)."""
+        """Arms the timer for that instant (one in the past is due at once), or for clock steps alone (None); a closed
+        one stays as it is."""
+        if self._file < 0:  # the last reports of runs come while agentd ends
+            return
         self._armed = when
         seconds, rest = (_FAR, 0) if when is None else divmod(max(when, 1), 1_000_000)
         # struct itimerspec: an interval of zero, then the instant
@@ -65,6 +68,7 @@ class WallTimer:
         """Calls back no more."""
         asyncio.get_running_loop().remove_reader(self._file)
         os.close(self._file)
+        self._file = -1
 
     def _ready(self) -> None:
         try:

@@ -1,10 +1,13 @@
 """agentd is killed with -9 again and again while real jobs run: nothing doubled, nothing lost, no orphan."""
 
+import os
 import random
+import signal
 import sqlite3
 import time
 from collections import Counter
 from contextlib import closing
+from pathlib import Path
 
 from tests.bus.harness import Agentd, processes_with
 
@@ -67,3 +70,16 @@ def test_a_run_dies_with_its_daemon_even_when_it_hides_in_another_session(agentd
     agentd.start()
     (run,) = agentd.runs()
     assert (run["result"], run["reason"]) == ("interrupted", "agentd ended while the run was under way")
+
+
+def test_a_bus_that_is_lost_while_agentd_ends_is_told(agentd: Agentd) -> None:
+    agentd.start("stop_timeout: 20s\njobs: {long: {run: sleep 60}}\n")
+    agentd.call("Jobs.RunJob", "sa{sv}", "long", {})
+    assert agentd.process is not None
+    agentd.process.terminate()
+    agentd.until(lambda: "stopping: waiting" in agentd.log.read_text(), "agentd to wait for the run")
+    below = processes_with(f"XDG_RUNTIME_DIR={agentd.folder}")
+    (bus,) = [pid for pid in below if Path(f"/proc/{pid}/comm").read_text() == "dbus-daemon\n"]
+    os.kill(bus, signal.SIGKILL)
+    assert agentd.process.wait(60) == 1
+    assert "error: agentd ends: the private bus ended" in agentd.log.read_text()

@@ -2,6 +2,8 @@
 
 from heapq import heapify, heappop, heappush
 
+from msgspec.structs import replace
+
 from agentd.core.jobs import interval
 from agentd.core.jobs.model import JobSaved, JobState, Run
 from agentd.core.jobs.schedule import Schedule, begin, changed, dealt_with, stepped
@@ -93,15 +95,13 @@ class Roster:
 
     def add(self, job: Job, now: int) -> bool:
         """Puts a job on the roster, with what is remembered of it; returns whether that lies ahead of the clock."""
-        schedule = _fingerprint(job)
         state = self._states.pop(job.name, None)
-        entry = self.removed.pop(job.name, None) or Entry(job, state or begin(schedule, now))
+        entry = self.removed.pop(job.name, None) or Entry(job, state or begin(_fingerprint(job), now))
         if state is not None:
             entry.state = state
         entry.job = job
         trigger = interval.with_interval(job.trigger, entry.state.interval)
-        if entry.state.schedule != schedule:
-            entry.state = changed(entry.state, schedule, trigger, now, self._jitter(job))
+        entry.state = self._as_configured(entry, now)
         if ahead := entry.state.handled > now + self._lead:
             # The clock went back while agentd was away: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
@@ -112,14 +112,21 @@ class Roster:
     def change(self, entry: Entry, job: Job, now: int) -> None:
         """Gives a job another configuration."""
         was_enabled, entry.job = entry.enabled, job
-        fingerprint = _fingerprint(job)
-        if entry.state.schedule != fingerprint:
-            trigger = interval.with_interval(job.trigger, entry.state.interval)
-            entry.state = changed(entry.state, fingerprint, trigger, now, self._jitter(job))
+        entry.state = self._as_configured(entry, now)
         if entry.enabled and not was_enabled:
             self.plan(entry)
             entry.state = self.rested(entry, now)
         self._effects.append(JobSaved(job.name, entry.state))
+
+    def _as_configured(self, entry: Entry, now: int) -> JobState:
+        """Returns what is remembered of a job under the schedule that it has now."""
+        job, state, fingerprint = entry.job, entry.state, _fingerprint(entry.job)
+        if state.schedule == fingerprint:
+            return state
+        if job.trigger.elapsed and _without_zone(state.schedule) == _without_zone(fingerprint):
+            return replace(state, schedule=fingerprint)  # another time zone means nothing to an interval
+        trigger = interval.with_interval(job.trigger, state.interval)
+        return changed(state, fingerprint, trigger, now, self._jitter(job))
 
     def remove(self, entry: Entry) -> None:
         """Takes a job off the roster; its memory is kept, and the job itself while a run of it is under way."""
@@ -210,3 +217,10 @@ class Roster:
 def _fingerprint(job: Job) -> str:
     """Returns a text that tells one schedule from another: times due under the old one are not due under the new."""
     return f"{job.trigger.phrase()} {job.timezone} {job.jitter}{'' if job.enabled else ' disabled'}"
+
+
+def _without_zone(fingerprint: str) -> list[str]:
+    """Returns the words of such a text but for the time zone, which stands before the jitter."""
+    words = fingerprint.split(" ")
+    del words[-3 if words[-1] == "disabled" else -2]
+    return words

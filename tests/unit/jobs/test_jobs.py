@@ -6,6 +6,7 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from agentd.core.config import Config
 from agentd.core.jobs import interval
@@ -389,6 +390,20 @@ def test_runs_of_a_job_that_is_gone_are_concluded_at_the_restart() -> None:
     assert host.starts() == []
     assert host.saved(cut).result == "interrupted"
     assert host.memory.saved().open_runs == ()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_another_time_zone_means_nothing_to_an_interval(enabled: bool) -> None:
+    """Due times that passed meanwhile are told and made up for as without it."""
+    there = replace(job(missed=Missed("all"), overlap="queue", enabled=enabled), timezone="Europe/Berlin")
+    host = Host(job(missed=Missed("all"), overlap="queue", enabled=enabled))
+    for hour in range(1, 3) if enabled else ():
+        host.end(only(host.tick(NOW + hour * HOUR)), NOW + hour * HOUR)
+    host = host.restart(there, now=NOW + 5 * HOUR)
+    run = host.tick(NOW + 5 * HOUR)
+    assert dues([*run, *host.engine.entry("backup").waiting]) == ([3, 4, 5] if enabled else [])
+    assert host.engine.configure({"backup": job(enabled=enabled)}, 100, NOW + 5 * HOUR + 1) == ["backup changed"]
+    assert (host.engine.entry("backup").due == NOW + 6 * HOUR) is enabled
 
 
 def test_numbers_of_runs_are_never_used_again() -> None:
