@@ -20,6 +20,10 @@ class Damaged(Exception):
     """The file is not a sound database of ours; the text is a sentence."""
 
 
+class Newer(sqlite3.DatabaseError):
+    """The tables of a part are a newer agentd's, which are left as they are; the text is a sentence."""
+
+
 def of_the_disk(error: BaseException) -> bool:
     """Returns whether SQLite could not read or write for now, though nothing is wrong with the database."""
     return not is_damage(error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK

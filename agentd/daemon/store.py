@@ -18,6 +18,7 @@ from agentd.daemon.damage import (
     ERRORS,
     EXAMINED_AT_ONCE,
     Damaged,
+    Newer,
     examine,
     is_damage,
     left_aside,
@@ -181,16 +182,16 @@ class Store:
         self._mark = Mark(max(batch, self._mark.batch), self._mark.at, self._mark.numbers)
 
     def take_up(self, tables: Tables) -> Any:
-        """Brings the tables of a part up to date and returns what they load. Where SQLite cannot read them, the
-        database is set aside. Raises sqlite3.Error."""
+        """Brings the tables of a part up to date and returns what they load. Where they cannot be read, or are not of
+        the version that the database names, the database is set aside. Raises sqlite3.Error."""
         self._tables[tables.part] = tables
         tables.number = self._mark.numbers.get(tables.part, 0)
         try:
             self._migrate(tables)
         except ERRORS as error:
-            if not is_damage(error):
+            if isinstance(error, Newer) or of_the_disk(error):
                 raise
-            self.recover(now(), str(error))
+            self.recover(now(), f"the tables of {tables.part}: {error}")
         try:
             return tables.load(self.db)
         except ERRORS as error:
@@ -202,10 +203,11 @@ class Store:
     def _migrate(self, tables: Tables) -> None:
         row = self.db.execute("SELECT version FROM versions WHERE part = ?", (tables.part,)).fetchone()
         version = row[0] if row else 0
+        if not isinstance(version, int) or version < 0:
+            raise sqlite3.DataError(f"their version is {version!r}")
         if version > len(tables.migrations):
             known = len(tables.migrations)
-            text = f"the tables of {tables.part} are a newer agentd's (version {version}, this one knows {known})"
-            raise sqlite3.DatabaseError(text)
+            raise Newer(f"the tables of {tables.part} are a newer agentd's (version {version}, this one knows {known})")
         aside = "" if version else self.fact(_ASIDE) or ""
         for number, script in enumerate(tables.migrations[version:], version + 1):
             with transaction(self.db, script):

@@ -26,6 +26,7 @@ _NEEDED = {"schedule", "anchor", "since", "handled"}  # of a job's memory: witho
 _SUM = ',"sum":"'
 _UNKNOWN = "what became of the run is not known: a part of the state was lost"
 _COLUMNS = Run.__struct_fields__
+_SEQ = _COLUMNS.index("seq")
 _SELECT = f"SELECT {','.join(_COLUMNS)} FROM runs"  # noqa: S608 - the names of our own columns
 _SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own names
 
@@ -64,7 +65,11 @@ class JobTables(Tables):
         )
         ended, unread = _found_or_not(db, f"{_SELECT} WHERE seq IN ({last})")
         opened, unopened = _found_or_not(db, f"{_SELECT} NOT INDEXED WHERE state IS NOT 'ended' ORDER BY seq")
-        self._set_aside(db, lost, {**unread, **unopened})
+        if unread or unopened:  # then all are looked through, so that the rest is not told at each start to come
+            unread = {row[_SEQ]: row for row in db.execute(_SELECT) if _run(row) is None}
+        self._set_aside(db, lost, unread)
+        if unread:
+            ended, _ = _found_or_not(db, f"{_SELECT} WHERE seq IN ({last})")
         (highest,) = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()
         (remembered,) = db.execute("SELECT value FROM facts WHERE name = ?", (_NUMBER,)).fetchone() or ("1",)
         if not (isinstance(remembered, str) and remembered.isdecimal()):
@@ -180,7 +185,7 @@ def _found_or_not(db: sqlite3.Connection, query: str) -> tuple[list[Run], dict[i
         if (run := _run(row)) is not None:
             found.append(run)
         else:
-            unread[row[0]] = row
+            unread[row[_SEQ]] = row
     return found, unread
 
 

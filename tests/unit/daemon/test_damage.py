@@ -165,6 +165,10 @@ NONSENSE: dict[str, Callable[[Path], object]] = {
     "every word": sql("UPDATE runs SET state = 'endex'"),
     "a column": lambda folder: _rename(folder, "decisions", "reason TEXT", "reasom TEXT"),
     "a column of runs": lambda folder: _rename(folder, "runs", "state TEXT", "stbte TEXT"),
+    "no version": sql("DELETE FROM versions"),
+    "a version before": sql("UPDATE versions SET version = 1 WHERE part = 'jobs'"),
+    "a version of none": sql("UPDATE versions SET version = 'x' WHERE part = 'jobs'"),
+    "a version below": sql("UPDATE versions SET version = -1 WHERE part = 'jobs'"),
     "an index": lambda folder: _rename(folder, "runs_open", "'ended'", "'endee'"),
 }
 
@@ -187,13 +191,19 @@ def test_rows_that_hold_nonsense_keep_nobody_from_starting_and_start_nothing_aga
     assert life.live(3.2).twice() == []
 
 
-@pytest.mark.parametrize("name", ["a brace", "a key", "a digit", "no text", "a text", "a word", "the next number"])
+@pytest.mark.parametrize(
+    "name", ["a brace", "a key", "a digit", "no text", "a reason", "a text", "a word", "the next number"]
+)
 def test_rows_that_cannot_be_read_are_told_and_kept_for_a_person(life: Life, name: str) -> None:
     life.kill(NONSENSE[name]).start()
     (warning,) = life.store.warnings
     assert "could not be read" in warning
     if name != "the next number":
-        assert life.store.db.execute("SELECT count(*) FROM unreadable").fetchone()[0] >= 1
+        kept = life.store.db.execute("SELECT count(*) FROM unreadable").fetchone()[0]
+        assert kept >= 1
+        life.kill().start()
+        assert life.store.warnings == [], "what was set aside is told again"
+        assert life.store.db.execute("SELECT count(*) FROM unreadable").fetchone()[0] == kept
 
 
 def test_what_another_agentd_stored_of_a_job_is_read(tmp_path: Path) -> None:
