@@ -168,6 +168,9 @@ class Wire(MessageBus):
 
     def _finalize(self, err: BaseException | None = None) -> None:
         super()._finalize(err)  # type: ignore[no-untyped-call] # the library's
+        if not self._disconnect_future.cancelled():
+            # Looked at, so that asyncio takes a loss that nobody waits for, as after a failed start, for no defect.
+            self._disconnect_future.exception()
         close(self._files)
         self._files = []
         self._outbox.clear()

@@ -342,6 +342,18 @@ def test_two_daemons_do_not_share_a_state_directory(agentd: Agentd) -> None:
     assert (done.returncode, done.stderr) == (1, f"{text}; choose another with --state-dir\n")
 
 
+def test_a_start_that_fails_once_the_bus_is_up_says_so_in_one_sentence(agentd: Agentd) -> None:
+    agentd.config.write_text(CONFIG)
+    (agentd.folder / "run/agentd/address").mkdir(parents=True)  # where agentd tells of the bus, last of all
+    command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(agentd.config)]
+    done = subprocess.run(
+        [*command, "--state-dir", str(agentd.state), "--log-level", "error"],
+        capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert done.stderr.startswith("agentd: not started: ")
+
+
 def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Agentd) -> None:
     marker = f"HERE={agentd.folder}"
     agentd.start(f"jobs:\n  slow: {{run: 'sleep 100 & sleep 100', environment: {{HERE: {agentd.folder}}}}}\n")

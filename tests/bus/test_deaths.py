@@ -62,7 +62,10 @@ def test_a_supervisor_killed_while_runs_wait_ends_the_daemon_at_once_and_burns_n
     go.touch()
     agentd.start()
     waiting = {run["run_id"] for run in before}
-    agentd.until(lambda: all(results(agentd)[one] not in {"queued", "running"} for one in waiting), "those that waited")
+    agentd.until(
+        lambda: all(results(agentd)[one] not in {"queued", "starting", "running"} for one in waiting),
+        "those that waited",
+    )
     ran = [line[1] for line in written(notes)]
     assert waiting <= set(ran)
     assert {results(agentd)[one] for one in waiting} == {"success"}

@@ -61,7 +61,10 @@ class Child:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            self._is_empty = self.outcome is not None
+            if self.outcome is None:  # it was forked a moment ago, and has no group of its own yet
+                os.kill(self.pid, number)
+                return True
+            self._is_empty = True
             return False
         except PermissionError:  # a member changed its user: the others have it, this one is adopted and killed last
             return True

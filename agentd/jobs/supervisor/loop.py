@@ -276,7 +276,7 @@ class Supervisor:
         for pid in self.below.pids():
             if pid in self.leaders:
                 continue
-            if pid not in self.orphans:
+            if not self.orphans.get(pid):  # one that is becoming another program shows no environment for a moment
                 self.orphans[pid] = tree.run_of(pid, self.state)
             if self.orphans[pid] and self.orphans[pid] not in self.children:
                 stray.append(pid)
@@ -319,9 +319,9 @@ class Supervisor:
         self.note.write([*self.ended.values()])
 
 
-def main() -> None:
-    """Runs the supervisor: argv has the socket and the lock of the state directory, as numbers of open files, the file
-    for ends that nobody stored, and the value of AGENTD_STATE."""
+def prepared() -> Supervisor:
+    """Returns the supervisor that this process is to run: argv has the socket and the lock of the state directory, as
+    numbers of open files, the file for ends that nobody stored, and the value of AGENTD_STATE. Raises OSError."""
     sock = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(sock.fileno(), False)
     os.set_inheritable(int(sys.argv[2]), False)  # the lock of the state directory: held until nothing runs any more
@@ -330,4 +330,4 @@ def main() -> None:
     # Nothing here refers to itself in a circle for long: looking for such things would only delay starts.
     gc.freeze()
     gc.set_threshold(100_000)
-    Supervisor(sock, Note(sys.argv[3]), os.fsencode(sys.argv[4])).run()
+    return Supervisor(sock, Note(sys.argv[3]), os.fsencode(sys.argv[4]))

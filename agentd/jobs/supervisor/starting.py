@@ -42,6 +42,9 @@ class Starter:
         try:
             if order["user"] or order["group"] or order["op"] == "keep":
                 errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                signal.pthread_sigmask(
+                    signal.SIG_BLOCK, _TO_DEFAULT
+                )  # what comes at once waits until it has its effect
                 pid = os.fork() or self._become(order, write, failed)
             else:
                 pid = self._spawn(order, write)
@@ -49,6 +52,7 @@ class Starter:
             close(pipe, errors)
             raise CannotStart(_sentence(order, error)) from None
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             close(write, failed)
         os.set_blocking(pipe, False)
         return Child(order, pid, pipe, errors)
@@ -81,6 +85,7 @@ class Starter:
             signal.set_wakeup_fd(-1)
             for number in _TO_DEFAULT:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
             limit_files(self._files)
             for to, source in enumerate((self._null, output, output)):
                 os.dup2(source, to)

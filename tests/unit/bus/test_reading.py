@@ -70,7 +70,15 @@ def test_the_library_is_the_one_whose_insides_are_known() -> None:
     for method in ("_message_reader", "_finalize", "disconnect"):
         assert callable(getattr(MessageBus, method))
     source = inspect.getsource(BaseMessageBus) + inspect.getsource(MessageBus)
-    for name in ("_disconnected", "_method_return_handlers", "_sock", "_fd", "_loop", "_negotiate_unix_fd"):
+    for name in (
+        "_disconnected",
+        "_method_return_handlers",
+        "_sock",
+        "_fd",
+        "_loop",
+        "_negotiate_unix_fd",
+        "_disconnect_future",
+    ):
         assert f"self.{name} = " in source, name
     assert "add_reader(self._fd, self._message_reader)" in source
 

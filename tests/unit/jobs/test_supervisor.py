@@ -159,8 +159,9 @@ def test_the_end_of_a_run_leaves_other_runs_and_what_they_daemonised_alone(
     until(lambda: pid.exists() and pid.read_text(), "the daemonised process")
     supervisor.start("b.2", "setsid", "-f", "sleep", "100")
     assert supervisor.ended("b.2")["result"] == "success"
-    assert {tree.run_of(one, supervisor.state.encode()) for one in supervisor.processes()} == {"a.1"}
-    assert int(pid.read_text()) in supervisor.processes()
+    # A process that becomes another program shows no environment for a moment.
+    until(lambda: int(pid.read_text()) in supervisor.processes(), "the daemonised process to be seen")
+    assert {tree.run_of(one, supervisor.state.encode()) for one in supervisor.processes()} - {""} == {"a.1"}
 
 
 def test_what_hides_behind_another_environment_ends_once_no_run_is_under_way(
@@ -178,6 +179,25 @@ def test_what_hides_behind_another_environment_ends_once_no_run_is_under_way(
     supervisor.send(op="stop", id="a.1", result="stopped")
     supervisor.ended("a.1")
     assert not hidden.exists()
+
+
+def test_what_shows_whose_it_is_only_after_it_was_looked_at_ends_with_its_run(
+    supervisor: Supervisor, tmp_path: Path
+) -> None:
+    """A process shows no environment while it becomes another program; here for as long as the test wants."""
+    pid, shows = tmp_path / "pid", f"AGENTD_RUN_ID=b.2 AGENTD_STATE={supervisor.state}"
+    inner = f"echo $$ > {pid}; until test -e {tmp_path}/go; do :; done; exec /usr/bin/env {shows} /bin/sleep 100"
+    supervisor.start("a.1", "sleep", "100")
+    supervisor.start("b.2", "sh", "-c", f"env -i /usr/bin/setsid -f /bin/sh -c '{inner}'; sleep 100")
+    until(lambda: pid.exists() and pid.read_text(), "the hidden process")
+    supervisor.start("c.3", "true")
+    supervisor.ended("c.3")  # after a look at all that was adopted
+    (tmp_path / "go").touch()
+    hidden = int(pid.read_text())
+    until(lambda: tree.variables(hidden).get(tree.RUN) == b"b.2", "the hidden process to show itself")
+    supervisor.send(op="stop", id="b.2", result="stopped")
+    supervisor.ended("b.2")
+    assert hidden not in supervisor.processes()
 
 
 def test_a_run_that_ended_by_itself_keeps_its_result_when_it_is_stopped_while_its_rest_ends(
@@ -230,7 +250,7 @@ def test_a_supervisor_that_is_stopped_when_its_daemon_dies_ends_everything(super
         assert daemon.stdout is not None
         pid = int(daemon.stdout.readline())
         daemon.stdout.readline()
-        assert supervisor.processes()
+        until(supervisor.processes, "the run to begin")  # its environment shows a moment after its start
         os.kill(pid, signal.SIGSTOP)
         until(lambda: tree.is_stopped(pid), "the supervisor to be stopped")
         daemon.kill()
@@ -256,7 +276,7 @@ def test_orders_that_a_daemon_sent_before_it_died_are_noted_as_not_begun(supervi
 def test_a_program_that_is_kept_ends_with_a_supervisor_that_is_killed(supervisor: Supervisor) -> None:
     supervisor.send(**{**supervisor.order("bus", "sleep", "100"), "op": "keep"})
     supervisor.reports(1)
-    assert supervisor.processes()
+    until(supervisor.processes, "the program to begin")
     supervisor.process.kill()
     until(lambda: not supervisor.processes(), "the program to end")
 
@@ -288,6 +308,54 @@ def test_a_supervisor_whose_descriptors_are_limited_goes_on_and_without_any_says
     supervisor.send(op="stop", id="b.2", result="stopped")
     assert supervisor.ended("b.2")["result"] == "stopped"
     until(lambda: not supervisor.processes(), "everything to end")
+
+
+def test_a_supervisor_that_cannot_start_for_want_of_descriptors_says_one_sentence(tmp_path: Path) -> None:
+    """With each number of descriptors, once Python itself is up, which has words of its own."""
+    limited = (
+        "import resource, sys\n"
+        "code = compile(open(sys.argv[1]).read(), sys.argv[1], 'exec')\n"
+        "most = int(sys.argv[2])\n"
+        "sys.argv[1:3] = []\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))\n"
+        "exec(code, {'__name__': '__main__', '__file__': str(sys.argv.pop())})\n"
+    )
+    sentence = "agentd: the supervisor of the jobs cannot start: Too many open files\n"
+    for most in range(3, 100):
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.close()  # a supervisor that starts ends at once
+        with theirs, (tmp_path / "lock").open("w") as lock:
+            files = (theirs.fileno(), lock.fileno())
+            command = [
+                sys.executable,
+                "-I",
+                "-S",
+                "-c",
+                limited,
+                PROGRAM,
+                most,
+                *files,
+                tmp_path / "note",
+                "x",
+                PROGRAM,
+            ]
+            done = subprocess.run([*map(str, command)], pass_fds=files, stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode == 0:
+            break
+        assert (done.returncode, done.stderr) == (1, sentence), most
+    assert done.returncode == 0
+    assert most > 3
+
+
+@pytest.mark.parametrize("op", ["start", "keep"])
+def test_a_process_that_is_stopped_right_after_its_start_is_asked_to_end(supervisor: Supervisor, op: str) -> None:
+    for number in range(20):
+        order = supervisor.order(f"a.{number}", "sleep", "100", user=str(os.getuid()))
+        supervisor.send(**{**order, "op": op})
+        supervisor.reports(1)
+        supervisor.send(op="stop", id=f"a.{number}", result="stopped")
+        report = supervisor.ended(f"a.{number}")
+        assert (report["result"], report["signal"]) == ("stopped", "SIGTERM")
 
 
 def test_a_note_has_its_room_from_the_start(
