@@ -20,13 +20,14 @@ UNTIL_A_PROCESS = 5_000  # microseconds from a start to its process
 
 
 class Process:
-    """A process of a run, by elapsed time."""
+    """A process of a run, by elapsed time; `schedule` counts the schedules of its job up to the run's own."""
 
-    def __init__(self, run: Run, begins: int, ends: int, outcome: Outcome) -> None:
+    def __init__(self, run: Run, begins: int, ends: int, outcome: Outcome, schedule: int) -> None:
         self.run = run
         self.begins = begins
         self.ends = ends
         self.outcome = outcome
+        self.schedule = schedule
         self.alive = False
 
 
@@ -45,8 +46,9 @@ class World:
         self.stops: list[tuple[int, int]] = []  # instants between which nothing could be stored
         self.processes: dict[str, Process] = {}
         self.begun: list[Run] = []  # each process that ever was
-        self._once: Counter[tuple[str, int, int, int]] = Counter()  # by job, its schedules so far, due time and attempt
+        self._once: Counter[tuple[str, int, int, int]] = Counter()  # by job, its schedules, due time and attempt
         self._schedules: Counter[str] = Counter()
+        self._set_back = 0  # how often the clock was
         self.ended: list[Run] = []  # each end as it was told
         self.decisions: list[Decided] = []
         self.shown: list[tuple[int, int]] = []  # the spans that the clock has shown
@@ -142,7 +144,7 @@ class World:
 
     def carry_out(self) -> None:
         """Stores what is wanted and does it, as the daemon does: while the disk is full, nothing but what is urgent."""
-        self._waiting += self.core.effects()
+        self._take_effects()
         while self._waiting:
             if self.full:
                 self._wait_for_room()
@@ -154,7 +156,13 @@ class World:
                 self.core.storable("", self.now)
             for effect in batch:
                 self._do(effect)
-            self._waiting += self.core.effects()
+            self._take_effects()
+
+    def _take_effects(self) -> None:
+        for effect in self.core.effects():
+            if isinstance(effect, Decided):
+                self._judge(effect)  # as it is decided: a full disk keeps it while the world goes on
+            self._waiting.append(effect)
 
     def _wait_for_room(self) -> None:
         if not self.core._places.trouble:
@@ -167,7 +175,6 @@ class World:
 
     def _do(self, effect: Effect) -> None:
         if isinstance(effect, Decided):
-            self._judge(effect)
             self.decisions.append(effect)
         elif isinstance(effect, RunStarts):
             if self.core.asked(effect.run.run_id):
@@ -175,7 +182,10 @@ class World:
                 begins = self.elapsed + wait + UNTIL_A_PROCESS
                 takes = self.takes.get(effect.run.job, SECOND)
                 outcome = Outcome(result=self.results.get(effect.run.job, "success"))
-                self.processes[effect.run.run_id] = Process(effect.run, begins, begins + takes, outcome)
+                # Elapsed time never comes twice: what the clock shows again is another instant for an interval.
+                again = self._set_back if effect.job.trigger.elapsed else 0
+                schedule = self._schedules[effect.run.job] + again
+                self.processes[effect.run.run_id] = Process(effect.run, begins, begins + takes, outcome, schedule)
         elif isinstance(effect, RunStops):
             process = self.processes.get(effect.run_id)
             if process is not None and process.alive:
@@ -190,7 +200,8 @@ class World:
         if decided.kind == "skip" and "(overlap: skip)" in decided.reason:
             job = self.config.jobs.get(decided.about)
             if "still under way" in decided.reason and job is not None:
-                of_it = [process for process in self.processes.values() if process.run.job == job.name]
+                starts = [effect.run for effect in self._waiting if isinstance(effect, RunStarts)]
+                of_it = [run for run in (*starts, *(p.run for p in self.processes.values())) if run.job == job.name]
                 assert len(of_it) >= job.concurrency, decided
         if decided.kind == "skip" and "nothing could be stored" in decided.reason:
             assert self.stops, decided
@@ -205,6 +216,7 @@ class World:
     def _show(self, now: int) -> None:
         self.shown.append((self._since, self.now))
         self.jumped.append((self.now, now))
+        self._set_back += now < self.now
         self.now = self._since = now
 
     def _go_to(self, at: int) -> None:
@@ -218,7 +230,7 @@ class World:
                 self.begun.append(process.run)
                 if process.run.cause in {"schedule", "missed"}:
                     run = process.run
-                    self._once[run.job, self._schedules[run.job], run.due, run.attempt] += 1
+                    self._once[run.job, process.schedule, run.due, run.attempt] += 1
                 self.core.started(process.run.run_id, self.now)
             if process.alive and process.ends <= self.elapsed:
                 self._end(process, process.outcome)
