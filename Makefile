@@ -76,7 +76,7 @@ deb:
 test-vm: system-vm $(VENV)/develop
 	@echo "building the package and, where it is not there, the image of a machine ..."
 	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
-		$(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
+		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl
 
 test-newest: system-develop

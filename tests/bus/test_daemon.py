@@ -364,7 +364,8 @@ def test_the_death_of_the_supervisor_ends_the_daemon_with_a_sentence(agentd: Age
     (supervisor,) = pids
     os.kill(supervisor, signal.SIGKILL)
     assert agentd.process.wait(20) == 1
-    assert processes_with(marker) == []
+    # Killed they are, and gone once the kernel gave each its turn.
+    agentd.until(lambda: processes_with(marker) == [], "the processes of the run to be gone")
     assert processes_with(f"XDG_RUNTIME_DIR={agentd.folder}") == []
     assert "agentd ends: the supervisor of the jobs ended unexpectedly" in agentd.log.read_text()
 

@@ -83,19 +83,14 @@ def machine(installed: Machine) -> Machine:
 
 
 ORDER = (
-    *("power", "machine", "rights", "recovery", "reboot", "package", "clock"),
+    *("power", "power_again", "machine", "rights", "recovery", "reboot", "package", "clock"),
     *("jobs", "attacks", "alone", "permissions"),
 )
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Gives a worker the tests of one file, which share a machine; a test with a group of its own may go elsewhere."""
     items.sort(key=lambda item: ORDER.index(item.path.stem.removeprefix("test_")) if item.path.parent == HERE else -1)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)
