@@ -24,7 +24,7 @@ class Disk:
 
     def __init__(self, agentd: Agentd) -> None:
         agentd.state.mkdir()
-        mount = f"mount -t tmpfs -o size={DISK} tmpfs {agentd.state} && echo && exec sleep infinity"
+        mount = f"mount -t tmpfs -o size={DISK},mode=700 tmpfs {agentd.state} && echo && exec sleep infinity"
         self._holder = subprocess.Popen(["unshare", "-m", "sh", "-c", mount], stdout=subprocess.PIPE)
         assert self._holder.stdout is not None
         with self._holder.stdout as mounted:
