@@ -1,6 +1,7 @@
 """Time zones, instants on the wall clock, and jitter. An instant is in microseconds since 1970."""
 
 import hashlib
+import struct
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -64,7 +65,14 @@ def timezone(name: str) -> ZoneInfo:
     """Returns the time zone of that name. Raises ValueError with a sentence."""
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
+    except (
+        KeyError,
+        ValueError,
+        OSError,
+        EOFError,
+        IndexError,
+        struct.error,
+    ):  # or its file in the database is damaged
         raise ValueError(f'"{name}" is not a time zone (try Europe/Berlin or UTC)') from None
 
 

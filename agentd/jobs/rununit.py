@@ -24,6 +24,8 @@ class RunUnit:
         """systemd's job for our start."""
         self.early: dict[str, str] = {}
         """The results of systemd's jobs from before it was known which of them is ours."""
+        self.executed = False
+        """Whether systemd told that the unit's program was executed, as starts of Type=exec do."""
         self.told = False
         """Whether the beginning was reported."""
         self.verdict = ""

@@ -290,6 +290,7 @@ class Units:
     def _start_done(self, unit: RunUnit, result: str) -> None:
         """Takes note that systemd is done with our start, one way or the other: an end is the end of this run now."""
         unit.state = "running"
+        unit.executed = unit.executed or result == "done"
         self._patrol_later()
         if self._take_end(unit):
             return
@@ -321,7 +322,7 @@ class Units:
         return unit.state == "ended"
 
     def _ended(self, unit: RunUnit, end: spool.End) -> None:
-        outcome = end.outcome(unit.verdict, by_systemd=unit.by_systemd, began=unit.told or bool(end.code))
+        outcome = end.outcome(unit.verdict, by_systemd=unit.by_systemd, began=unit.told or unit.executed)
         if not unit.told:  # the run was over before systemd could be asked when it began
             outcome = replace(outcome, started=unit.asked)
             if outcome.result != "start-failed":

@@ -92,7 +92,7 @@ jobs:
         "term": ("signal", None, "SIGTERM"),
         "crash": ("signal", None, "SIGSEGV"),
         "nothing": ("start-failed", 203, ""),
-        "nobody": ("start-failed", None, ""),
+        "nobody": ("start-failed", 217, ""),
     }
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from agentd.config import zone
 from agentd.config.zone import Zone, local
+from agentd.core.times import timezone
 
 DATABASE = next((Path(folder) for folder in zoneinfo.TZPATH if Path(folder).is_dir()), None)
 pytestmark = pytest.mark.skipif(DATABASE is None, reason="the machine has no time zone database")
@@ -139,3 +140,13 @@ def test_the_files_that_tell_the_zone_are_known(etc: Path, monkeypatch: pytest.M
     for given, places in {"UTC": [], "": [], ":/some/where": [Path("/some/where")]}.items():
         monkeypatch.setenv("TZ", given)
         assert zone.places() == places
+
+
+def test_a_file_of_the_database_that_is_no_zone_is_not_known(tmp_path: Path) -> None:
+    (tmp_path / "Broken").write_text("TZif2 of nobody")
+    zoneinfo.reset_tzpath([tmp_path])
+    try:
+        with pytest.raises(ValueError, match='"Broken" is not a time zone'):
+            timezone("Broken")
+    finally:
+        zoneinfo.reset_tzpath()
