@@ -123,7 +123,7 @@ class Units:
         Returns the run where it is still under way, how it ended, or None where it never began. Raises CallFailed.
         """
         alive = await insist(lambda: self._is_alive(unit))
-        at, invocation = await self._systemd.beginning(unit.name)
+        at, invocation = await insist(lambda: self._systemd.beginning(unit.name))
         end = spool.read_end(unit.instance)  # only now: the run may have ended while we asked
         unit.state = "ended"
         if end is not None and unit.is_new(end.invocation):
@@ -131,7 +131,8 @@ class Units:
         if alive:
             unit.state, unit.told = "running", True
             self._patrol_later()
-            return replace(run, started=at or run.started, invocation=invocation)
+            # One that waits for its turn still has the times of the invocation before.
+            return replace(run, started=at, invocation=invocation) if unit.is_new(invocation) else run
         if rebooted:  # of the user space alone, which a note outlives: nobody knows whether the run began
             return _WENT_DOWN
         if not unit.is_new(invocation):
@@ -250,7 +251,7 @@ class Units:
                 break
             await asyncio.sleep(AGAIN)
             # systemd may have heard all the same: then a second start could be a second run.
-            await self._check(unit, away=True)
+            await self._check_start(unit)
             if unit.state != "asked":
                 return
         reason = f"systemd did not start {unit.name}: {failure}"
@@ -302,7 +303,10 @@ class Units:
             self._tasks.do(self._check(unit))  # the job was taken out of the configuration while it ran
 
     async def _began(self, unit: RunUnit) -> None:
-        at, invocation = await self._systemd.beginning(unit.name)
+        try:
+            at, invocation = await self._systemd.beginning(unit.name)
+        except CallFailed:
+            at, invocation = 0, ""  # the end tells the invocation
         if unit.state == "running" and not unit.told:
             unit.told = True
             self._on_started(unit.run_id, at or now(), invocation)
@@ -337,7 +341,7 @@ class Units:
     # Checking what was not told
 
     def _patrol_later(self) -> None:
-        """Has what runs checked now and then: a drop-in, a full /run or too little memory may keep end-job silent."""
+        """Has what runs checked now and then: a drop-in, a full /run or too little memory may keep note-end silent."""
         if self._round is None:
             self._round = asyncio.get_running_loop().call_later(_ROUND, self._patrol)
 
@@ -353,7 +357,7 @@ class Units:
             if unit.state == "running":
                 await self._check(unit)
             elif unit.state == "asked":
-                await self._check(unit, away=True)
+                await self._check_start(unit)
 
     async def _is_alive(self, unit: RunUnit) -> bool:
         """Returns whether a unit runs or its end is being noted, asked in this order: an end is never between the two.
@@ -374,38 +378,52 @@ class Units:
         self._unnoted[unit.instance] = end.invocation
         return end
 
-    async def _check(self, unit: RunUnit, *, why: str = "", away: bool = False) -> None:
-        """Finds out what a unit does, after something was unusual.
+    async def _check_start(self, unit: RunUnit) -> None:
+        """Finds out whether a run began whose start systemd may not have heard, or may have done unheard."""
+        try:
+            _, invocation = await self._systemd.beginning(unit.name)
+            end = spool.read_end(unit.instance)
+            begun = unit.is_new(invocation) or (end is not None and unit.is_new(end.invocation))
+            # A start that waits for its turn, as behind the noting of the end before, has not begun.
+            waits = not begun and await self._systemd.is_alive(unit.name)
+        except CallFailed as error:
+            self._does_not_say(unit, error)
+            return
+        if unit.state != "asked":
+            return
+        if begun:
+            self._start_done(unit, "done")
+        elif unit.job and not waits:
+            self._start_done(unit, "somebody took the start back")
 
-        `why` is systemd's word for how our start went; `away`: systemd may not have heard of the start.
-        """
-        if unit.state == "running" and not self._hears:
+    async def _check(self, unit: RunUnit, *, why: str = "") -> None:
+        """Finds out what a unit does, after something was unusual; `why` is systemd's word for how our start went."""
+        if not self._hears:
             return
         try:
             alive = await self._is_alive(unit)
             unnoted = None if alive else await self._unnoted_end(unit)
         except CallFailed as error:
-            if not error.away:
-                self._on_trouble(f"systemd does not say what became of {unit.name}: {error}")
+            self._does_not_say(unit, error)
             return
-        end = spool.read_end(unit.instance)
-        if away and unit.state == "asked" and (alive or unnoted or (end is not None and unit.is_new(end.invocation))):
-            self._start_done(unit, "done")
-        elif unit.state == "running" and not self._take_end(unit) and not alive:
-            if unnoted is not None:
-                self._ended(unit, unnoted)
-                return
-            if unit.told:
-                # Never success: a unit that systemd collected reads like one that never ran.
-                result, reason = "interrupted", "the unit does not run, and how the run ended was not noted"
-            else:
-                failure = await self._systemd.failure(unit.name)
-                result, reason = (
-                    "start-failed",
-                    f"systemd did not start the unit ({failure or why or 'the unit does not run'})",
-                )
-            reason = f"{reason}: systemctl status {unit.name}"
-            self._over(unit, Outcome(result=unit.verdict or result, reason=reason))
+        if unit.state != "running" or self._take_end(unit) or alive:
+            return
+        if unnoted is not None:
+            self._ended(unit, unnoted)
+            return
+        if unit.told:
+            # Never success: a unit that systemd collected reads like one that never ran.
+            result, reason = "interrupted", "the unit does not run, and how the run ended was not noted"
+        else:
+            failure = await self._systemd.failure(unit.name) or why or "the unit does not run"
+            result, reason = "start-failed", f"systemd did not start the unit ({failure})"
+        reason = f"{reason}: systemctl status {unit.name}"
+        self._over(unit, Outcome(result=unit.verdict or result, reason=reason))
+
+    def _does_not_say(self, unit: RunUnit, error: CallFailed) -> None:
+        """Tells of a question that systemd refuses; while systemd is away, there will be others."""
+        if not error.away:
+            self._on_trouble(f"systemd does not say what became of {unit.name}: {error}")
 
 
 def _text(file: Path) -> str | None:

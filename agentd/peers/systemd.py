@@ -135,21 +135,19 @@ class Systemd:
     async def is_alive(self, unit: str) -> bool:
         """Returns whether a unit runs, or something is asked of it. Raises CallFailed."""
         remote = _unit(unit)
-        state, job = await self._bus.get(remote, "ActiveState"), await self._bus.get(remote, "Job")
-        return state not in _AT_REST or job[0] != 0
+        # In this order: a start that is done between the two questions is seen by the second.
+        job, state = await self._bus.get(remote, "Job"), await self._bus.get(remote, "ActiveState")
+        return job[0] != 0 or state not in _AT_REST
 
     async def beginning(self, unit: str) -> tuple[int, str]:
         """Returns when a unit began, in microseconds (0: it has not), and the id of its invocation ("": the same).
 
-        Where systemd does not answer, that is 0 and "": the end of the unit tells the invocation.
+        Raises CallFailed.
         """
         remote = _unit(unit)
-        try:
-            at, invocation = await asyncio.gather(
-                self._bus.get(remote, "InactiveExitTimestamp"), self._bus.get(remote, "InvocationID")
-            )
-        except CallFailed:
-            return 0, ""
+        at, invocation = await asyncio.gather(
+            self._bus.get(remote, "InactiveExitTimestamp"), self._bus.get(remote, "InvocationID")
+        )
         return at, bytes(invocation).hex() if any(invocation) else ""
 
     async def last_end(self, unit: str) -> dict[str, Any]:
@@ -172,6 +170,8 @@ class Systemd:
         try:
             result, status = await self._bus.get(service, "Result"), await self._bus.get(service, "ExecMainStatus")
         except CallFailed:
+            return ""
+        if result == "success":  # of a run before
             return ""
         return f"{result}, status {status}" if status else str(result)
 

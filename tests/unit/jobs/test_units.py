@@ -37,7 +37,7 @@ class FakeSystemd:
         self.answers: list[Any] = []
         self.asked: list[str] = []
         self.alive: bool | CallFailed = True
-        self.began = (5_000_000, "new")
+        self.began: tuple[int, str] | CallFailed = (5_000_000, "new")
         self.busy: set[str] = set()
         self.last: dict[str, Any] = {}
         self.generate: Callable[[], None] = lambda: None
@@ -67,6 +67,8 @@ class FakeSystemd:
         return self.last
 
     async def beginning(self, _: str) -> tuple[int, str]:
+        if isinstance(self.began, CallFailed):
+            raise self.began
         return self.began
 
     async def failure(self, _: str) -> str:
@@ -199,12 +201,63 @@ def test_a_start_that_systemd_may_have_heard_is_not_asked_for_twice(play: Play) 
 
 def test_a_start_that_systemd_did_not_hear_is_asked_for_again(play: Play) -> None:
     async def scenario(world: World) -> None:
-        world.systemd.alive = False
+        world.systemd.alive, world.systemd.began = False, (4_000_000, "")
         await world.begin(answer=GONE)
+        world.systemd.began = (5_000_000, "new")
         await world.job_removed()
 
     world = play(scenario)
     assert (world.systemd.asked, len(world.started), world.ended) == ([f"start {UNIT}"] * 2, 1, {})
+
+
+def test_a_start_that_waits_for_its_turn_while_pid_1_executes_itself_anew_has_not_begun(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.end("old")
+        world.systemd.began = (4_000_000, "old")
+        await world.begin()
+        await world.systemd.missed()
+        await world.settle()
+        assert (world.units.under_way, world.started) == (1, [])
+        world.systemd.began = (5_000_000, "new")
+        await world.job_removed()
+        assert world.started == [("a.1", 5_000_000, "new")]
+
+    assert play(scenario).ended == {}
+
+
+def test_a_start_that_was_taken_back_while_pid_1_executed_itself_anew_failed(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        world.systemd.alive, world.systemd.began = False, (0, "")
+        await world.begin()
+        await world.systemd.missed()
+        await world.settle()
+
+    outcome = play(scenario).ended["a.1"]
+    assert (outcome.result, outcome.reason.partition(":")[0]) == (
+        "start-failed",
+        "systemd did not start the unit (exit-code, status 203)",
+    )
+
+
+def test_a_run_is_not_taken_for_one_that_never_began_because_systemd_does_not_answer(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        spool.write_note("a", run(), "old")
+        world.systemd.alive, world.systemd.began = False, REFUSED
+        with pytest.raises(CallFailed):
+            await world.units.take_up(Saved(open_runs=(run(state="running", started=2),)), rebooted=False)
+        assert [note.run_id for note in spool.read_notes()] == ["a.1"]
+
+    play(scenario)
+
+
+def test_a_run_that_waited_for_its_turn_when_agentd_ended_has_not_the_times_of_the_run_before(play: Play) -> None:
+    async def scenario(world: World) -> None:
+        spool.write_note("a", run(), "old")
+        world.systemd.began = (4_000_000, "old")
+        saved = await world.units.take_up(Saved(open_runs=(run(state="running", started=9),)), rebooted=False)
+        assert [(run.started, run.invocation) for run in saved.under_way] == [(9, "")]
+
+    play(scenario)
 
 
 def test_a_start_that_is_refused_or_fails_is_the_runs_end(play: Play) -> None:

@@ -139,18 +139,21 @@ def test_a_start_and_a_stop_are_asked_for_once_and_a_reload_again() -> None:
     [("active", 0, True), ("inactive", 0, False), ("failed", 0, False), ("inactive", 7, True), ("activating", 7, True)],
 )
 def test_a_unit_is_alive_while_it_runs_or_something_is_asked_of_it(state: str, job: int, alive: bool) -> None:
-    bus, pid1, _ = made(state, [job, "/job"])
+    bus, pid1, _ = made([job, "/job"], state)
     assert asyncio.run(pid1.is_alive("agentd-job@a.service")) == alive
-    assert bus.asked == [((*UNIT, f"{systemd.NAME}.Unit"), name) for name in ("ActiveState", "Job")]
+    # In this order: the start that is done between the two questions is not missed.
+    assert bus.asked == [((*UNIT, f"{systemd.NAME}.Unit"), name) for name in ("Job", "ActiveState")]
 
 
-def test_when_a_unit_began_and_why_it_failed_is_nothing_where_systemd_does_not_answer() -> None:
+def test_when_a_unit_began_and_why_it_failed_is_what_systemd_knows() -> None:
     invocation = bytes(range(16))
     assert asyncio.run(made(5, invocation)[1].beginning("a.service")) == (5, invocation.hex())
     assert asyncio.run(made(0, bytes(16))[1].beginning("a.service")) == (0, "")
-    assert asyncio.run(made(GONE, GONE)[1].beginning("a.service")) == (0, "")
+    with pytest.raises(CallFailed):
+        asyncio.run(made(GONE, GONE)[1].beginning("a.service"))
     assert asyncio.run(made("exit-code", 203)[1].failure("a.service")) == "exit-code, status 203"
     assert asyncio.run(made("resources", 0)[1].failure("a.service")) == "resources"
+    assert asyncio.run(made("success", 0)[1].failure("a.service")) == ""
     assert asyncio.run(made(GONE)[1].failure("a.service")) == ""
 
 
