@@ -360,14 +360,8 @@ class Units:
                 await self._check_start(unit)
 
     async def _is_alive(self, unit: RunUnit) -> bool:
-        """Returns whether a unit runs or its end is being noted, asked in this order: an end is never between the two.
-
-        Raises CallFailed.
-        """
-        for name in (unit.name, *unitfile.ended(unit.instance)):
-            if await self._systemd.is_alive(name):
-                return True
-        return False
+        """Returns whether a unit runs or its end is being noted. Raises CallFailed."""
+        return await self._systemd.is_alive(unit.name, *unitfile.ended(unit.instance))
 
     async def _unnoted_end(self, unit: RunUnit) -> spool.End | None:
         """Returns the end of a run as systemd knows it where it was not noted. Raises CallFailed."""

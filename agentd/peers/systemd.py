@@ -132,12 +132,14 @@ class Systemd:
         """Has systemd run its generators and read its units anew. Raises CallFailed."""
         await insist(lambda: self._bus.call(MANAGER, "Reload", patience=RELOAD_TIMEOUT))
 
-    async def is_alive(self, unit: str) -> bool:
-        """Returns whether a unit runs, or something is asked of it. Raises CallFailed."""
-        remote = _unit(unit)
-        # In this order: a start that is done between the two questions is seen by the second.
-        job, state = await self._bus.get(remote, "Job"), await self._bus.get(remote, "ActiveState")
-        return job[0] != 0 or state not in _AT_REST
+    async def is_alive(self, *units: str) -> bool:
+        """Returns whether one of these units runs, or something is asked of it. Raises CallFailed.
+
+        All are looked at in one moment. Units that systemd has not loaded are not loaded for this: systemd would tell
+        that it drops them again, which is itself a reason to ask.
+        """
+        (found,) = await self._bus.call(MANAGER, "ListUnitsByPatterns", "asas", [], list(units))
+        return any(active not in _AT_REST or job for _, _, _, active, _, _, _, job, *_ in found)
 
     async def beginning(self, unit: str) -> tuple[int, str]:
         """Returns when a unit began, in microseconds (0: it has not), and the id of its invocation ("": the same).

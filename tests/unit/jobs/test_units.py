@@ -58,10 +58,10 @@ class FakeSystemd:
         self.asked.append("reload")
         self.generate()
 
-    async def is_alive(self, unit: str) -> bool:
+    async def is_alive(self, *names: str) -> bool:
         if isinstance(self.alive, CallFailed):
             raise self.alive
-        return unit in self.busy if unit.startswith("agentd-ended-") else self.alive
+        return bool(self.busy.intersection(names)) or (self.alive and UNIT in names)
 
     async def last_end(self, _: str) -> dict[str, Any]:
         return self.last

@@ -13,7 +13,6 @@ from agentd.peers.systemd import Systemd
 
 ERROR = "org.freedesktop.DBus.Error."
 GONE = CallFailed(f"{ERROR}NoReply", "Message recipient disconnected from message bus without replying")
-UNIT = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/agentd_2djob_40a_2eservice")
 
 
 class Bus:
@@ -139,10 +138,14 @@ def test_a_start_and_a_stop_are_asked_for_once_and_a_reload_again() -> None:
     [("active", 0, True), ("inactive", 0, False), ("failed", 0, False), ("inactive", 7, True), ("activating", 7, True)],
 )
 def test_a_unit_is_alive_while_it_runs_or_something_is_asked_of_it(state: str, job: int, alive: bool) -> None:
-    bus, pid1, _ = made([job, "/job"], state)
-    assert asyncio.run(pid1.is_alive("agentd-job@a.service")) == alive
-    # In this order: the start that is done between the two questions is not missed.
-    assert bus.asked == [((*UNIT, f"{systemd.NAME}.Unit"), name) for name in ("Job", "ActiveState")]
+    def listed(name: str, state: str, job: int) -> list[Any]:
+        return [name, "", "loaded", state, "", "", "/unit", job, "", "/job"]
+
+    rest = listed("b.service", "inactive", 0)
+    bus, pid1, _ = made([rest, listed("a.service", state, job)])
+    assert asyncio.run(pid1.is_alive("a.service", "b.service")) == alive
+    assert bus.asked == [("ListUnitsByPatterns", 25.0)], "in one moment, and without having them loaded"
+    assert asyncio.run(made([])[1].is_alive("a.service")) is False
 
 
 def test_when_a_unit_began_and_why_it_failed_is_what_systemd_knows() -> None:
