@@ -29,8 +29,12 @@ from agentd.peers.systemd import AGAIN, RELOAD_TIMEOUT, TRIES, Systemd, insist, 
 from agentd.tasks import Tasks
 
 GENERATED = Path("/run/systemd/generator")
+_NOT_BEGUN = "it had not begun yet"
 _WENT_DOWN = Outcome(result="interrupted", reason="the machine went down before the end of the run was known")
 _ROUND = 60.0  # seconds between two checks of what runs
+_AT_ONCE = 16
+"""Starts and stops that are asked for at once. systemd asks polkit about each and gives up on it after 25 seconds, and
+answers everybody before it starts anything: of a thousand at once the last would be refused, and the first late."""
 
 
 class Units:
@@ -60,6 +64,7 @@ class Units:
         self._by_unit: dict[str, RunUnit] = {}
         self._unnoted: dict[str, str] = {}  # by instance the last invocation whose end was not noted
         self._tasks = Tasks(lambda error: on_defect("talking to systemd", error))
+        self._room = asyncio.Semaphore(_AT_ONCE)
         self._arrivals: Arrivals | None = None
         self._unlisten: Undo = lambda: None
         self._round: asyncio.TimerHandle | None = None
@@ -189,7 +194,7 @@ class Units:
         unit.verdict = unit.verdict or result
         if unit.planned is not None and unit.state == "planned":
             unit.planned.cancel()
-            self._over(unit, Outcome(result=result, reason="it had not begun yet"))
+            self._over(unit, Outcome(result=result, reason=_NOT_BEGUN))
         elif unit.state in {"asked", "running"}:
             self._tasks.do(self._stop(unit))
 
@@ -239,8 +244,14 @@ class Units:
     async def _start(self, unit: RunUnit) -> None:
         for _ in range(TRIES):
             try:
-                # systemd is given its time: what it has heard must not be asked for twice.
-                unit.job = await self._systemd.start_unit(unit.name, patience=RELOAD_TIMEOUT)
+                async with self._room:
+                    if unit.verdict:
+                        self._over(unit, Outcome(result=unit.verdict, reason=_NOT_BEGUN))
+                    if unit.state != "asked":
+                        return
+                    unit.asked = now()
+                    # systemd is given its time: what it has heard must not be asked for twice.
+                    unit.job = await self._systemd.start_unit(unit.name, patience=RELOAD_TIMEOUT)
             except CallFailed as error:
                 failure = error
             else:
@@ -259,8 +270,9 @@ class Units:
 
     async def _stop(self, unit: RunUnit) -> None:
         async def stop() -> None:
-            if unit.state != "ended":  # else the unit may be the next run's already
-                await self._systemd.stop_unit(unit.name, patience=RELOAD_TIMEOUT)
+            async with self._room:
+                if unit.state != "ended":  # else the unit may be the next run's already
+                    await self._systemd.stop_unit(unit.name, patience=RELOAD_TIMEOUT)
 
         try:
             await insist(stop)

@@ -289,6 +289,34 @@ def test_a_note_that_cannot_be_written_is_told_with_its_place_and_nothing_is_sta
     assert (outcome.result, world.systemd.asked) == ("start-failed", [])
 
 
+def test_of_many_starts_some_are_asked_for_at_once_and_one_that_is_stopped_before_never_is(play: Play) -> None:
+    many = [Job(name=f"many{number}", run=("/bin/true",)) for number in range(40)]
+
+    async def scenario(world: World) -> None:
+        answers: list[asyncio.Future[str]] = []
+
+        async def start_unit(unit: str, **_: Any) -> str:
+            world.systemd.asked.append(unit)
+            answers.append(asyncio.get_running_loop().create_future())
+            return await answers[-1]
+
+        world.systemd.start_unit = start_unit
+        await world.units.take_up(Saved(), rebooted=False)
+        for job in many:
+            world.units.start(run(job.name), job)
+        world.units.stop("many39.1", "stopped")
+        for given in range(39):
+            for _ in range(9):
+                await asyncio.sleep(0)
+            assert len(answers) == min(39, units._AT_ONCE + given)
+            answers[given].set_result(f"/job/{given}")
+        await world.settle()
+
+    world = play(scenario)
+    assert world.systemd.asked == [unitfile.unit(job.name) for job in many[:-1]]
+    assert [(run, outcome.result) for run, outcome in world.ended.items()] == [("many39.1", "stopped")]
+
+
 def test_more_runs_than_units_are_not_started(play: Play) -> None:
     async def scenario(world: World) -> None:
         await world.begin()
