@@ -72,10 +72,12 @@ format: $(VENV)/develop
 deb:
 	@sh .ci/build-deb
 
-# Builds the package, and where there is none yet an image of a Debian 13 (some minutes), in the user's cache.
+# Builds the package unless AGENTD_DEB names one, and where there is none yet an image of a Debian 13 (some minutes), in
+# the user's cache.
 test-vm: system-vm $(VENV)/develop
-	@echo "building the package and, where it is not there, the image of a machine ..."
-	@AGENTD_DEB="$$(sh .ci/build-deb)" && export AGENTD_DEB && tests/vm/image > /dev/null && rm -f dist/figures.jsonl && \
+	@echo "making the package and the image of a machine, where they are not there ..."
+	@AGENTD_DEB="$${AGENTD_DEB:-$$(sh .ci/build-deb)}" && export AGENTD_DEB && tests/vm/image > /dev/null && \
+		rm -f dist/figures.jsonl && \
 		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl
 
