@@ -156,6 +156,8 @@ class History:
 @example(848, 15)  # a run that was asked for waits for a place beyond the next due time
 @example(2974509532, 35)  # an interval is due at an instant that the clock shows again
 @example(243938737, 23)  # a run begins when its job has another schedule already
+@example(23, 7)  # the same for one that was decided before the daemon died and began after the clock was set back
+@example(3489678374, 12)  # a run begins when its job was turned off and on again
 @example(272561090, 40)  # the run before is over when the disk lets a decision be told
 def test_whatever_happened_what_is_shown_is_true_and_all_goes_on_once_it_is_over(seed: int, deeds: int) -> None:
     history = History(seed)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.jobs.model import Outcome, Run, RunChanged, RunStarts, RunStops, Saved
+from agentd.core.jobs.model import Outcome, Run, RunChanged, RunSaved, RunStarts, RunStops, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Beginning, Decided, Effect, Urgent
 from agentd.core.quantities import SECOND
@@ -49,6 +49,7 @@ class World:
         self._once: Counter[tuple[str, int, int, int]] = Counter()  # by job, its schedules, due time and attempt
         self._schedules: Counter[str] = Counter()
         self._set_back = 0  # how often the clock was
+        self._decided: dict[int, int] = {}  # by the number of a run, the schedule that it was decided for
         self.ended: list[Run] = []  # each end as it was told
         self.decisions: list[Decided] = []
         self.shown: list[tuple[int, int]] = []  # the spans that the clock has shown
@@ -105,6 +106,7 @@ class World:
         not_begun = self.processes.keys() - outcomes.keys()
         self.processes.clear()
         self._waiting.clear()
+        self._decided = {seq: self._decided[seq] for seq in self.memory.runs}
         self._go_to(self.elapsed + later)
         self._show(self.now if now is None else now)
         self.full = False
@@ -162,7 +164,16 @@ class World:
         for effect in self.core.effects():
             if isinstance(effect, Decided):
                 self._judge(effect)  # as it is decided: a full disk keeps it while the world goes on
+            elif isinstance(effect, RunSaved):
+                self._decided.setdefault(effect.run.seq, self._schedule(effect.run.job))
             self._waiting.append(effect)
+
+    def _schedule(self, name: str) -> int:
+        """The number of the schedule that a job has now."""
+        job = self.config.jobs.get(name)
+        # Elapsed time never comes twice: what the clock shows again is another instant for an interval.
+        again = self._set_back if job is not None and job.trigger.elapsed else 0
+        return self._schedules[name] + again
 
     def _wait_for_room(self) -> None:
         if not self.core._places.trouble:
@@ -182,9 +193,7 @@ class World:
                 begins = self.elapsed + wait + UNTIL_A_PROCESS
                 takes = self.takes.get(effect.run.job, SECOND)
                 outcome = Outcome(result=self.results.get(effect.run.job, "success"))
-                # Elapsed time never comes twice: what the clock shows again is another instant for an interval.
-                again = self._set_back if effect.job.trigger.elapsed else 0
-                schedule = self._schedules[effect.run.job] + again
+                schedule = self._decided[effect.run.seq]
                 self.processes[effect.run.run_id] = Process(effect.run, begins, begins + takes, outcome, schedule)
         elif isinstance(effect, RunStops):
             process = self.processes.get(effect.run_id)
