@@ -97,8 +97,8 @@ def test_the_kinds_of_reboot_are_those_of_the_configuration() -> None:
 
 def declared() -> dict[str, click.Command]:
     """The commands of agentctl itself that its modules hold; a group's own are found through the group."""
-    found = {value for module in MODULES for value in vars(module).values() if isinstance(value, click.Command)}
-    own = found - {cli} - {one for group in found if isinstance(group, click.Group) for one in group.commands.values()}
+    found = {value for module in MODULES for value in vars(module).values() if isinstance(value, click.Command)} - {cli}
+    own = found - {one for group in found if isinstance(group, click.Group) for one in group.commands.values()}
     return {str(one.name): one for one in own}
 
 
