@@ -8,6 +8,8 @@ LOCKED := .ci/locked
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STATE ?= .state
 CONFIG ?= config/examples
+# Tests of a real agentd wait more than they work.
+WORKERS := $(shell echo $$((2 * $$(nproc))))
 export PYTHON
 
 .PHONY: run test chaos lint bench deb test-vm test-newest lock format clean help system-run system-develop system-vm
@@ -49,7 +51,7 @@ run: $(VENV)/run
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m agentd --standalone --config $(CONFIG) --state-dir $(STATE)
 
 test: $(VENV)/develop
-	$(BIN)/python -m pytest -q $(or $(TESTS),-n logical)
+	$(BIN)/python -m pytest -q $(or $(TESTS),-n $(WORKERS) --dist worksteal)
 
 # Each world keeps its folder in $TMPDIR where something was violated there.
 chaos: $(VENV)/develop
