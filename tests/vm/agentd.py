@@ -57,7 +57,7 @@ def answer(machine: Machine, *words: str) -> Any:
 def history(machine: Machine, *jobs: str) -> list[dict[str, Any]]:
     """All runs of these jobs, oldest first, with the instants as ISO 8601 and none for what the contract leaves out."""
     runs = call(machine, "Jobs", "ListRuns", "a{sv}", "1", "limit", "u", "1000")
-    none = dict.fromkeys(("started", "ended", "exit_code", "signal"))
+    none = {**dict.fromkeys(("started", "ended", "exit_code")), "signal": "", "reason": ""}
     return [
         {**none, **run, **{key: instant(run[key]) for key in ("due", "started", "ended") if run.get(key)}}
         for run in reversed(runs)
@@ -81,9 +81,13 @@ def ended(machine: Machine, job: str, count: int = 1, timeout: float = 90) -> li
 
 def run(machine: Machine, job: str, timeout: float = 90) -> dict[str, Any]:
     """Runs a job by hand and returns how that ended."""
-    agentctl(machine, "run", job, "--wait", check=False, timeout=timeout)
-    (shown,) = answer(machine, "history", job, "-n", "1")
-    return dict(shown)
+    run_id = call(machine, "Jobs", "RunJob", "sa{sv}", job, "0")
+
+    def over() -> list[dict[str, Any]]:
+        return [run for run in history(machine, job) if run["run_id"] == run_id and run["state"] == "ended"]
+
+    (ended,) = machine.wait_until(over, timeout, f"{run_id} to end")
+    return ended
 
 
 def note(name: str, value: object) -> None:
