@@ -81,8 +81,10 @@ def test_a_flood_keeps_no_timer_waiting(address: str) -> None:
             while not answer.done():
                 await asyncio.sleep(0)
                 turns += 1
-            assert turns > 20  # the library would have read all of it at once
             stranger.close()
+            # The library would have read all of it at once, in a turn or two; how much of it is there when the answer is
+            # depends on the machine.
+            assert turns > 5
 
     asyncio.run(run())
 
