@@ -44,6 +44,7 @@ class Child:
         self.verdict = ""  # why it was ended, where it did not end by itself
         self.asked: set[int] = set()  # the processes that had their SIGTERM: one each
         self.killed = False  # whether all had their SIGKILL
+        self.look = 0.0  # seconds until the next look at what is left
         self.outcome: Order | None = None  # once the leader is reaped
         self._is_empty = False  # the group, once the leader was reaped: its number may be another's from then on
         self._errors = errors

@@ -20,6 +20,7 @@ from agentd.jobs.supervisor.wire import GRACE_AFTER_CRASH, NOT_BEGUN, receive
 
 GRACE_OF_THE_KILLED = 1.0  # seconds that a run's end waits for processes that had their SIGKILL
 PATIENCE = 1.0  # seconds that all else may wait while more and more starts are overdue
+FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0  # seconds between two looks at what a run has left; each is twice the one before
 
 
 class Supervisor:
@@ -186,6 +187,8 @@ class Supervisor:
             child = self.children.get(name)
             if child is not None and what == "kill":
                 self.signals.append((child, signal.SIGKILL))
+            elif child is not None and what == "look":
+                self._look_again(child)
             elif child is not None and child.outcome is None:
                 self._end(child, "timeout")
 
@@ -262,6 +265,21 @@ class Supervisor:
             self._kill_in(child, GRACE_OF_THE_KILLED)
         else:
             self._ask_to_end(child)
+            self._look_in(child, FIRST_LOOK)
+
+    def _look_in(self, child: Child, seconds: float) -> None:
+        child.look = seconds
+        heapq.heappush(self.deadlines, (time.monotonic() + seconds, child.id, "look"))
+
+    def _look_again(self, child: Child) -> None:
+        """Asks what is left of a run to end that could not be seen, or was not there, when the rest was asked: a process
+        that leaves its group becomes another program, or was started by one that ended."""
+        self._adopt()
+        if not self._left(child):
+            self._finish(child)
+            return
+        self.signals.append((child, signal.SIGTERM))
+        self._look_in(child, min(2 * child.look, LONGEST_LOOK))
 
     def _left(self, child: Child) -> bool:
         """Tells whether something of the run is left, once its leader has ended."""
