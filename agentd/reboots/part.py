@@ -34,9 +34,9 @@ from agentd.core.reboots.work import Work
 from agentd.part import Host, Part, absent
 from agentd.peers.logind import Logind
 from agentd.peers.systemd import Systemd
+from agentd.reboots import mounts
 from agentd.reboots.api import Api, reboot_record, standalone_answers
 from agentd.reboots.look import Looks
-from agentd.reboots.mounts import forgets
 from agentd.reboots.people import People
 from agentd.reboots.slots import Slots
 from agentd.reboots.tables import RebootTables
@@ -73,7 +73,7 @@ class Shell:
         self.reboots = reboots
         self.tasks = Tasks(lambda error: host.defect("rebooting", error))
         self.logind = Logind(bus, address, self.prepare, self.look_soon, self._trouble)
-        self.forgets = forgets(host.folder)
+        self.forgets = mounts.forgets(host.folder)
         self.looks = Looks(bus, self.logind, lambda: host.now() - reboots.boot.at, self.tasks, forgets=self.forgets)
         self.people = People(host, bus, self.logind, Terminals(host, systemd, self.tasks, calm), self.tasks)
         self.slots = Slots(host, reboots, machine_id, self.tasks)

@@ -24,7 +24,7 @@ from agentd.jobs import children
 from agentd.jobs.part import JobsShell
 from agentd.linux import now
 from agentd.peers.systemd import Systemd
-from agentd.reboots import machine
+from agentd.reboots import machine, mounts
 from agentd.reboots import part as reboots
 
 
@@ -59,6 +59,12 @@ async def rebooting(options: argparse.Namespace, loaded: files.Loaded, bus: Bus)
     yield daemon
 
 
+def remembers(folder: Path, proc: Path = mounts.PROC) -> str:
+    """Says that a boot leaves the state as it is: it does here, also where /tmp lies in memory."""
+    del folder, proc
+    return ""
+
+
 def main() -> int:
     parser = entry._parser()
     parser.add_argument("--address", required=True, help="of the bus")
@@ -71,6 +77,7 @@ def main() -> int:
     folder: Path = options.state_dir.parent
     machine.REQUIRED, machine.LOCKS = folder / "reboot-required", (folder / "dpkg-lock",) * 3
     machine.ROOT = os.getuid()  # whoever runs the tests also holds the lock
+    mounts.forgets = remembers
     log.setup(options.log_level)
     return asyncio.run(entry.serve(options, files.load(options.config), rebooting))
 

@@ -272,8 +272,8 @@ class Supervisor:
         heapq.heappush(self.deadlines, (time.monotonic() + seconds, child.id, "look"))
 
     def _look_again(self, child: Child) -> None:
-        """Asks what is left of a run to end that could not be seen, or was not there, when the rest was asked: a process
-        that leaves its group becomes another program, or was started by one that ended."""
+        """Asks what is left of a run to end that could not be seen, or was not there, when the rest was asked: what
+        left its group just then, or was started by a process that ended."""
         self._adopt()
         if not self._left(child):
             self._finish(child)

@@ -82,8 +82,8 @@ def test_a_flood_keeps_no_timer_waiting(address: str) -> None:
                 await asyncio.sleep(0)
                 turns += 1
             stranger.close()
-            # The library would have read all of it at once, in a turn or two; how much of it is there when the answer is
-            # depends on the machine.
+            # The library would have read all of it in a turn or two; how much is there when the answer is depends on
+            # the machine.
             assert turns > 5
 
     asyncio.run(run())
