@@ -8,8 +8,8 @@ LOCKED := .ci/locked
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 STATE ?= .state
 CONFIG ?= config/examples
-# Tests of a real agentd wait more than they work.
-WORKERS := $(shell echo $$((2 * $$(nproc))))
+# Tests of a real agentd wait more than they work: one worker more than there are processors.
+WORKERS := $(shell echo $$((1 + $$(nproc))))
 export PYTHON
 
 .PHONY: run test chaos lint bench deb test-vm test-newest lock format clean help system-run system-develop system-vm
