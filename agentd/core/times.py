@@ -65,14 +65,7 @@ def timezone(name: str) -> ZoneInfo:
     """Returns the time zone of that name. Raises ValueError with a sentence."""
     try:
         return ZoneInfo(name)
-    except (
-        KeyError,
-        ValueError,
-        OSError,
-        EOFError,
-        IndexError,
-        struct.error,
-    ):  # or its file in the database is damaged
+    except (LookupError, ValueError, OSError, EOFError, struct.error):  # the last ones where the zone's file is damaged
         raise ValueError(f'"{name}" is not a time zone (try Europe/Berlin or UTC)') from None
 
 

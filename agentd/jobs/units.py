@@ -303,7 +303,7 @@ class Units:
     def _start_done(self, unit: RunUnit, result: str) -> None:
         """Takes note that systemd is done with our start, one way or the other: an end is the end of this run now."""
         unit.state = "running"
-        unit.executed = unit.executed or result == "done"
+        unit.executed = result == "done"
         self._patrol_later()
         if self._take_end(unit):
             return

@@ -194,6 +194,8 @@ def test_a_copy_of_a_zones_file_is_that_zone(agentd: Agentd) -> None:
 
 def test_nothing_in_a_state_directory_is_for_others_and_a_job_has_its_users_umask(agentd: Agentd) -> None:
     agentd.state.mkdir(mode=0o755)
+    (agentd.state / "bus.log").write_text("of an agentd before")
+    (agentd.state / "bus.log").chmod(0o644)
     agentd.environment["TZ"] = "UTC"
     made = agentd.folder / "made"
     before = os.umask(0o022)
@@ -206,7 +208,7 @@ def test_nothing_in_a_state_directory_is_for_others_and_a_job_has_its_users_umas
     assert stat.S_IMODE(made.stat().st_mode) == 0o644
     there = {file.name: stat.S_IMODE(file.lstat().st_mode) & 0o077 for file in agentd.state.iterdir()}
     assert {name: mode for name, mode in there.items() if mode} == {}
-    assert there.keys() >= {"agentd.db", "agentd.db-wal", "bus.conf", "lock", "output", KEPT}
+    assert there.keys() >= {"agentd.db", "agentd.db-wal", "bus.conf", "bus.log", "lock", "output", KEPT}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make folders of somebody else")

@@ -44,7 +44,6 @@ class Child:
         self.verdict = ""  # why it was ended, where it did not end by itself
         self.asked: set[int] = set()  # the processes that had their SIGTERM: one each
         self.killed = False  # whether all had their SIGKILL
-        self.look = 0.0  # seconds until the next look at what is left
         self.outcome: Order | None = None  # once the leader is reaped
         self._is_empty = False  # the group, once the leader was reaped: its number may be another's from then on
         self._errors = errors
@@ -62,7 +61,7 @@ class Child:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
-            if self.outcome is None:  # it was forked a moment ago, and has no group of its own yet
+            if self.outcome is None:  # the leader was forked just now, and has no group of its own yet
                 os.kill(self.pid, number)
                 return True
             self._is_empty = True

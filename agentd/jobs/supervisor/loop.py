@@ -20,7 +20,7 @@ from agentd.jobs.supervisor.wire import GRACE_AFTER_CRASH, NOT_BEGUN, receive
 
 GRACE_OF_THE_KILLED = 1.0  # seconds that a run's end waits for processes that had their SIGKILL
 PATIENCE = 1.0  # seconds that all else may wait while more and more starts are overdue
-FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0  # seconds between two looks at what a run has left; each is twice the one before
+FIRST_LOOK, LONGEST_LOOK = 0.05, 1.6  # seconds until a look at what runs have left; each is twice the one before
 
 
 class Supervisor:
@@ -39,6 +39,8 @@ class Supervisor:
         self.signals: list[tuple[Child, int]] = []  # what all processes of a run are to be sent in this round
         self.deadlines: list[tuple[float, str, str]] = []
         self.planned: list[tuple[float, int, Order]] = []  # orders to start something later, soonest first
+        self.look = 0.0  # seconds that the next look at what was left waits, or the last one waited
+        self.look_at: float | None = None
         self.counter = itertools.count()
         self.outbox: list[Order] = []
         self.ended: dict[str, Order] = {}  # reports that the daemon has not stored yet
@@ -78,6 +80,7 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         first = [entries[0][0] for entries in (self.deadlines, self.planned) if entries]
+        first += [self.look_at] if self.look_at is not None else []
         return max(0.0, min(first) - time.monotonic()) if first else None
 
     def _drain_wakeups(self) -> None:
@@ -182,13 +185,13 @@ class Supervisor:
 
     def _expire(self) -> None:
         now = time.monotonic()
+        if self.look_at is not None and self.look_at <= now:
+            self._look_again()
         while self.deadlines and self.deadlines[0][0] <= now:
             _, name, what = heapq.heappop(self.deadlines)
             child = self.children.get(name)
             if child is not None and what == "kill":
                 self.signals.append((child, signal.SIGKILL))
-            elif child is not None and what == "look":
-                self._look_again(child)
             elif child is not None and child.outcome is None:
                 self._end(child, "timeout")
 
@@ -250,6 +253,8 @@ class Supervisor:
             self._leader_ended(child)
         for name in [name for name in self.lingering if not self._left(self.children[name])]:
             self._finish(self.children[name])
+        if ended and (self.lingering or "" in self.orphans.values()):
+            self._look_in(FIRST_LOOK)
         return alive
 
     def _leader_ended(self, child: Child) -> None:
@@ -265,21 +270,26 @@ class Supervisor:
             self._kill_in(child, GRACE_OF_THE_KILLED)
         else:
             self._ask_to_end(child)
-            self._look_in(child, FIRST_LOOK)
 
-    def _look_in(self, child: Child, seconds: float) -> None:
-        child.look = seconds
-        heapq.heappush(self.deadlines, (time.monotonic() + seconds, child.id, "look"))
+    def _look_in(self, seconds: float) -> None:
+        self.look, self.look_at = seconds, time.monotonic() + seconds
 
-    def _look_again(self, child: Child) -> None:
-        """Asks what is left of a run to end that could not be seen, or was not there, when the rest was asked: what
-        left its group just then, or was started by a process that ended."""
+    def _look_again(self) -> None:
+        """Ends what ended runs have left that could not be seen, or was not there, at their end: a process that left
+        its group just then, that was becoming another program, or that was started by one that ended.
+
+        A process whose run cannot be told is looked at for some seconds, and again when another run ends.
+        """
+        self.look_at = None
         self._adopt()
-        if not self._left(child):
-            self._finish(child)
-            return
-        self.signals.append((child, signal.SIGTERM))
-        self._look_in(child, min(2 * child.look, LONGEST_LOOK))
+        for name in list(self.lingering):
+            child = self.children[name]
+            if not self._left(child):
+                self._finish(child)
+            elif not child.killed:
+                self.signals.append((child, signal.SIGTERM))
+        if self.lingering or ("" in self.orphans.values() and self.look < LONGEST_LOOK):
+            self._look_in(min(2 * self.look, LONGEST_LOOK))
 
     def _left(self, child: Child) -> bool:
         """Tells whether something of the run is left, once its leader has ended."""

@@ -42,9 +42,8 @@ class Starter:
         try:
             if order["user"] or order["group"] or order["op"] == "keep":
                 errors, failed = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-                signal.pthread_sigmask(
-                    signal.SIG_BLOCK, _TO_DEFAULT
-                )  # what comes at once waits until it has its effect
+                # A signal that comes at once waits until the new process handles it as a job does.
+                signal.pthread_sigmask(signal.SIG_BLOCK, _TO_DEFAULT)
                 pid = os.fork() or self._become(order, write, failed)
             else:
                 pid = self._spawn(order, write)

@@ -169,7 +169,26 @@ def test_the_end_of_a_run_leaves_other_runs_and_what_they_daemonised_alone(
     assert supervisor.ended("b.2")["result"] == "success"
     # A process that becomes another program shows no environment for a moment.
     until(lambda: int(pid.read_text()) in supervisor.processes(), "the daemonised process to be seen")
-    assert {tree.run_of(one, supervisor.state.encode()) for one in supervisor.processes()} - {""} == {"a.1"}
+    until(lambda: runs_of(supervisor) == {"a.1"}, "what the ended run left to be gone")
+
+
+def runs_of(supervisor: Supervisor) -> set[str]:
+    """The runs of all that lives, but for what is becoming another program."""
+    return {tree.run_of(one, supervisor.state.encode()) for one in supervisor.processes()} - {""}
+
+
+def test_what_shows_whose_it_was_only_after_the_end_of_its_run_is_ended(supervisor: Supervisor, tmp_path: Path) -> None:
+    """Nothing else ends meanwhile, and another run is under way."""
+    pid, shows = tmp_path / "pid", f"AGENTD_RUN_ID=b.2 AGENTD_STATE={supervisor.state}"
+    inner = f"echo $$ > {pid}; until test -e {tmp_path}/go; do :; done; exec /usr/bin/env {shows} /bin/sleep 100"
+    hide = f"env -i /usr/bin/setsid -f /bin/sh -c '{inner}'; until test -s {pid}; do :; done"
+    supervisor.start("a.1", "sleep", "100")
+    supervisor.start("b.2", "sh", "-c", hide)
+    assert supervisor.ended("b.2")["result"] == "success"
+    (tmp_path / "go").touch()
+    hidden = Path(f"/proc/{int(pid.read_text())}")
+    until(lambda: not hidden.exists(), "what the ended run left to be gone")
+    assert runs_of(supervisor) == {"a.1"}
 
 
 def test_what_hides_behind_another_environment_ends_once_no_run_is_under_way(

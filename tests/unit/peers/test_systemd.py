@@ -13,6 +13,7 @@ from agentd.peers.systemd import Systemd
 
 ERROR = "org.freedesktop.DBus.Error."
 GONE = CallFailed(f"{ERROR}NoReply", "Message recipient disconnected from message bus without replying")
+UNIT = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1/unit/agentd_2djob_40a_2eservice")
 
 
 class Bus:
@@ -150,7 +151,10 @@ def test_a_unit_is_alive_while_it_runs_or_something_is_asked_of_it(state: str, j
 
 def test_when_a_unit_began_and_why_it_failed_is_what_systemd_knows() -> None:
     invocation = bytes(range(16))
-    assert asyncio.run(made(5, invocation)[1].beginning("a.service")) == (5, invocation.hex())
+    bus, pid1, _ = made(5, invocation)
+    assert asyncio.run(pid1.beginning("agentd-job@a.service")) == (5, invocation.hex())
+    names = ("InactiveExitTimestamp", "InvocationID")
+    assert bus.asked == [((*UNIT, f"{systemd.NAME}.Unit"), name) for name in names]
     assert asyncio.run(made(0, bytes(16))[1].beginning("a.service")) == (0, "")
     with pytest.raises(CallFailed):
         asyncio.run(made(GONE, GONE)[1].beginning("a.service"))
