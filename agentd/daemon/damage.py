@@ -32,7 +32,7 @@ def of_the_disk(error: BaseException) -> bool:
 def is_damage(error: BaseException) -> bool:
     """Returns whether SQLite found the database damaged, or its -wal shorter than what was written there."""
     code = getattr(error, "sqlite_errorcode", 0)
-    broken = isinstance(error, UnicodeDecodeError) or code == sqlite3.SQLITE_IOERR_SHORT_READ
+    broken = isinstance(error, Damaged | UnicodeDecodeError) or code == sqlite3.SQLITE_IOERR_SHORT_READ
     return broken or code & 0xFF in _DAMAGE
 
 

@@ -113,10 +113,8 @@ class Store:
         aside = left_aside(self.file)
         if aside:
             self.warning = f"the state was set aside as {aside}, because it was damaged; history starts afresh"
-        elif self._mark.batch and not (self.file.exists() and self.file.stat().st_size):
-            self._start_afresh(
-                at, f"{self.file} is gone or empty, though agentd stored there until {iso(self._mark.at)}"
-            )
+        elif self._mark.batch and not self.file.exists():
+            self._start_afresh(at, self._nothing_left())
             return
         try:
             self._connect(aside)
@@ -137,6 +135,8 @@ class Store:
             self.db.execute("PRAGMA synchronous=FULL")  # a power cut must not forget that a run was started
             self.db.execute("PRAGMA cache_size=-512")  # KiB: the daemon is small, the page cache is the kernel's
             version = self.db.execute("PRAGMA user_version").fetchone()[0]
+            if not version and self._mark.batch and not aside:  # an empty file, or its first -wal was lost
+                raise Damaged(self._nothing_left())
             if version > VERSION:
                 raise Damaged(f"was written by a newer agentd (version {version}, this one knows {VERSION})")
             in_full = self.file.stat().st_size <= EXAMINED_AT_ONCE
@@ -150,6 +150,9 @@ class Store:
         except BaseException:
             self.db.close()
             raise
+
+    def _nothing_left(self) -> str:
+        return f"{self.file} is gone or empty, though agentd stored there until {iso(self._mark.at)}"
 
     def _connection(self) -> sqlite3.Connection:
         db = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)

@@ -239,7 +239,7 @@ class Storing:
                     self._store.recover(now(), self._store.lost)
                     return Damaged(self._store.warning)
                 self._defects |= self._store.write(effects)
-            except (*ERRORS, OSError) as error:
+            except (Damaged, *ERRORS, OSError) as error:
                 if is_damage(error):
                     self._store.lost = str(error)
                     continue

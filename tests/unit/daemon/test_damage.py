@@ -75,6 +75,16 @@ def test_a_wal_that_is_lost_is_told_and_nothing_runs_again(life: Life, damage: C
     assert life.kill().start().store.warning == ""  # said once: the state is whole again
 
 
+@pytest.mark.parametrize("left", [0, 0.02, 0.1, 0.3, 0.9])
+def test_a_wal_that_is_lost_before_it_was_ever_emptied_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float
+) -> None:
+    life = clocked(Life(tmp_path), monkeypatch).start().live(4)
+    life.kill(truncate(WAL, left)).start()
+    assert "is gone or empty" in life.store.warning or "is older than what was stored there" in life.store.warning
+    assert life.live(3.2).twice() == []
+
+
 def test_a_database_that_was_restored_from_a_copy_is_told_and_nothing_runs_again(life: Life) -> None:
     life.store.checkpoint()
     copy = life.folder.parent / "copy"
