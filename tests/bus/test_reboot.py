@@ -174,7 +174,7 @@ def test_a_person_comes_before_a_program(machine: Machine) -> None:
 def test_a_cause_that_its_reboot_did_not_cure_is_refused_until_it_is_cleared(machine: Machine) -> None:
     machine.up()
     machine.request("the memory is full", cause=("s", "rule leak"))
-    machine.until_state("issued")
+    machine.until_asked(1)
     machine.boot()
     for _ in range(2):
         name, sentence = refusal(lambda: machine.request(cause=("s", "rule leak")))
@@ -366,6 +366,7 @@ def test_the_hooks_are_asked(machine: Machine, hook: str, state: str, health: st
         assert machine.call("Jobs.RunJob", "sa{sv}", "quick", {})
         assert machine.logind.reboots == []
     else:
+        machine.until_asked(1)
         machine.boot()
         machine.until(lambda: machine.reboots()[0]["health"] == health, "the machine to be looked at")
 
@@ -381,7 +382,7 @@ def test_a_window_reboots_the_machine_once_and_only_when_it_asks_for_it(machine:
     assert machine.status()["next_begin"] // 60_000_000 == int(opened.timestamp()) // 60
     assert machine.reboot_state == "idle"
     (machine.folder / "reboot-required").touch()
-    machine.until_state("issued")
+    machine.until_asked(1)
     assert machine.reboots()[0]["cause"] == "nightly"
     machine.boot()
     assert machine.until_told("RebootFinished")[0]["state"] == ("s", "verified")
@@ -721,7 +722,7 @@ def test_a_ledger_that_was_lost_holds_automatic_reboots_until_it_is_cleared(
         machine.kill()
     machine.up()
     assert machine.ctl("reboot", "clear").returncode == 0
-    machine.until_state("issued")
+    machine.until_asked(1)
     machine.boot()
     assert (machine.status()["ledger"], machine.reboots()[0]["state"]) == ("", "verified")
 
