@@ -15,14 +15,14 @@ _MOST_LINKS = 40  # on the way to a folder
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
-  <!-- a session bus: only the user that runs agentd may connect -->
+  <!-- a session bus: only the user that runs agentd may connect. The limits are those of the system bus: of one
+       connection 128 calls may wait for answers, so that a flood keeps no other caller waiting -->
   <type>session</type>
   <listen>unix:path={socket}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
     <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/>
   </policy>
-  <limit name="max_replies_per_connection">50000</limit>
 </busconfig>
 """
 

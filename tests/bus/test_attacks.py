@@ -3,7 +3,9 @@
 agentd's own processor time is measured, which a busy machine changes little; the bounds are ten times what it takes.
 """
 
+import itertools
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -151,6 +153,24 @@ def test_a_caller_has_eight_calls_under_way_and_the_ninth_is_told_at_once(besieg
         assert b"LimitsExceeded" in answers[serial][1]
         assert b"8 calls of this connection are under way; wait for their answers" in answers[serial][1]
     assert stranger.call(**run)[0] == RETURN
+
+
+def test_the_private_bus_passes_on_no_more_calls_of_one_connection_than_the_system_bus(
+    besieged: Agentd, stranger: Stranger
+) -> None:
+    ping = {"interface": "org.freedesktop.DBus.Peer", "member": "Ping"}
+    serials = [stranger.serial() for _ in range(500)]
+    assert besieged.process is not None
+    besieged.process.send_signal(signal.SIGSTOP)  # none is answered before all are there
+    try:
+        stranger.send(b"".join(message(CALL, serial, **ping) for serial in serials))  # type: ignore[arg-type] # as above
+        refused = dict(itertools.islice(stranger.answers(set(serials)), 500 - 128))
+    finally:
+        besieged.process.send_signal(signal.SIGCONT)
+    answered = dict(stranger.answers(set(serials) - set(refused)))
+    assert all(b"org.freedesktop.DBus.Error.LimitsExceeded" in answer for _, answer in refused.values())
+    assert not any(b"org.freedesktop.DBus.Error" in answer for _, answer in answered.values())
+    assert len(answered) == 128
 
 
 def test_a_question_whose_answer_nobody_wants_is_not_worked_at_but_a_deed_is_done(
