@@ -86,6 +86,7 @@ class Judge:
         self._unseen = 0  # how many of them may have become others, where no one can see that
         self._damage = ""
         self._blurred = 0.0  # rows of before that time may not be what they were
+        self._altered: frozenset[str] = frozenset()  # nor are these, whatever time they tell
         self._seen_starts = 0
         self._all: list[Start] = []
         self._counts = truth.Counts()
@@ -140,7 +141,9 @@ class Judge:
     def _compare(self, starts: list[Start], state: State) -> None:
         world = self._world
         rows = {
-            run_id: row for run_id, row in state.rows.items() if world.profile.shifts or row.began > self._blurred + 0.1
+            run_id: row
+            for run_id, row in state.rows.items()
+            if run_id not in self._altered and (world.profile.shifts or row.began > self._blurred + 0.1)
         }
         stopped = frozenset(one.run_id for one in state.decisions if one.kind == "stop")
         lag = world.lag.worst
@@ -173,7 +176,7 @@ class Judge:
         """Begins an era: what was recorded before is gone, and agentd said so, or its silence was told."""
         self.close()
         self._begin = uptime()
-        self._known, self._blurred = {}, self._begin
+        self._known, self._blurred, self._altered = {}, self._begin, frozenset()
 
     def damaged(self, before: State | None, log: str, unseen: int) -> None:
         """Looks, once agentd runs again after damage, whether it told of a loss. In silence every row must still be
@@ -188,6 +191,7 @@ class Judge:
             return
         self._damage = f"{self._world.fault} ({self._world.during})"
         self._known, self._unseen = dict(before.rows) if before is not None else {}, unseen
+        self._altered |= frozenset(self._known) if unseen else frozenset()
         self._blurred = uptime()
 
     # The answers beside /proc

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -58,9 +59,10 @@ class Report:
             self.faults[name] += 1
 
     def violated(self, violation: Violation) -> None:
-        """Takes note of a violation."""
+        """Takes note of a violation, and tells it: a long run need not be awaited."""
         with self.lock:
             self.violations.append(violation)
+        print(f"\nVIOLATED {violation}", file=sys.stderr, flush=True)
 
     def skip(self, what: str, why: str) -> None:
         """Takes note of what cannot be tried on this machine."""

@@ -11,6 +11,8 @@ from tests.chaos.judging import Judge
 from tests.chaos.report import uptime
 from tests.chaos.world import World
 
+_REMOVED = "was removed while agentd ran"
+
 
 def _fill(world: World) -> None:
     with contextlib.suppress(OSError), (world.state / "filler").open("ab", buffering=0) as file:
@@ -74,12 +76,14 @@ def write_nonsense(world: World, judge: Judge, chance: Random) -> str:
 
 def remove_state(world: World, judge: Judge, chance: Random) -> str:
     """Removes the state while agentd runs: a warning must say so within a minute and a little."""
+    before = world.log.read_text(errors="replace").count(_REMOVED)
     for name in ("agentd.db", "agentd.db-wal", "agentd.db-shm"):
         (world.state / name).unlink(missing_ok=True)
 
     def told() -> bool:
         with contextlib.suppress(OSError, TimeoutError, CallFailed), world.caller() as caller:
-            return any("state" in text for text in caller.property("Manager.Warnings"))
+            warned = any(_REMOVED in text for text in caller.property("Manager.Warnings"))
+            return warned and world.log.read_text(errors="replace").count(_REMOVED) > before  # it may have been before
         return False
 
     if not world.until(told, 75.0):

@@ -234,11 +234,16 @@ def _untrue(start: Start, row: Recorded, deeds: Sequence[Deed], was_stopped: boo
     if row.result in {"signal", "core-dump"}:
         return "" if any(start.pid in deed.pids for deed in deeds) else "nobody sent it a signal"
     if not start.word:
-        return "it wrote of no end"
+        return "" if _without_files(deeds, start.at) else "it wrote of no end"
     wanted = 0 if row.result == "success" else row.exit_code
     if row.result not in {"success", "exit-code"} or wanted != start.code:
         return f"it ended with exit code {start.code} (recorded: {row.exit_code})"
     return ""
+
+
+def _without_files(deeds: Sequence[Deed], at: float) -> bool:
+    """Returns whether a process that started then may have had no files left: a job has those of its supervisor."""
+    return any("files" in deed.kinds and deed.begin - 1 <= at <= deed.end + 1 for deed in deeds)
 
 
 def _interrupted(start: Start, deeds: Sequence[Deed], counts: Counts, lag: Lag) -> str:
@@ -268,9 +273,7 @@ def _never_began(row: Recorded, deeds: Sequence[Deed], counts: Counts, lag: Lag,
     """Returns why the end of a run that wrote nothing cannot be true, or "". `taken_back`: somebody stopped it."""
     if row.result == "cancelled" or (row.result == "stopped" and taken_back):
         return ""
-    if row.result == "start-failed" and any(
-        "files" in deed.kinds and deed.begin - 1 <= row.began <= deed.end + 1 for deed in deeds
-    ):
+    if row.result == "start-failed" and _without_files(deeds, row.began):
         return ""
     if row.result != "interrupted":
         return f"it never began (reason: {row.reason or 'none'})"

@@ -115,6 +115,12 @@ def test_an_untrue_end_is_found(begun: Start, recorded: Recorded, why: str) -> N
     assert found.sentence == f"{begun.run_id} is recorded as {recorded.result}, but {why}"
 
 
+def test_a_job_without_files_has_no_last_word() -> None:
+    rows = [row("a.1", "success")]
+    assert len(ends([start("a.1", 10)], rows, [deed(3, "files")])[0]) == 1
+    assert ends([start("a.1", 10)], rows, [deed(9, "files")])[0] == []
+
+
 def test_a_run_that_a_death_cut_off_is_interrupted() -> None:
     begun = [start("a.1", 10, 12.1, "T", 143), start("a.2", 10), start("a.3", 10, 12.5, code=3)]
     rows = [row(one.run_id, "interrupted", None) for one in begun]
