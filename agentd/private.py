@@ -88,6 +88,8 @@ def take_folder(folder: Path, kind: str) -> None:
     Raises Unusable where it is not this user's alone to change, or somebody else may put another in its place.
     """
     try:
+        with contextlib.suppress(FileNotFoundError):
+            _check_way(folder, kind)  # before anything is made behind a link of somebody else
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_way(folder, kind)
     except OSError as error:
@@ -103,9 +105,8 @@ def _check_way(folder: Path, kind: str) -> None:
     here, links, own = Path("/"), 0, os.geteuid()
     todo = [*folder.parts[1:]][::-1]
     while todo:
-        status = here.lstat()
-        if status.st_mode & 0o002 and not status.st_mode & stat.S_ISVTX:
-            raise unusable(f"everybody may put another in its place, because {here} is open to everybody (chmod o-w)")
+        if why := _replaceable(here):
+            raise unusable(why)
         name = todo.pop()
         here = here.parent if name == ".." else here / name
         status = here.lstat()
@@ -125,6 +126,20 @@ def _check_way(folder: Path, kind: str) -> None:
         raise unusable(f"{here} belongs to somebody else (uid {status.st_uid}, and agentd runs as uid {own})")
     if status.st_mode & 0o022:
         raise unusable(f"others may write in {here} (chmod go-w, if nobody else did)")
+
+
+def _replaceable(folder: Path) -> str:
+    """Returns why somebody else may put another file in the place of one in that folder, or "". Raises OSError."""
+    status = folder.lstat()
+    sticky = status.st_mode & stat.S_ISVTX
+    # Where users are mapped, root's files are nobody's: whoever owns / is trusted as root is.
+    if status.st_uid not in {0, os.geteuid(), Path("/").lstat().st_uid}:
+        return f"somebody else (uid {status.st_uid}) may put another in its place, because {folder} is theirs"
+    if status.st_mode & 0o002 and not sticky:
+        return f"everybody may put another in its place, because {folder} is open to everybody (chmod o-w)"
+    if status.st_mode & 0o020 and not sticky and status.st_gid not in {0, os.getegid()}:
+        return f"others may put another in its place, because {folder} is open to the group {status.st_gid} (chmod g-w)"
+    return ""
 
 
 def _take_files(state: Path) -> None:

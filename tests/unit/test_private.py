@@ -74,6 +74,44 @@ def test_a_folder_that_everybody_may_replace_is_refused_but_not_one_in_a_sticky_
 
 
 @only_root
+def test_a_folder_below_one_of_somebody_else_is_refused_and_nothing_is_made_there(tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir(mode=0o755)
+    os.chown(theirs, STRANGER, STRANGER)
+    text = f"somebody else (uid {STRANGER}) may put another in its place, because {theirs} is theirs"
+    assert text in refusal(theirs / "deep/state")
+    assert list(theirs.iterdir()) == []
+    (theirs / "state").mkdir(mode=0o700)  # root's own, which its neighbour may rename
+    assert text in refusal(theirs / "state")
+    theirs.chmod(0o1755)  # the owner of a sticky folder may rename all the same
+    assert text in refusal(theirs / "state")
+
+
+@only_root
+def test_a_folder_below_one_that_a_group_may_write_is_refused_but_not_ones_own_group(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    os.chown(shared, 0, STRANGER)
+    shared.chmod(0o2775)
+    assert f"because {shared} is open to the group {STRANGER} (chmod g-w)" in refusal(shared / "state")
+    assert list(shared.iterdir()) == []
+    os.chown(shared, 0, os.getegid())
+    take(shared / "state")
+
+
+@only_root
+def test_nothing_is_made_behind_a_link_of_somebody_else(tmp_path: Path) -> None:
+    public = tmp_path / "public"
+    public.mkdir()
+    public.chmod(0o1777)
+    (tmp_path / "data").mkdir()
+    (public / "link").symlink_to("../data")
+    os.lchown(public / "link", STRANGER, STRANGER)
+    assert "is a link of somebody else" in refusal(public / "link/deep/state")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+@only_root
 def test_a_link_of_somebody_else_on_the_way_is_refused_but_not_ones_own(tmp_path: Path) -> None:
     public, link = tmp_path / "public", tmp_path / "public/link"
     public.mkdir()
