@@ -1,6 +1,7 @@
 """The daemon's side of the link to a supervisor process."""
 
 import asyncio
+import signal
 import socket
 import subprocess
 import sys
@@ -80,6 +81,7 @@ class Link:
             asyncio.get_running_loop().remove_reader(self._socket)
             asyncio.get_running_loop().remove_writer(self._socket)
             self._socket.close()
+            self._process.send_signal(signal.SIGCONT)  # one that somebody stopped would never end
         return self._process.wait
 
     def _write(self) -> None:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND
 from agentd.jobs import children
 from agentd.jobs.children import Children
+from agentd.jobs.link import Link
 from agentd.jobs.part import LEAD
 from agentd.jobs.supervisor import tree
 from agentd.linux import now
@@ -207,6 +210,23 @@ def test_a_stopped_supervisor_is_a_warning(tmp_path: Path, links: list[FakeLink]
         assert one.children.warnings(Config()) == [
             "the supervisor of the jobs is stopped: it starts nothing and sees no end until kill -CONT 77"
         ]
+
+    asyncio.run(scenario())
+
+
+def test_a_supervisor_that_somebody_stopped_ends_with_agentd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "Link", Link)
+
+    async def scenario() -> None:
+        one = World(tmp_path)
+        (pid,) = tree.Snapshot().below(os.getpid())
+        os.kill(pid, signal.SIGSTOP)
+        rescue = threading.Timer(20, os.kill, (pid, signal.SIGCONT))
+        rescue.start()
+        one.children.close()
+        ended_by_itself = rescue.is_alive()
+        rescue.cancel()
+        assert ended_by_itself
 
     asyncio.run(scenario())
 
