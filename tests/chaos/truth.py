@@ -252,7 +252,7 @@ def _interrupted(start: Start, deeds: Sequence[Deed], counts: Counts, lag: Lag) 
     if not deaths:
         return "nothing ended agentd, its supervisor or its bus after it began"
     first = min(deaths, key=lambda deed: deed.begin)
-    if start.word != "E" or (start.code and start.end >= first.begin - 0.1):
+    if start.word != "E" or start.end >= first.begin - 0.1:  # asked to end, in its last moment perhaps
         counts.cut_off += 1
         return ""
     for deed in deaths:

@@ -123,9 +123,10 @@ def test_a_job_without_files_has_no_last_word() -> None:
 
 def test_a_run_that_a_death_cut_off_is_interrupted() -> None:
     begun = [start("a.1", 10, 12.1, "T", 143), start("a.2", 10), start("a.3", 10, 12.5, code=3)]
+    begun.append(start("a.4", 10, 12.1))  # had written its last word when it was asked to end, and ignored that
     rows = [row(one.run_id, "interrupted", None) for one in begun]
     found, counts = ends(begun, rows, [deed(12, "daemon")])
-    assert (found, counts.cut_off) == ([], 3)
+    assert (found, counts.cut_off) == ([], 4)
 
 
 def test_an_end_that_only_the_killed_supervisor_knew_is_counted_with_its_distance() -> None:
