@@ -279,6 +279,47 @@ def test_a_database_that_turns_out_to_be_damaged_beside_the_work_is_replaced(
     run(scenario)
 
 
+class Torn(sqlite3.DatabaseError):
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def test_a_report_of_damage_that_comes_late_throws_no_new_database_away(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path)
+        await world.open()
+        world.put(ENDED)
+        await world.storing.done()
+        reader = Reader(world.store, world.storing.damaged, world.storing.call)
+        asked, go = threading.Event(), threading.Event()
+
+        def torn(_: sqlite3.Connection) -> None:
+            asked.set()
+            go.wait(20)
+            raise Torn("database disk image is malformed")
+
+        late = asyncio.ensure_future(reader.ask(torn, {}))
+        while not asked.is_set():
+            await asyncio.sleep(0.001)
+        found_in = world.store.opening
+        world.storing.damaged(found_in, "torn")
+        world.storing.damaged(found_in, "torn")
+        await world.until(lambda: "(torn) and was set aside" in world.store.warning)
+        world.put(replace(ENDED, seq=2, due=2))
+        await world.storing.done()
+        go.set()
+        with pytest.raises(Refused, match="malformed"):
+            await late
+        world.storing.damaged(found_in, "torn")
+        await asyncio.sleep(0.05)
+        assert await world.storing.call(world.kept) == [2]
+        assert "(torn) and was set aside" in world.store.warning
+        assert len([file for file in tmp_path.glob("*.damaged-*") if file.suffix[-1].isdecimal()]) == 1
+        reader.close()
+        await world.close()
+
+    run(scenario)
+
+
 def test_a_long_question_delays_no_write_and_sees_what_was_stored_before(tmp_path: Path) -> None:
     async def scenario() -> None:
         world = World(tmp_path)
