@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+AHEAD = 1_000_000
+"""Microseconds by which at most something is dealt with before it is due."""
+
 
 class Refused(Exception):
     """A request that cannot be carried out. `name` is the last part of the D-Bus error name; the text is a sentence."""

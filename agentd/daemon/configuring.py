@@ -210,7 +210,8 @@ class Configuring:
     def _watch_files(self, is_current: Callable[[Loaded], bool]) -> None:
         """Watches the files from when they are to be watched, until they are not to be any more.
 
-        Where the watch is new and the configuration is not, or no more, `is_current`, the files are read again.
+        Where the watch is new and the configuration is not, or no more, `is_current`, or the files have other errors
+        than are shown, or none, the files are read again.
         """
         if not self.loaded.config.watch:
             if self._watch is not None:
@@ -219,8 +220,20 @@ class Configuring:
         elif self._watch is None:
             self._watch = Watch(self.reload_soon)
             self._watch.follow(self._watched())
-            if not self.loaded.errors and not is_current(self.loaded):
+            if self.loaded.errors:
+                self._tasks.do(self._look_at_errors())
+            elif not is_current(self.loaded):
                 self.reload_soon()
+
+    async def _look_at_errors(self) -> None:
+        """Reads the files again unless they have the errors that are shown: they may have been repaired before the
+        watch."""
+        try:
+            await self._run(self._load)
+        except Problems as error:
+            if str(error) == self.error:
+                return
+        self.reload_soon()
 
     def _look_at_zone_soon(self) -> None:
         self._tasks.do(self._look_at_zone())

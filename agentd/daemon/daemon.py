@@ -18,6 +18,7 @@ from agentd.core.config import Config, History
 from agentd.core.part import Decided, Effect, Refused
 from agentd.core.quantities import SECOND
 from agentd.daemon.configuring import Configuring
+from agentd.daemon.damage import ERRORS
 from agentd.daemon.plugged import Plugged, shut_off
 from agentd.daemon.reading import Reader, decisions
 from agentd.daemon.store import Store
@@ -137,10 +138,12 @@ class Daemon:
         self.configuring.tell()
 
     async def _all_taken_up(self) -> None:
-        """Lets go what was left by the agentd before, once it is stored."""
+        """Lets go what was left by the agentd before, once it is stored: whatever becomes of the store, parts hear then
+        what they have to hear."""
         await self._storing.done()
-        await self._storing.call(self._store.taken_up)
         self._plugged.each(lambda part: part.started())
+        with contextlib.suppress(*ERRORS):  # told by what has to be written; the fact stays until the next start
+            await self._storing.call(self._store.taken_up)
 
     def _plug(self, parts: Sequence[Part]) -> Plugged:
         return Plugged(parts, now, self.defect, self.lost, self._shut)

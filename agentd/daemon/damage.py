@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from itertools import count
 from pathlib import Path
 
 _DISK = {
@@ -44,12 +45,20 @@ def examine(db: sqlite3.Connection, *, in_full: bool) -> str:
 
 
 def set_aside(file: Path, at: int) -> Path:
-    """Renames a database that is damaged, or what is left of it; returns its new name, of the instant `at`."""
-    target = file.with_name(f"{file.name}.damaged-{at // 1_000_000}")
+    """Renames a database that is damaged, or what is left of it; returns its new name, of the instant `at` or the next
+    second that no name has yet: renaming would replace what has it."""
+    names = (file.with_name(f"{file.name}.damaged-{second}") for second in count(at // 1_000_000))
+    target = next(name for name in names if not (name.exists() or any(file.parent.glob(f"{name.name}-*"))))
     for suffix in ("-wal", "-shm", ""):  # the file itself last: without it, this is looked for at the next start
         with contextlib.suppress(FileNotFoundError):
             file.with_name(f"{file.name}{suffix}").rename(f"{target}{suffix}")
     return target
+
+
+def remove(file: Path) -> None:
+    """Removes a database that was begun and not finished. Raises OSError."""
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
 
 
 def left_aside(file: Path) -> str:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from agentd.core.part import AHEAD
+
 FILE = "agentd.mark"
-AHEAD = 1_000_000
-"""Microseconds by which at most something is dealt with before it is due."""
 _LENGTH = 512  # bytes, at most a sector: written whole or not at all
 
 

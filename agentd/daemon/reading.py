@@ -18,13 +18,16 @@ _PATIENCE = 1.0  # seconds that a question waits for a lock; readers need none b
 
 
 class Reader:
-    """Answers questions from what is stored. `on_damage` is told why, where the database turns out to be damaged.
+    """Answers questions from what is stored. `on_damage` is told in which opening of the store the database turned out
+    to be damaged, and why.
 
     `call` runs something on the storing thread: where there is no room for another connection, on the disk or among the
     descriptors, questions are answered there.
     """
 
-    def __init__(self, store: Store, on_damage: Callable[[str], None], call: Callable[..., Awaitable[Any]]) -> None:
+    def __init__(
+        self, store: Store, on_damage: Callable[[int, str], None], call: Callable[..., Awaitable[Any]]
+    ) -> None:
         self._store = store
         self._call = call
         self._on_damage = on_damage
@@ -34,13 +37,13 @@ class Reader:
 
     async def ask(self, question: Callable[..., Any], wanted: Mapping[str, Any]) -> Any:
         """Returns question(db, **wanted). Raises Refused StoreUnavailable."""
-        loop = asyncio.get_running_loop()
+        loop, opening = asyncio.get_running_loop(), self._store.opening
         try:
             answer = await loop.run_in_executor(self._thread, self._answer, question, wanted)
             return answer if answer is not _NONE else await self._call(lambda: question(self._store.db, **wanted))
         except ERRORS as error:
             if is_damage(error):
-                self._on_damage(str(error))
+                self._on_damage(opening, str(error))
             raise Refused("StoreUnavailable", f"the state in {self._store.folder} cannot be read: {error}") from None
 
     def close(self) -> None:

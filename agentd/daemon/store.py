@@ -24,6 +24,7 @@ from agentd.daemon.damage import (
     left_aside,
     of_the_disk,
     readable,
+    remove,
     set_aside,
 )
 from agentd.daemon.mark import Mark, MarkFile
@@ -73,6 +74,7 @@ class Store:
         self._mark = Mark()
         self._mark_file = MarkFile(folder)
         self._behind: Mark | None = None  # the mark, where the database is older
+        self._aside = ""  # the database that was set aside, until the one in its place is whole
         self._tables: dict[str, Tables] = {}
         self._lazy: sqlite3.Connection | None = None
         self._unremembered: dict[str, str] = {}
@@ -99,8 +101,8 @@ class Store:
             try:
                 self._open(at)
             except sqlite3.Error as again:
-                if not of_the_disk(again):
-                    raise
+                if self._aside or not of_the_disk(again):
+                    raise  # where the database was set aside, there is none that could be read
                 self._open_cramped()
 
     def _open_cramped(self) -> None:
@@ -110,21 +112,22 @@ class Store:
             raise sqlite3.DatabaseError(str(error)) from None
 
     def _open(self, at: int) -> None:
-        aside = left_aside(self.file)
-        if aside:
+        if not self._aside and (aside := left_aside(self.file)):
+            self._aside = aside
             self.warning = f"the state was set aside as {aside}, because it was damaged; history starts afresh"
-        elif self._mark.batch and not self.file.exists():
+        if self._aside or (self._mark.batch and not self.file.exists()):
             self._start_afresh(at, self._nothing_left())
             return
         try:
-            self._connect(aside)
+            self._connect()
         except (Damaged, *ERRORS) as error:
             if of_the_disk(error):  # a full disk or a lock: nothing is wrong with the file
                 raise
             self._start_afresh(at, str(error))
 
     def _connect(self, aside: str = "", *, cramped: bool = False) -> None:
-        """Opens the file. A new one records from its first moment on that the database `aside` was set aside."""
+        """Opens the file. One that is new because the database `aside` was set aside records that from its first moment
+        on, gets the tables of all parts, and is removed again where it cannot be finished."""
         self.db = self._connection()
         self.opening += 1
         self._cramped = cramped
@@ -147,8 +150,12 @@ class Store:
             self._look_back()
             found = self.file.stat()
             self._identity = (found.st_dev, found.st_ino)
+            for tables in self._tables.values() if aside else ():
+                self._migrate(tables)
         except BaseException:
             self.db.close()
+            if aside:
+                remove(self.file)
             raise
 
     def _nothing_left(self) -> str:
@@ -235,14 +242,16 @@ class Store:
     # Losing the database
 
     def _start_afresh(self, at: int, why: str) -> None:
-        """Starts a new database that records at once that the one before was lost."""
+        """Starts a new database that records at once that the one before was lost. A try that fails leaves nothing but
+        what was set aside: the next try, of this agentd or another, names that one."""
         target = set_aside(self.file, at)
-        kept = f" and was set aside as {target}" if target.exists() else ""
-        self.warning = f"the state could not be read ({why}){kept}; history starts afresh"
+        if not self._aside:
+            kept = f" and was set aside as {target}" if target.exists() else ""
+            self.warning = f"the state could not be read ({why}){kept}; history starts afresh"
+            self._aside = str(target)
         self._behind, self._mark = None, Mark(self._mark.batch, self._mark.at)
-        self._connect(str(target))
-        for tables in self._tables.values():
-            self._migrate(tables)
+        self._connect(self._aside)
+        self._aside = ""
 
     def recover(self, at: int, why: str = "the database is damaged") -> None:
         """Goes on with a new database after this one was found damaged, or is not there any more."""

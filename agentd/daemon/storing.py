@@ -105,28 +105,30 @@ class Storing:
         while self._performing is not None:
             await asyncio.wait((self._performing,))
 
-    def damaged(self, why: str) -> None:
-        """Learns that the database is damaged or gone: a new one takes its place, with all that is known."""
+    def damaged(self, opening: int, why: str) -> None:
+        """Learns that the database is damaged or gone: a new one takes its place, with all that is known. `opening` is
+        the one of the store in which that was found; a report of one before is of a database that was replaced."""
         if self._replacing is None or self._replacing.done():
-            self._replacing = asyncio.get_running_loop().create_task(self._replace(why))
+            self._replacing = asyncio.get_running_loop().create_task(self._replace(opening, why))
             self._replacing.add_done_callback(self._performed)
 
-    async def _replace(self, why: str) -> None:
-        opening = self._store.opening
+    async def _replace(self, opening: int, why: str) -> None:
         try:
-            await self.call(self._recover, opening, why)
+            if not await self.call(self._recover, opening, why):
+                return
         except (*ERRORS, OSError) as error:  # as on a full disk: what has to be written tells of that, and tries
             log.error(f"the state in {self._store.folder} is lost ({why}): {error}", id="state-trouble")
             return
-        if self._store.opening != opening:
-            log.error(self._store.warning, id="state-trouble")
+        log.error(self._store.warning, id="state-trouble")
         self.add(self._host.everything())
         self._host.trouble_changed()
 
-    def _recover(self, opening: int, why: str) -> None:
-        """Goes on with a new database, on the storing thread, unless that has been done meanwhile."""
-        if self._store.opening == opening:
-            self._store.recover(now(), why)
+    def _recover(self, opening: int, why: str) -> bool:
+        """Goes on with a new database, on the storing thread, unless that has been done meanwhile; returns whether."""
+        if self._store.opening != opening:
+            return False
+        self._store.recover(now(), why)
+        return True
 
     async def close(self) -> None:
         """Stores the samples collected so far and closes the store."""

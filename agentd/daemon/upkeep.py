@@ -41,14 +41,14 @@ class Host(Protocol):
 
 class Upkeep:
     """Looks after an open store from start() to close(). `call` runs something on the storing thread; `on_damage` is
-    told why, where the database is damaged or gone."""
+    told in which opening of the store the database was found damaged or gone, and why."""
 
     def __init__(
         self,
         store: Store,
         host: Host,
         call: Callable[..., Awaitable[Any]],
-        on_damage: Callable[[str], None],
+        on_damage: Callable[[int, str], None],
     ) -> None:
         self._store = store
         self._host = host
@@ -101,8 +101,9 @@ class Upkeep:
 
     async def _look(self) -> None:
         """Empties the -wal, and sees whether the file is still where it was."""
+        opening = self._store.opening
         if why := await self._call(self._checked):
-            self._on_damage(why)
+            self._on_damage(opening, why)
 
     def _checked(self) -> str:
         """Returns why the database is no good any more, or "", on the storing thread."""
@@ -145,9 +146,10 @@ class Upkeep:
         """Examines a database in full that was too large for that when it was opened, on a thread of its own."""
         with contextlib.suppress(*ERRORS, OSError):  # interrupted, or told by what has to be written
             if self._store.file.stat().st_size > EXAMINED_AT_ONCE:
+                opening = self._store.opening
                 self._examined = self._store.reading(1.0)
                 if why := await asyncio.to_thread(examine, self._examined, in_full=True):
-                    self._on_damage(why)
+                    self._on_damage(opening, why)
         if self._examined is not None:
             self._examined.close()
             self._examined = None

@@ -184,6 +184,10 @@ class Children:
     async def prepare(self, config: Config) -> None:
         """Does nothing: the jobs of any configuration can start here."""
 
+    def noted(self) -> set[str]:
+        """Returns the ids of the runs of which the supervisors of the last daemon left word. Raises OSError."""
+        return set(self._leftover.read())
+
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
         """Returns what the store has with what the supervisors of the last daemon left: ends that were not stored any
         more, and runs that had not begun, which wait again."""

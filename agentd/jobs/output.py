@@ -40,9 +40,11 @@ class Output:
         counted, self._counted = self._counted, set()
         for run in runs:
             self._counted.add(run.seq)
+            size = _size(f"{self._prefix}{run.run_id}.log")
+            if size:  # while the run was under way, its output was passed over
+                self.oldest = min(self.oldest, run.seq)
             if run.seq in counted:
                 continue
-            size = _size(f"{self._prefix}{run.run_id}.log")
             self.total += size
             if self._meanwhile is not None:
                 self._meanwhile[run.seq] = size
@@ -76,6 +78,7 @@ class Output:
                         oldest = min(oldest, number if entry.name == name else oldest)
                 yield
         self.total = total + sum(self._meanwhile.values())
+        oldest = min((oldest, *(number for number, size in self._meanwhile.items() if size)))
         self.oldest, self._meanwhile = (oldest if oldest < 1 << 62 else 0), None
 
     def trim(self, db: sqlite3.Connection, most: int) -> Iterator[None]:

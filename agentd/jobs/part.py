@@ -46,6 +46,10 @@ class Executor(Protocol):
     def configure(self, config: Config) -> None:
         """Takes a configuration that is in force from now on."""
 
+    def noted(self) -> set[str]:
+        """Returns the ids of the runs that an agentd before this one left word of: they were to start, or ended. Called
+        before take_up(), on another thread. Raises OSError."""
+
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
         """Returns what the store has together with what became of runs while no agentd was there."""
 
@@ -82,7 +86,8 @@ class JobsShell:
         before. Raises sqlite3.Error.
         """
         self._executor = executor
-        saved = await executor.take_up(await self._host.take_up(JobTables(self._host.folder)), rebooted=rebooted)
+        tables = JobTables(self._host.folder, executor.noted)
+        saved = await executor.take_up(await self._host.take_up(tables), rebooted=rebooted)
         executor.configure(config)
         self._config = config
         self._core = Jobs(

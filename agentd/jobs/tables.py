@@ -3,7 +3,7 @@
 import contextlib
 import sqlite3
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from msgspec.structs import replace
 from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Effect
-from agentd.jobs import spool
 from agentd.jobs.output import Output
 from agentd.linux import now
 from agentd.part import Tables, forget_rows, set_aside
@@ -32,7 +31,8 @@ _SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.jo
 
 
 class JobTables(Tables):
-    """The tables of jobs. `folder` is the state directory, where the output of runs is kept too."""
+    """The tables of jobs. `folder` is the state directory, where the output of runs is kept too; `noted` returns the
+    ids of the runs of which there is word outside of the tables: a start that was asked for, or an end."""
 
     part = "jobs"
     migrations = (
@@ -51,7 +51,8 @@ class JobTables(Tables):
         "ALTER TABLE runs ADD COLUMN invocation TEXT NOT NULL DEFAULT '';",
     )
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, noted: Callable[[], set[str]] = set) -> None:
+        self._noted = noted
         self.files = Output(folder / "output")
         self.output = self.files.folder
 
@@ -108,12 +109,15 @@ class JobTables(Tables):
                 db.execute(
                     "UPDATE jobs SET state = ? WHERE rowid = ?", (_encoded(replace(state, handled=upto)), number)
                 )
-        noted = _noted()
+        noted = self._noted()
         opened = "SELECT seq, job || '.' || seq, state FROM runs NOT INDEXED WHERE state IN ('queued', 'running')"
         for seq, run_id, state in db.execute(opened).fetchall():
             if run_id not in noted:
                 values = (upto, "interrupted" if state == "running" else "cancelled", _UNKNOWN, seq)
                 db.execute("UPDATE runs SET state = 'ended', ended = ?, result = ?, reason = ? WHERE seq = ?", values)
+            elif state == "queued":  # the start was decided since: the executor finds whether the run began, or ended
+                decided = "UPDATE runs SET state = 'running', started = max(due, not_before) WHERE seq = ?"
+                db.execute(decided, (seq,))
 
     def write(self, db: sqlite3.Connection, effects: Sequence[Effect]) -> int:
         """Stores runs and what is remembered of jobs, of each the last word; returns how many runs."""
@@ -237,10 +241,3 @@ def _state(text: object) -> JobState | None:
     known = set(JobState.__struct_fields__)
     changed = keys - known and known - keys  # another agentd's has more keys or fewer, a changed letter does both
     return None if changed or not keys >= _NEEDED else state
-
-
-def _noted() -> set[str]:
-    """Returns the ids of the runs whose units may still be under way, of this boot."""
-    with contextlib.suppress(OSError):
-        return {file.read_text(errors="replace").partition(" ")[0] for file in spool.NOTES.iterdir()}
-    return set()

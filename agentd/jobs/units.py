@@ -84,6 +84,10 @@ class Units:
     def configure(self, config: Config) -> None:
         """Does nothing: the units say it all."""
 
+    def noted(self) -> set[str]:
+        """Returns the ids of the runs whose units were to be asked for, of this boot. Raises OSError."""
+        return {note.run_id for note in spool.read_notes()}
+
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
         """Returns what the store has, with what became of the runs that were under way: their ends, those that still
         are, and those that were never asked for, which wait again. Raises CallFailed, OSError.

@@ -9,7 +9,7 @@ from agentd.core.jobs.model import JobSaved, JobState, Run
 from agentd.core.jobs.schedule import Schedule, begin, changed, dealt_with, stepped
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import Context
-from agentd.core.part import Effect, Refused
+from agentd.core.part import AHEAD, Effect, Refused
 from agentd.core.quantities import nearest
 from agentd.core.times import jitter_offset, timezone
 
@@ -102,7 +102,8 @@ class Roster:
         entry.job = job
         trigger = interval.with_interval(job.trigger, entry.state.interval)
         entry.state = self._as_configured(entry, now)
-        if ahead := entry.state.handled > now + self._lead:
+        # Where newer state was lost, all counts as dealt with up to AHEAD after the last instant that is known.
+        if ahead := entry.state.handled > now + self._lead + AHEAD:
             # The clock went back while agentd was away: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
         self.entries[job.name] = entry

@@ -258,6 +258,40 @@ def test_a_configuration_that_cannot_be_kept_is_in_force_all_the_same(
     run(scenario())
 
 
+@pytest.mark.parametrize(
+    ("text", "concurrency", "error"),
+    [("concurrency: 3\n", 3, ""), ("concurrency: y\n", 2, "concurrency"), ("concurrency: x\n", 2, "concurrency")],
+    ids=["repaired", "other errors", "as it was"],
+)
+def test_a_file_that_is_repaired_before_the_watch_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, concurrency: int, error: str
+) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path, monkeypatch, "concurrency: 2\n")
+        kept.keep(tmp_path, files.load(world.file), 5)
+        world.file.write_text("concurrency: x\n")
+        with pytest.raises(Problems) as caught:
+            files.load(world.file)
+        last = kept.last_good(tmp_path, world.file, caught.value)
+        assert last is not None
+        world.file.write_text(text)
+        try:
+            expected, told = "", bool(files.load(world.file))
+        except Problems as problems:
+            expected, told = str(problems), str(problems) != last.errors
+        configuring = Configuring(world, last, world._load, lambda: files.watched(world.file))
+        configuring.start()
+        await world.until(lambda: world.loads and not configuring._tasks._tasks)
+        assert (configuring.loaded.config.concurrency, configuring.error) == (concurrency, expected)
+        assert error in configuring.error
+        assert [text for text in world.told if "the configuration was not changed" in text] == (
+            [f"the configuration was not changed:\n{expected}"] if expected and told else []
+        )
+        configuring.close()
+
+    run(scenario())
+
+
 def test_the_last_good_configuration_is_not_kept_anew_and_its_errors_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

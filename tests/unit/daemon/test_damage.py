@@ -17,7 +17,7 @@ from agentd.daemon import mark as marks
 from agentd.daemon.store import FILE, Store
 from agentd.jobs.tables import JobTables
 from agentd.reboots.tables import RebootTables
-from tests.unit.daemon.life import Life, clocked
+from tests.unit.daemon.life import BEGIN, Life, clocked
 
 
 @pytest.fixture
@@ -117,6 +117,18 @@ def test_after_a_rollback_what_came_due_while_nobody_was_there_is_still_made_up_
     dues = [due - died for name, due in life.starts if name == "a" and due > died + 1_000_000]
     assert len(dues) in (9, 10)
     assert dues == [dues[0] + second * 1_000_000 for second in range(len(dues))]
+
+
+@pytest.mark.parametrize("away", [0, 0.3, 0.6])
+def test_a_rollback_that_is_found_at_once_is_no_clock_that_was_set_back(life: Life, away: float) -> None:
+    life.live(0.25).kill(delete(WAL))  # just after a commit
+    life.now += round(away * 1_000_000)
+    life.start().live(9.2)
+    kinds = {kind for (kind,) in life.store.db.execute("SELECT kind FROM decisions")}
+    assert "clock" not in kinds
+    assert {due % 3_000_000 for name, due in life.starts if name == "b"} == {BEGIN % 3_000_000}
+    assert len({due % 1_000_000 for name, due in life.starts if name == "a"}) == 1
+    assert life.twice() == []
 
 
 def test_a_run_whose_end_was_lost_is_not_started_again(tmp_path: Path) -> None:

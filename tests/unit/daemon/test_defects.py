@@ -1,6 +1,7 @@
 """A defect in one part is told, and is that part's alone; without a vital part agentd ends and is started anew."""
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,6 +166,45 @@ def test_an_error_in_a_callback_of_the_loop_is_told_as_a_sentence(monkeypatch: p
         (told,) = scene.told
         assert told.startswith("a defect in the loop: ZeroDivisionError: cannot be done (test_defects.py:")
         assert told.endswith("; please report it")
+
+    run(scenario())
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        None,
+        sqlite3.OperationalError("database or disk is full"),
+        sqlite3.OperationalError("database is locked"),
+        sqlite3.ProgrammingError("Cannot operate on a closed database."),
+    ],
+)
+def test_parts_are_told_that_they_are_started_whatever_the_store_can_do(
+    monkeypatch: pytest.MonkeyPatch, error: Exception | None
+) -> None:
+    async def scenario() -> None:
+        scene = Scene(monkeypatch, vital=False, core=Faulty(), does=nothing)
+        order: list[str] = []
+
+        async def done() -> None:
+            order.append("stored")
+
+        async def call(function: Callable[[], object]) -> object:
+            return function()
+
+        def taken_up() -> None:
+            order.append("taken up")
+            if error is not None:
+                raise error
+
+        scene.daemon._storing = SimpleNamespace(trouble="", done=done, call=call)
+        scene.daemon._store = SimpleNamespace(warnings=[], taken_up=taken_up)
+        scene.daemon._plugged = scene.daemon._plug([Part(name="good", started=lambda: order.append("started"))])
+        tasks = scene.daemon._begun
+        await tasks.do(scene.daemon._all_taken_up())
+        assert sorted(order) == ["started", "stored", "taken up"]
+        assert order[0] == "stored"
+        assert scene.told == []
 
     run(scenario())
 

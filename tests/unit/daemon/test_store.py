@@ -15,6 +15,8 @@ from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Decided, Stored
 from agentd.core.quantities import DAY
+from agentd.daemon import mark as marks
+from agentd.daemon.damage import left_aside, set_aside
 from agentd.daemon.reading import decisions
 from agentd.daemon.store import FILE, VERSION, Store
 from agentd.jobs.tables import JobTables, list_runs
@@ -266,6 +268,98 @@ def test_a_crash_while_a_database_is_set_aside_hides_nothing(store: JobStore, tm
     opened.take_up(late)
     assert late.aside == []
     opened.close()
+
+
+class Full(sqlite3.OperationalError):
+    sqlite_errorcode = sqlite3.SQLITE_FULL
+
+
+def without_room(monkeypatch: pytest.MonkeyPatch, tries: int) -> None:
+    """Has the disk too full for a new database, so many times."""
+    begin = Store._begin
+
+    def full(store: Store, version: int, aside: str) -> None:
+        nonlocal tries
+        tries -= 1
+        if tries >= 0:
+            raise Full("database or disk is full")
+        begin(store, version, aside)
+
+    monkeypatch.setattr(Store, "_begin", full)
+
+
+def opened_with_toys(folder: Path) -> tuple[Store, Toys]:
+    """A store at the instant of the damage, with a part."""
+    store, toys = Store(folder), Toys()
+    store.open(3_000_000)
+    store.take_up(toys)
+    return store, toys
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_database_that_is_set_aside_on_an_almost_full_disk_is_kept_and_named(
+    store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, marked: bool
+) -> None:
+    damage = b"no database at all" * 500
+    store.write([RunSaved(ENDED)])
+    store.close()
+    (tmp_path / FILE).write_bytes(damage)
+    if not marked:
+        (tmp_path / marks.FILE).unlink()
+    without_room(monkeypatch, 1)
+    opened, toys = opened_with_toys(tmp_path)
+    assert opened.warning.endswith(
+        f"(file is not a database) and was set aside as {tmp_path}/{FILE}.damaged-3; history starts afresh"
+    )
+    assert [file.read_bytes() for file in tmp_path.glob("*damaged*")] == [damage]
+    assert toys.aside == [tmp_path / f"{FILE}.damaged-3"]
+    opened.close()
+
+
+def test_a_database_for_whose_successor_there_is_no_room_is_named_by_the_next_agentd(
+    store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([RunSaved(ENDED)])
+    store.close()
+    (tmp_path / FILE).write_bytes(b"no database at all" * 500)
+    without_room(monkeypatch, 3)
+    with pytest.raises(Full):
+        Store(tmp_path).open(3_000_000)
+    opened, toys = opened_with_toys(tmp_path)
+    assert f"was set aside as {tmp_path}/{FILE}.damaged-3, because" in opened.warning
+    assert toys.aside == list(tmp_path.glob("*damaged*")) == [tmp_path / f"{FILE}.damaged-3"]
+    opened.close()
+
+
+def test_a_database_that_is_lost_on_a_full_disk_while_agentd_runs_is_named_once_there_is_room(
+    store: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write([RunSaved(ENDED)])
+    toys = Toys()
+    store.take_up(toys)
+    without_room(monkeypatch, 2)
+    for at in (3_000_000, 4_000_000):
+        with pytest.raises(Full):
+            store.recover(at)
+    store.recover(5_000_000)
+    assert f"(the database is damaged) and was set aside as {tmp_path}/{FILE}.damaged-3" in store.warning
+    assert toys.aside == [tmp_path / f"{FILE}.damaged-3"]
+    assert sorted(file.name for file in tmp_path.glob("*damaged*")) == [f"{FILE}.damaged-3", f"{FILE}.damaged-3-output"]
+    with closing(sqlite3.connect(tmp_path / f"{FILE}.damaged-3")) as kept:
+        assert kept.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+
+
+def test_what_is_set_aside_in_one_second_replaces_nothing(tmp_path: Path) -> None:
+    file, kept = tmp_path / FILE, []
+    (tmp_path / f"{FILE}.damaged-4-output").mkdir()
+    for content in ("first", "second", "third"):
+        file.write_text(content)
+        file.with_name(f"{FILE}-wal").write_text(f"-wal of the {content}")
+        kept.append(set_aside(file, 3_000_000))
+        assert left_aside(file) == str(kept[-1])
+    assert [name.name for name in kept] == [f"{FILE}.damaged-{second}" for second in (3, 5, 6)]
+    assert [name.read_text() for name in kept] == ["first", "second", "third"]
+    assert [Path(f"{name}-wal").read_text() for name in kept] == [f"-wal of the {name.read_text()}" for name in kept]
 
 
 def test_output_that_was_set_aside_already_keeps_nobody_from_starting(store: JobStore, tmp_path: Path) -> None:

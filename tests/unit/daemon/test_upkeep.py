@@ -141,6 +141,59 @@ def test_the_output_of_a_run_under_way_is_never_removed(tmp_path: Path) -> None:
     run(scenario)
 
 
+def stored(folder: Path, *runs: Run) -> tuple[Store, JobTables]:
+    """A store with runs that have a kilobyte of output each, counted."""
+    store, tables = Store(folder), JobTables(folder)
+    store.open(1)
+    store.take_up(tables)
+    for run in runs:
+        (tables.output / f"{run.run_id}.log").write_bytes(b"x" * 1000)
+    store.write(list(map(RunSaved, runs)))
+    for _ in tables.files.sweep(store.db):
+        pass
+    return store, tables
+
+
+@pytest.mark.parametrize("written", [1, 2])
+def test_the_output_of_a_run_that_outlasted_others_goes_before_theirs(tmp_path: Path, written: int) -> None:
+    long, later = replace(ENDED, state="running"), [replace(ENDED, seq=seq, due=seq, ended=now()) for seq in (2, 3, 4)]
+    store, tables = stored(tmp_path, long, *later)
+    store.prune(History(total_output=2000), now())
+    assert {file.name for file in tables.output.iterdir()} == {"a.1.log", "a.3.log", "a.4.log"}
+    for number in range(written):
+        if number:  # the batch could not be stored and comes again, after room was looked for
+            tables.files.oldest = 5
+        store.write([RunSaved(replace(ENDED, ended=now()))])
+    assert tables.crowded(History(total_output=2000))
+    for _ in tables.files.trim(store.db, 2000):
+        pass
+    assert {file.name for file in tables.output.iterdir()} == {"a.3.log", "a.4.log"}
+    store.close()
+
+
+def test_on_a_full_disk_there_is_the_output_of_a_run_that_outlasted_others(tmp_path: Path) -> None:
+    store, tables = stored(tmp_path, replace(ENDED, state="running"), replace(ENDED, seq=2, due=2))
+    assert tables.make_room(store.db)
+    assert {file.name for file in tables.output.iterdir()} == {"a.1.log"}
+    store.write([RunSaved(ENDED)])
+    assert tables.make_room(store.db)
+    assert list(tables.output.iterdir()) == []
+    store.close()
+
+
+def test_the_output_of_a_run_that_ends_while_the_output_is_counted_can_go(tmp_path: Path) -> None:
+    late = replace(ENDED, state="running")
+    store, tables = stored(tmp_path, late, replace(ENDED, seq=2, due=2))
+    (tables.output / "a.1.log").unlink()
+    steps = tables.files.sweep(store.db)
+    next(steps)
+    (tables.output / "a.1.log").write_bytes(b"x" * 1000)  # its first words, after all names were looked at
+    store.write([RunSaved(replace(late, state="ended"))])
+    assert list(steps) == []
+    assert (tables.files.total, tables.files.oldest) == (2000, 1)
+    store.close()
+
+
 def test_forgetting_goes_in_small_steps_and_commits_each(tmp_path: Path) -> None:
     """No step looks at more than a page of rows or files, however much there is to forget."""
     store, tables = Store(tmp_path), JobTables(tmp_path)
@@ -275,6 +328,47 @@ def test_a_database_that_turns_out_to_be_damaged_beside_the_work_is_replaced(
         await again.storing.done()
         assert (await again.storing.call(again.tables.load, again.store.db)).states.keys() == {"a"}
         await again.close()
+
+    run(scenario)
+
+
+class Torn(sqlite3.DatabaseError):
+    sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+
+
+def test_a_report_of_damage_that_comes_late_throws_no_new_database_away(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path)
+        await world.open()
+        world.put(ENDED)
+        await world.storing.done()
+        reader = Reader(world.store, world.storing.damaged, world.storing.call)
+        asked, go = threading.Event(), threading.Event()
+
+        def torn(_: sqlite3.Connection) -> None:
+            asked.set()
+            go.wait(20)
+            raise Torn("database disk image is malformed")
+
+        late = asyncio.ensure_future(reader.ask(torn, {}))
+        while not asked.is_set():
+            await asyncio.sleep(0.001)
+        found_in = world.store.opening
+        world.storing.damaged(found_in, "torn")
+        world.storing.damaged(found_in, "torn")
+        await world.until(lambda: "(torn) and was set aside" in world.store.warning)
+        world.put(replace(ENDED, seq=2, due=2))
+        await world.storing.done()
+        go.set()
+        with pytest.raises(Refused, match="malformed"):
+            await late
+        world.storing.damaged(found_in, "torn")
+        await asyncio.sleep(0.05)
+        assert await world.storing.call(world.kept) == [2]
+        assert "(torn) and was set aside" in world.store.warning
+        assert len([file for file in tmp_path.glob("*.damaged-*") if file.suffix[-1].isdecimal()]) == 1
+        reader.close()
+        await world.close()
 
     run(scenario)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import threading
 import time
@@ -10,16 +11,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+from msgspec.structs import replace
 
 from agentd.core.config import Config
-from agentd.core.jobs.model import Run, Saved
+from agentd.core.jobs.model import Run, RunSaved, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND
+from agentd.daemon.store import FILE, Store
 from agentd.jobs import children
 from agentd.jobs.children import Children
 from agentd.jobs.link import Link
 from agentd.jobs.part import LEAD
 from agentd.jobs.supervisor import tree
+from agentd.jobs.tables import JobTables
 from agentd.linux import now
 
 JOB = Job(name="a", run=("/bin/true",))
@@ -270,6 +274,39 @@ def test_every_note_is_read_and_removed_only_once_it_is_stored(tmp_path: Path) -
         assert all(path.exists() for path in (old, first, second, empty))
         one.children.taken_up()
         assert [path for path in (old, first, second, empty, late) if path.exists()] == [late]
+
+    asyncio.run(scenario())
+
+
+def test_ends_that_an_older_database_does_not_know_are_told_as_they_were(tmp_path: Path) -> None:
+    """What a supervisor left word of is known, also where the database lost that the run was started."""
+
+    async def scenario() -> None:
+        store = Store(tmp_path)
+        store.open(1)
+        store.take_up(JobTables(tmp_path))
+        runs = [Run(job="a", seq=seq, due=seq, cause="schedule") for seq in range(1, 5)]
+        store.write([RunSaved(runs[0]), RunSaved(runs[1]), RunSaved(replace(runs[2], state="running")),
+                     RunSaved(runs[3])])  # fmt: skip
+        store.close()
+        shutil.copy(tmp_path / FILE, tmp_path / "copy")
+        store.open(2)
+        store.write([RunSaved(replace(run, state="running")) for run in runs])
+        store.close()
+        shutil.copy(tmp_path / "copy", tmp_path / FILE)
+        note(tmp_path, "unstored-1.jsonl", end("a.1", "success"), end("a.2", "not-begun"), end("a.3", "exit-code"))
+        one = World(tmp_path)
+        store = Store(tmp_path)
+        store.open(3)
+        found = await one.children.take_up(store.take_up(JobTables(tmp_path, one.children.noted)), rebooted=False)
+        store.close()
+        assert [(run.run_id, run.state) for run in found.open_runs] == [
+            ("a.1", "running"),
+            ("a.2", "queued"),
+            ("a.3", "running"),
+        ]
+        assert (found.outcomes["a.1"].result, found.outcomes["a.3"].result) == ("success", "exit-code")
+        assert found.last_runs["a"].reason.startswith("what became of the run is not known")  # of a.4
 
     asyncio.run(scenario())
 

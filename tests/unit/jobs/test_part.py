@@ -45,6 +45,9 @@ class Executor:
     def __init__(self) -> None:
         self.runs: list[Run] = []
 
+    def noted(self) -> set[str]:
+        return set()
+
     async def take_up(self, saved: Saved, *, rebooted: bool) -> Saved:
         del rebooted
         return saved

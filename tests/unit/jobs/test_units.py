@@ -1,21 +1,25 @@
 """Runs as units beside a systemd that answers as told; in a machine the same is tested with the real one."""
 
 import asyncio
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from agentd.bus.connection import CallFailed
 from agentd.core.config import Config
 from agentd.core.jobs import unitfile
-from agentd.core.jobs.model import Outcome, Run, Saved
+from agentd.core.jobs.model import Outcome, Run, RunSaved, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
 from agentd.core.quantities import SECOND
+from agentd.daemon.store import FILE, Store
 from agentd.jobs import spool, units
 from agentd.jobs.part import LEAD
+from agentd.jobs.tables import JobTables
 from agentd.linux import now
 from agentd.peers import systemd
 
@@ -550,6 +554,43 @@ def test_what_was_under_way_is_taken_up_by_its_note(play: Play) -> None:
         (kept,) = saved.open_runs
         assert kept.state == "running", "what a boot ended is for the core to tell"
         assert saved.outcomes["a.1"].reason == "the machine went down before the end of the run was known"
+
+    play(scenario)
+
+
+@pytest.mark.parametrize("became", ["runs", "ended", "never began"])
+def test_a_run_that_an_older_database_has_as_waiting_is_taken_up_by_its_note(
+    play: Play, tmp_path: Path, became: str
+) -> None:
+    """A -wal that was lost, or a copy that was restored, does not know that the start was asked for."""
+
+    async def scenario(world: World) -> None:
+        folder, waiting = tmp_path / "state", run(due=7)
+        store = Store(folder)
+        store.open(1)
+        store.take_up(JobTables(folder))
+        store.write([RunSaved(waiting)])
+        store.close()
+        shutil.copy(folder / FILE, tmp_path / "copy")
+        store.open(2)
+        store.write([RunSaved(replace(waiting, state="running", started=8))])
+        store.close()
+        shutil.copy(tmp_path / "copy", folder / FILE)
+        spool.write_note("a", waiting, "old")
+        world.systemd.alive, world.systemd.began = became == "runs", (9, "new") if became != "never began" else (0, "")
+        if became == "ended":
+            world.end()
+        store = Store(folder)
+        store.open(3)
+        saved = await world.units.take_up(store.take_up(JobTables(folder, world.units.noted)), rebooted=False)
+        store.close()
+        (found,) = saved.open_runs
+        assert {run.run_id: run.started for run in saved.under_way} == ({"a.1": 9} if became == "runs" else {})
+        assert {run_id: end.result for run_id, end in saved.outcomes.items()} == (
+            {"a.1": "success"} if became == "ended" else {}
+        )
+        assert found.state == ("queued" if became == "never began" else "running")
+        assert [note.run_id for note in spool.read_notes()] == ([] if became == "never began" else ["a.1"])
 
     play(scenario)
 
