@@ -32,7 +32,7 @@ def package_manager() -> list[Blocker]:
     """
     files = {key: file for file in LOCKS for key in _keys(file)}
     try:
-        held = _HELD.findall((PROC / "locks").read_text())
+        held = _HELD.findall((PROC / "locks").read_text(errors="replace"))
     except OSError as error:
         return [Blocker("package-manager", "", f"{PROC / 'locks'} cannot be read: {(error.strerror or '').lower()}")]
     for pid, major, minor, inode in held:
@@ -62,6 +62,7 @@ def _may_be_root(pid: str) -> bool:
 
 
 def _name(pid: str) -> str:
+    """Returns the name of a process, of at most 15 bytes: the kernel cuts a longer one, also within a letter."""
     with contextlib.suppress(OSError):
-        return f"{(PROC / pid / 'comm').read_text().strip()} (process {pid})"
+        return f"{(PROC / pid / 'comm').read_text(errors='replace').strip()} (process {pid})"
     return f"process {pid}"

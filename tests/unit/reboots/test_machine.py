@@ -50,6 +50,11 @@ def test_a_lock_of_roots_on_the_file_itself_is_in_the_way(lock: Path) -> None:
     assert held(lock) == [f"dpkg (process {ROOT}) is at work and holds {lock}"]
 
 
+def test_a_name_that_the_kernel_cut_within_a_letter_is_told(lock: Path) -> None:
+    (lock.parent / "proc" / str(ROOT) / "comm").write_bytes("dpkg-aktualisié".encode()[:15] + b"\n")
+    assert held(lock) == [f"dpkg-aktualisi\ufffd (process {ROOT}) is at work and holds {lock}"]
+
+
 def test_an_inode_number_of_another_device_holds_nothing(lock: Path) -> None:
     found = lock.stat().st_dev
     for device in ((os.major(found), os.minor(found) + 1), (os.major(found) + 1, os.minor(found)), (0, 31)):
@@ -143,6 +148,25 @@ def test_of_two_mounts_in_one_place_the_last_counts(proc: Path) -> None:
     with (proc / "self" / "mountinfo").open("a") as file:
         file.write("30 24 254:3 / /var/lib/agentd rw - ext4 /dev/vda3 rw\n")
     assert mounts.forgets(Path("/var/lib/agentd"), proc) == ""
+
+
+@pytest.mark.parametrize("name", [b"/home/u/\xff", b"/home/u/\xe9\x0c", "/home/u/\u2028".encode(), b"/home/u/\x85\r"])
+def test_a_mount_of_any_name_hides_no_other(proc: Path, name: bytes) -> None:
+    line = b"31 22 0:30 / %s rw shared:7 - fuse.x x rw\n" % name
+    file = proc / "self" / "mountinfo"
+    file.write_bytes(line + file.read_bytes() + line)
+    assert "tmpfs on /var/lib/agentd" in mounts.forgets(Path("/var/lib/agentd"), proc)
+    found = mounts.holding(Path(os.fsdecode(name)) / "file", proc)
+    assert found is not None
+    assert (found.device, found.kind) == ((0, 30), "fuse.x")
+
+
+def test_a_folder_whose_name_is_no_text_is_told_as_text(proc: Path) -> None:
+    with (proc / "self" / "mountinfo").open("ab") as file:
+        file.write(b"31 22 0:30 / /srv/\xff rw - tmpfs tmpfs rw\n")
+    assert mounts.forgets(Path(os.fsdecode(b"/srv/\xff/agentd")), proc).startswith(
+        "/srv/\ufffd/agentd lies in memory (tmpfs on /srv/\ufffd)"
+    )
 
 
 def test_mounts_that_cannot_be_read_tell_nothing(tmp_path: Path) -> None:
