@@ -365,15 +365,21 @@ class Reboots(Core):
             self.book.decide(now, f"reboot {passed.id}, {passed.reason}: {passed.note}")
 
     def _keep_to_the_policy(self, now: int) -> None:
-        """Ends a reboot whose window was taken out of the configuration, and one whose window is shorter earlier."""
+        """Has each reboot of a window keep to that window as the policy and the time zone have it now. Ends one whose
+        window was taken out of the configuration, and one whose window begins later now: that begins another."""
         for wish in self.wishes:
             if not wish.occurrence or wish.state == "issued" or now >= wish.until:
                 continue
-            end = self._nights.end_of(wish)
-            if end is None:
+            window = self._nights.occurrence_of(wish)
+            if window is None:
                 self._finish(wish, "cancelled", "the window was taken out of the configuration", now)
-            elif end != wish.until:
-                self._save(replace(wish, until=end))
+            elif max(now, wish.begin) < window.begin:
+                self._nights.leave(wish)
+                wish = replace(wish, occurrence="")  # noqa: PLW2901 - in the ledger the night has not had its try
+                self._save(wish)
+                self._finish(wish, "cancelled", "the window begins later now; then there is another try", now)
+            elif (window.begin, window.end) != (wish.begin, wish.until):
+                self._save(replace(wish, begin=window.begin, until=window.end))
 
     def _miss_the_shutdown(self, now: int) -> None:
         self.refused("the machine did not go down", now)
