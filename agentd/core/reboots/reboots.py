@@ -190,6 +190,7 @@ class Reboots(Core):
         course.drain.clock_stepped(delta)
         course.announcement.clock_stepped(delta)
         self._nights.clock_stepped(delta)
+        self._lookout.keep_elapsed(delta)
         for wish in self.wishes:
             self._save(wish.stepped(delta))
         if abs(delta) >= LITTLE:
@@ -270,7 +271,7 @@ class Reboots(Core):
         if self.pending is None and not self.going_down:
             self._begin_window(now)
         reboot = self.pending
-        if reboot is None or self.going_down or reboot.state in {"issued", "draining"}:
+        if reboot is None or self.going_down or reboot.state == "issued":
             return
         if now < reboot.begin - self.policy.grace:  # too early for blockers to count
             self._lookout.at = reboot.begin - self.policy.grace
@@ -342,7 +343,7 @@ class Reboots(Core):
         states: dict[str, list[tuple[int, Callable[[int], None]]]] = {
             "waiting": [over, look],
             "announced": [over, *((when, warnings.warn) for when in warnings.due[:1]), look, *last],
-            "draining": [(min(course.drain.until, reboot.until), course.go_on_draining)],
+            "draining": [(min(course.drain.until, reboot.until), course.go_on_draining), look],
             "locked": [over, look],
             "issued": [(reboot.issued + self._times.answer, self._miss_the_shutdown)],
         }
