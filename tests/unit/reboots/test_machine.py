@@ -35,12 +35,14 @@ def _knowing(real: object) -> object:
     return lambda pid: False if pid == str(NOBODY) else real(pid)  # type: ignore[operator]
 
 
-def held(file: Path, *, pid: int = ROOT, device: tuple[int, int] | None = None, inode: int = 0) -> list[str]:
+def held(
+    file: Path, *, pid: int = ROOT, device: tuple[int, int] | None = None, inode: int = 0, kind: str = "POSIX"
+) -> list[str]:
     """Returns what is in the way where /proc/locks has one lock, by default that of the file itself."""
     found = file.stat()
     major, minor = device or (os.major(found.st_dev), os.minor(found.st_dev))
     others = f"1: FLOCK  ADVISORY  WRITE 1 00:05:{found.st_ino} 0 EOF\n2: POSIX  ADVISORY  READ 9 fe:01:7 0 0\n"
-    line = f"3: POSIX  ADVISORY  WRITE {pid} {major:02x}:{minor:02x}:{inode or found.st_ino} 0 EOF\n"
+    line = f"3: {kind}  ADVISORY  WRITE {pid} {major:02x}:{minor:02x}:{inode or found.st_ino} 0 EOF\n"
     waiting = f"3: -> POSIX  ADVISORY  WRITE 7 {major:02x}:{minor:02x}:{found.st_ino} 0 EOF\n"
     (file.parent / "proc" / "locks").write_text(others + line + waiting)
     return [blocker.why for blocker in machine.package_manager()]
@@ -64,6 +66,19 @@ def test_an_inode_number_of_another_device_holds_nothing(lock: Path) -> None:
 
 def test_a_lock_of_another_user_holds_nothing(lock: Path) -> None:
     assert held(lock, pid=NOBODY) == []
+
+
+@pytest.mark.parametrize(("kind", "pid"), [("OFDLCK", -1), ("FLOCK", 99_999)])
+def test_where_devices_are_shared_a_lock_that_names_no_holder_holds_nothing(lock: Path, kind: str, pid: int) -> None:
+    """By such a lock, everybody could hold reboots who has a file with the number of dpkg's in another subvolume."""
+    assert held(lock, kind=kind, pid=pid, device=(8, 1)) == []
+    assert held(lock, pid=99_999, device=(8, 1)) != [], "one that names a process may be a package manager's"
+    assert held(lock, kind=kind, pid=pid) != [], "nor is there a doubt on a device of the file's own"
+
+
+def test_the_unit_lets_agentd_see_whose_a_process_is() -> None:
+    unit = (Path(__file__).parents[3] / "units" / "agentd.service").read_text()
+    assert "\nProtectProc=noaccess\n" in unit, "where processes are invisible, all count as root's"
 
 
 def test_a_process_that_agentd_may_not_see_counts_as_roots(lock: Path) -> None:
