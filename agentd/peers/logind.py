@@ -26,6 +26,7 @@ _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
 _MOST_ASKED = 64  # sessions that are looked into; whoever has one of the others counts as logged in
 _PATIENCE = 5.0  # seconds for which somebody who wants to see the machine waits for an answer
+_MESSAGE = 2.0  # seconds that a reboot waits for its message; the window may be about to end
 _FIRST = 3.0  # seconds that agentd's start waits for logind; jobs do not wait for a slow logind
 
 
@@ -182,7 +183,7 @@ class Logind:
     async def reboot(self, kind: Kind, message: str) -> None:
         """Has the machine rebooted; people who are logged in read the message. Raises CallFailed."""
         with contextlib.suppress(CallFailed):  # a message less must not prevent the reboot
-            await self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True)
+            await self._bus.call(_MANAGER, "SetWallMessage", "sb", message, True, patience=_MESSAGE)
         await self._bus.call(_MANAGER, "RebootWithFlags", "t", _CHECK_INHIBITORS | _FLAGS[kind])
 
     async def preparing(self) -> bool:

@@ -13,7 +13,7 @@ LOCKS = (Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/dpkg/lock"), Path("
 PROC = Path("/proc")
 ROOT = 0
 """The user of package managers."""
-_HELD = re.compile(r"^\d+: \S+ +\S+ +WRITE +(-?\d+) +([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
+_HELD = re.compile(r"^\d+: (\S+) +\S+ +WRITE +(-?\d+) +([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
 _Key = tuple[int, int, int]  # of a file, as /proc/locks names it: the major and minor number of its device, the inode
 
 
@@ -27,17 +27,22 @@ def package_manager() -> list[Blocker]:
     which process holds them.
 
     Inodes of other file systems have the same numbers, and everybody can have one made with a certain number: a lock
-    counts only on the device of the file, and only where root holds it. A process that agentd may not see counts as
-    root's.
+    counts only on the device of the file, and only where root holds it. A process that is gone counts as root's, and
+    so does one that nobody names.
+
+    Where many subvolumes share a device, as with btrfs, the inode may be that of anybody's file. There only POSIX locks
+    count, as dpkg and apt take them: those of other kinds name no holder, or one that is long gone.
     """
     files = {key: file for file in LOCKS for key in _keys(file)}
+    own = {key for file in LOCKS for key in _own_key(file)}
     try:
-        held = _HELD.findall((PROC / "locks").read_text())
+        held = _HELD.findall((PROC / "locks").read_text(errors="replace"))
     except OSError as error:
         return [Blocker("package-manager", "", f"{PROC / 'locks'} cannot be read: {(error.strerror or '').lower()}")]
-    for pid, major, minor, inode in held:
-        file = files.get((int(major, 16), int(minor, 16), int(inode)))
-        if file is not None and _may_be_root(pid):
+    for kind, pid, major, minor, inode in held:
+        key = (int(major, 16), int(minor, 16), int(inode))
+        file = files.get(key)
+        if file is not None and (kind == "POSIX" or key in own) and _may_be_root(pid):
             return [Blocker("package-manager", _name(pid), f"{_name(pid)} is at work and holds {file}")]
     return []
 
@@ -45,23 +50,29 @@ def package_manager() -> list[Blocker]:
 def _keys(file: Path) -> set[_Key]:
     """Returns how /proc/locks may name a file: by the device that stat() tells, or, where that is another one for each
     subvolume, as with btrfs, by the device of its mount."""
+    keys = _own_key(file)
+    if keys and (mount := mounts.holding(file, PROC)) is not None:
+        keys |= {(*mount.device, inode) for *_, inode in keys}
+    return keys
+
+
+def _own_key(file: Path) -> set[_Key]:
+    """Returns the key of a file that is no other file's; none where the file cannot be seen."""
     with contextlib.suppress(OSError):
         found = file.stat()
-        devices = {(os.major(found.st_dev), os.minor(found.st_dev))}
-        if (mount := mounts.holding(file, PROC)) is not None:
-            devices.add(mount.device)
-        return {(*device, found.st_ino) for device in devices}
+        return {(os.major(found.st_dev), os.minor(found.st_dev), found.st_ino)}
     return set()
 
 
 def _may_be_root(pid: str) -> bool:
     try:
         return (PROC / pid).stat().st_uid == ROOT
-    except OSError:  # gone, or hidden: ProtectProc= shows agentd no other user's processes
+    except OSError:  # gone meanwhile, or no process at all; the next look tells. agentd sees everybody's processes
         return True
 
 
 def _name(pid: str) -> str:
+    """Returns the name of a process, of at most 15 bytes: the kernel cuts a longer one, also within a letter."""
     with contextlib.suppress(OSError):
-        return f"{(PROC / pid / 'comm').read_text().strip()} (process {pid})"
+        return f"{(PROC / pid / 'comm').read_text(errors='replace').strip()} (process {pid})"
     return f"process {pid}"

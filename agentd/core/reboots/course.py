@@ -3,7 +3,8 @@
 idle > waiting (for blockers to go) > announced > draining > locked > issued > verified, and back to waiting from
 anywhere before the end. logind is asked for a reboot from locked alone, and locked is only reached with nothing in the
 way. A reboot's time binds: logind is asked in [begin, until) alone, and no run is stopped for a reboot that would come
-later.
+later. While draining, the machine is looked at as well: no run is stopped but right after a look that found nothing in
+the way.
 """
 
 from msgspec.structs import replace
@@ -23,7 +24,7 @@ from agentd.core.reboots.work import Work
 
 _COME_AND_GO = {"session", "job"}
 """The kinds of blockers that are looked at again at the instant that was announced, and for a minute from then on
-(Times.calm): whoever leaves by then holds nothing."""
+(Times.calm): whoever leaves by then holds nothing. While draining, a person has as long to leave."""
 
 
 class Course:
@@ -78,11 +79,14 @@ class Course:
         """Goes on with the pending reboot as the blockers just seen allow."""
         if (reboot := self.pending) is None:
             return
-        if reboot.state in {"announced", "locked"} and self.slot.missing:
+        if reboot.state in {"announced", "draining", "locked"} and self.slot.missing:
             blockers = [*blockers, Blocker("fleet", "", "the fleet's slot is not held any more")]
         if reboot.state == "announced" and self._may_pass(reboot, blockers, now):
             return
-        if blockers and reboot.state in {"announced", "locked"}:
+        if reboot.state == "draining" and self._may_drain(blockers, now):
+            self.go_on_draining(now)
+            return
+        if blockers and reboot.state in {"announced", "draining", "locked"}:
             self.withdraw(guards.sentence(blockers), now, guards.plainly(blockers))
         elif reboot.state == "waiting":
             self._prepare(reboot, blockers, now)
@@ -98,10 +102,23 @@ class Course:
             return False
         return now < reboot.at or (bool(blockers) and now < reboot.at + self._times.calm)
 
+    def _may_drain(self, blockers: list[Blocker], now: int) -> bool:
+        """Tells whether a draining goes on: nothing is in the way but runs, which are drained, and people who came just
+        now, who may leave yet."""
+        if any(blocker.kind not in _COME_AND_GO for blocker in blockers):
+            return False
+        return all(seen.kind == "job" or now < seen.since + self._times.calm for seen in self.lookout.blockers)
+
     def go_on_draining(self, now: int) -> None:
         """Goes on with a draining that may be over."""
         reboot = self.pending
-        if reboot is None or not self.drain.over(reboot.until, now):
+        if reboot is None:
+            return
+        fresh = self.lookout.fresh(now)
+        free = fresh and not self.slot.missing and not self.in_the_way(reboot, now)
+        if not self.drain.over(reboot.until, now, free=free):
+            if self.drain.stops and not fresh:
+                self.lookout.look(now)
             return
         if (no := self.drain.no) is not None:
             self.lookout.said_no(no, now + self._times.hook_again)

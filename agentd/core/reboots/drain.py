@@ -9,12 +9,13 @@ HOOK = MINUTE
 """Microseconds that a hook has at least."""
 _MARGIN = 5 * SECOND  # beyond the time that a job has to stop
 _LAST_LOOK = 15 * SECOND  # from the end of the last run until logind is asked: a look at the machine, and the disk
+_FIRST_LOOK = 15 * SECOND  # from the end of the runs' time until they are stopped: a look at the machine
 
 
 def course(hook: str | None, patience: int, stopping: int) -> int:
     """Returns the longest time, in microseconds, from the beginning of a draining until the machine goes down, where
     runs have `patience` and then `stopping` microseconds to stop."""
-    return (patience if hook is None else max(patience, HOOK)) + stopping + _MARGIN + _LAST_LOOK
+    return (patience if hook is None else max(patience, HOOK)) + _FIRST_LOOK + stopping + _MARGIN + _LAST_LOOK
 
 
 def least(hook: str | None) -> int:
@@ -24,14 +25,16 @@ def least(hook: str | None) -> int:
 
 class Drain:
     """A draining binds itself to `end`, the last instant at which the machine may go down: runs are stopped only where
-    that leads to a reboot by then.
+    that leads to a reboot by then, and where nothing but them is in its way.
 
-    `until` is when draining goes on at the latest, 0 while nothing is drained; `no` is the hook's, if it said so;
-    `late` are the runs which still ran at the end.
+    `until` is when draining goes on at the latest, 0 while nothing is drained; `stops` tells whether the time of the
+    runs is over, so that they are stopped once a look finds the way free; `no` is the hook's, if it said so; `late` are
+    the runs which still ran at the end.
     """
 
     def __init__(self, jobs: Work) -> None:
         self.until = 0
+        self.stops = False
         self.no: Blocker | None = None
         self.late: list[Run] = []
         self._jobs = jobs
@@ -44,6 +47,7 @@ class Drain:
         """Starts nothing new from here on. The hook, a job, and the runs under way have `patience` microseconds."""
         self._jobs.hold(PART, f"the machine is about to reboot ({reason}); nothing new starts")
         self.no, self.late, self._reason, self._stopped = None, [], reason, False
+        self.stops = False
         self._hook = self._jobs.run_hook(hook, "hook", now) if hook is not None else None
         self._jobs_until = now + patience
         self.until = min(self._jobs_until if self._hook is None else now + max(patience, HOOK), end)
@@ -53,20 +57,22 @@ class Drain:
         self.until = self.until and self.until + delta
         self._jobs_until += delta
 
-    def over(self, end: int, now: int) -> bool:
+    def over(self, end: int, now: int, *, free: bool) -> bool:
         """Tells whether nothing runs any more, or the hook said no, or the end has come. Runs that take too long are
-        stopped, unless the end would come first: then they have until the end."""
+        stopped where the way is `free`, unless the end would come first: then they have until the end."""
         if self._hook is not None and not self._agreed(self._hook, end, now):
             return self.no is not None
+        self.stops = False
         if not self._jobs.running():
             return True
-        if now < min(self.until, end):
-            return False
         if self._stopped:
-            return True
-        if now + self._jobs.longest_stop + _MARGIN + _LAST_LOOK <= end:
+            return now >= min(self.until, end)
+        if now < min(self._jobs_until, end):
+            return False
+        self.stops = now + self._jobs.longest_stop + _MARGIN + _LAST_LOOK <= end
+        if self.stops and free:
             self._jobs.stop_all("interrupted", f"the machine reboots ({self._reason})", now)
-            self.until, self._stopped = now + self._jobs.longest_stop + _MARGIN, True
+            self.until, self._stopped, self.stops = now + self._jobs.longest_stop + _MARGIN, True, False
             return False
         self.until = end
         self.late = list(self._jobs.running()) if now >= end else []

@@ -2,7 +2,7 @@
 
 from msgspec.structs import replace
 
-from agentd.core.quantities import MINUTE
+from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots import guards
 from agentd.core.reboots.book import Book
 from agentd.core.reboots.model import Blocker, Boot, Facts, Reboot, RebootChanged, RebootLooks, Times
@@ -12,6 +12,7 @@ from agentd.core.reboots.work import Work
 
 _UNSEEN = Facts(blockers=(Blocker("logind", "", "the machine was not looked at yet"),))
 _LOST = MINUTE  # a look that takes longer is not waited for
+_FRESH = 5 * SECOND  # for so long runs may be stopped by what a look found
 
 
 class Lookout:
@@ -27,6 +28,7 @@ class Lookout:
         self._jobs = jobs
         self._slot = slot
         self._times = times
+        self._fresh = 0  # until when the facts are fresh
         self._since = 0  # since when a look is under way
         self._noted = 0  # when it was last noted what a reboot waits for
         self._unnoted = False
@@ -64,6 +66,11 @@ class Lookout:
     def observed(self, facts: Facts, now: int) -> None:
         """Takes the facts that a look found."""
         self.facts, self.seen, self._since = facts, now, 0
+        self._fresh = now + _FRESH
+
+    def fresh(self, now: int) -> bool:
+        """Tells whether the machine was looked at in these last seconds."""
+        return now < self._fresh
 
     def required(self, now: int) -> bool:
         """Tells whether the machine asks for a reboot, as far as was seen lately."""
@@ -72,6 +79,10 @@ class Lookout:
     def said_no(self, blocker: Blocker, until: int) -> None:
         """Counts somebody who said no among the blockers until that instant."""
         self._no, self._no_until = blocker, until
+
+    def keep_elapsed(self, delta: int) -> None:
+        """Has the facts stay as old as they are: the wall clock was set by `delta`."""
+        self._fresh += delta
 
     def clock_stepped(self, now: int) -> None:
         """Looks at once, and counts nobody's no any more: the wall clock was set."""

@@ -66,7 +66,11 @@ class Nights:
         if reboot.occurrence:
             self._calendar.deal_with(reboot.occurrence)
 
-    def end_of(self, reboot: Reboot) -> int | None:
-        """Returns when the window of a reboot ends; None where the policy does not have that window any more."""
-        same = self._calendar.find(reboot.occurrence, self._policy, self._zone)
-        return None if same is None or same.begin > reboot.until else same.end
+    def leave(self, reboot: Reboot) -> None:
+        """Notes that the window of a reboot is to have its try after all, when it comes."""
+        self._calendar.leave(reboot.occurrence)
+
+    def occurrence_of(self, reboot: Reboot) -> Occurrence | None:
+        """Returns the window of a reboot as it comes now, which may be over or still to come; None where the policy
+        does not have that window any more."""
+        return self._calendar.find(reboot.occurrence, self._policy, self._zone)

@@ -190,6 +190,7 @@ class Reboots(Core):
         course.drain.clock_stepped(delta)
         course.announcement.clock_stepped(delta)
         self._nights.clock_stepped(delta)
+        self._lookout.keep_elapsed(delta)
         for wish in self.wishes:
             self._save(wish.stepped(delta))
         if abs(delta) >= LITTLE:
@@ -270,7 +271,7 @@ class Reboots(Core):
         if self.pending is None and not self.going_down:
             self._begin_window(now)
         reboot = self.pending
-        if reboot is None or self.going_down or reboot.state in {"issued", "draining"}:
+        if reboot is None or self.going_down or reboot.state == "issued":
             return
         if now < reboot.begin - self.policy.grace:  # too early for blockers to count
             self._lookout.at = reboot.begin - self.policy.grace
@@ -342,7 +343,7 @@ class Reboots(Core):
         states: dict[str, list[tuple[int, Callable[[int], None]]]] = {
             "waiting": [over, look],
             "announced": [over, *((when, warnings.warn) for when in warnings.due[:1]), look, *last],
-            "draining": [(min(course.drain.until, reboot.until), course.go_on_draining)],
+            "draining": [(min(course.drain.until, reboot.until), course.go_on_draining), look],
             "locked": [over, look],
             "issued": [(reboot.issued + self._times.answer, self._miss_the_shutdown)],
         }
@@ -365,15 +366,21 @@ class Reboots(Core):
             self.book.decide(now, f"reboot {passed.id}, {passed.reason}: {passed.note}")
 
     def _keep_to_the_policy(self, now: int) -> None:
-        """Ends a reboot whose window was taken out of the configuration, and one whose window is shorter earlier."""
+        """Has each reboot of a window keep to that window as the policy and the time zone have it now. Ends one whose
+        window was taken out of the configuration, and one whose window begins later now: that begins another."""
         for wish in self.wishes:
             if not wish.occurrence or wish.state == "issued" or now >= wish.until:
                 continue
-            end = self._nights.end_of(wish)
-            if end is None:
+            window = self._nights.occurrence_of(wish)
+            if window is None:
                 self._finish(wish, "cancelled", "the window was taken out of the configuration", now)
-            elif end != wish.until:
-                self._save(replace(wish, until=end))
+            elif max(now, wish.begin) < window.begin:
+                self._nights.leave(wish)
+                wish = replace(wish, occurrence="")  # noqa: PLW2901 - in the ledger the night has not had its try
+                self._save(wish)
+                self._finish(wish, "cancelled", "the window begins later now; then there is another try", now)
+            elif (window.begin, window.end) != (wish.begin, wish.until):
+                self._save(replace(wish, begin=window.begin, until=window.end))
 
     def _miss_the_shutdown(self, now: int) -> None:
         self.refused("the machine did not go down", now)

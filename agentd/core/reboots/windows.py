@@ -64,6 +64,11 @@ class Calendar:
         self._done.add(key)
         self._next = None
 
+    def leave(self, key: str) -> None:
+        """Takes note that the occurrence with that key is to have its reboot after all."""
+        self._done.discard(key)
+        self._next = None
+
     def forget(self) -> None:
         """Takes note that the policy or the clock is another: the next occurrence is worked out anew."""
         self._next = None

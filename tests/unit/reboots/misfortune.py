@@ -95,6 +95,7 @@ class Misfortune(World):
 
     def __init__(self, seed: int, *, forgetful: bool = False) -> None:
         self.chance = chance = random.Random(seed)
+        self.delays = random.Random(seed)  # of looks: how often agentd looks changes nothing else
         self.forgetful = forgetful
         self.offset = 0  # of the wall clock against time that goes by
         self.wrong_by = 0  # of that, what a time service will set right
@@ -110,6 +111,7 @@ class Misfortune(World):
         self.done: set[str] = set()
         self.counts: Counter[str] = Counter()
         self.up_since = START - DAY
+        self.shown: tuple[int, Facts, set[str]] = (0, Facts(), set())  # the last look: when, what was seen, who was in
         super().__init__(policy_of(chance), dict(JOBS), times=TIMES)
 
     @property
@@ -152,7 +154,12 @@ class Misfortune(World):
             forgets=FORGETS if self.forgetful else "",
         )
         if told and self.reboots.pending is not None and self.chance.random() < 0.4:
-            self.reboots.observed(self.facts, self.now)
+            self.show()
+
+    def show(self) -> None:
+        """agentd is told what an observer sees, which is noted."""
+        self.shown = (self.elapsed, self.facts, self._present())
+        self.reboots.observed(self.facts, self.now)
 
     # What chance does
 
@@ -236,7 +243,7 @@ class Misfortune(World):
 
         def wish() -> None:
             self.see()
-            self.reboots.observed(self.facts, self.now)
+            self.show()
             if not at:
                 self.taken_back += 1  # what is pending gives way
             reboot = wishes.by_hand(
@@ -301,7 +308,7 @@ class Misfortune(World):
             self.looks = 0
             self._let_go()
             self.see(told=False)
-            self.reboots.observed(self.facts, self.now)
+            self.show()
         super().pump()
 
     def _next(self, otherwise: int) -> int:
@@ -327,8 +334,10 @@ class Misfortune(World):
         self.facts = Facts(blockers=(Blocker("logind", "", "not looked at yet"),))
 
     def carry_out(self, effect: Any) -> None:
-        if isinstance(effect, RebootLooks) and self.chance.random() < 0.3:
-            self.looks = self.now + self.chance.choice([SECOND, 5 * SECOND, 20 * SECOND])
+        if isinstance(effect, RebootLooks) and self.delays.random() < 0.3:
+            self.looks = self.now + self.delays.choice([SECOND, 5 * SECOND, 20 * SECOND])
+        elif isinstance(effect, RebootLooks):
+            self.show()
         elif isinstance(effect, SlotWanted):
             granted = self.holder in {"", "us"}
             self.holder = "us" if granted else self.holder
@@ -349,6 +358,8 @@ class Misfortune(World):
             self._let_go()
             if isinstance(effect, RunStops):
                 assert not effect.run_id.startswith("copy."), f"a critical job was stopped: {self.reboots.pending}"
+                if effect.run_id.startswith("feed."):
+                    self.judge_stop()
             super().carry_out(effect)
 
     # The laws
@@ -360,21 +371,36 @@ class Misfortune(World):
         assert not held, f"the machine was held: {told}"
         assert not any(run.startswith("copy.") for run in self.running), f"a critical job was at work: {told}"
         assert policy.fleet is None or self.holder == "us", f"the fleet's slot was not held: {told}"
-        self._judge_people(reboot, policy, told)
+        self._judge_people(reboot, policy, self._present(), told)
         self._judge_time(reboot, told)
         if reboot.automatic:
             self._judge_caution(policy, told)
 
-    def _judge_people(self, reboot: Reboot, policy: RebootPolicy, told: str) -> None:
-        patience, idle = policy.wait_for.users, policy.wait_for.idle
+    def judge_stop(self) -> None:
+        """Holds that a run is stopped for a reboot alone that nothing holds, by a look of the last seconds."""
+        reboot, policy = self.reboots.pending, self.config.reboot
+        assert reboot is not None, "a run was stopped for no reboot"
+        looked, facts, present = self.shown
+        told = f"a run was stopped: {reboot} at {moment(self.now)}"
+        assert self.elapsed - looked <= 5 * SECOND, f"nobody looked before {told}"
+        assert not facts.blockers, f"the machine was held when {told}"
+        self._judge_people(reboot, policy, present, told)
+        self.counts["stopped"] += 1
+
+    def _judge_people(self, reboot: Reboot, policy: RebootPolicy, present: set[str], told: str) -> None:
+        patience = policy.wait_for.users
         if reboot.force_users or (patience is not None and self.now - max(reboot.begin, reboot.requested) >= patience):
             return
-        present = {
+        assert present <= {reboot.owner}, f"{present} were logged in: {told}"
+
+    def _present(self) -> set[str]:
+        """Returns who is logged in and holds reboots."""
+        idle = self.config.reboot.wait_for.idle
+        return {
             who
             for who, (until, busy) in self.people.items()
             if until > self.elapsed and (busy or idle is None or idle > 2 * HOUR)
         }
-        assert present <= {reboot.owner}, f"{present} were logged in: {told}"
 
     def _judge_time(self, reboot: Reboot, told: str) -> None:
         if reboot.occurrence:

@@ -10,7 +10,17 @@ from agentd.core.jobs.settings import Job, Retries
 from agentd.core.part import Beginning, Decided, Refused, Urgent
 from agentd.core.quantities import DAY
 from agentd.core.reboots import model, wishes
-from agentd.core.reboots.model import Blocker, Facts, Ledger, NothingRuns, Reboot, RebootIssues, SlotFreed, SlotWanted
+from agentd.core.reboots.model import (
+    Blocker,
+    Facts,
+    Ledger,
+    NothingRuns,
+    Reboot,
+    RebootIssues,
+    Session,
+    SlotFreed,
+    SlotWanted,
+)
 from agentd.core.reboots.policy import FleetPolicy, Hooks, RebootLimits, RebootPolicy, WaitFor
 from agentd.core.reboots.wishes import ByHand
 from tests.unit.reboots.world import (
@@ -72,6 +82,111 @@ def test_a_window_that_became_shorter_ends_earlier() -> None:
     world.facts = Facts()
     world.until(START + 12 * HOUR)
     assert (world.rebooted, world.rows[1].state) == ([], "deferred")
+
+
+BERLIN = "Europe/Berlin"  # at 01:00 UTC: 02:00
+
+
+@pytest.mark.parametrize("until", [HOUR - 5 * MINUTE, HOUR + 10 * MINUTE])
+def test_a_window_that_another_zone_moves_ahead_is_waited_for(until: int) -> None:
+    """Nothing reboots before the window opens, and the night is neither lost nor done twice."""
+    policy = nightly("02:00", window=4 * HOUR, limits=FREE)
+    world = World(policy, timezone=BERLIN)
+    world.facts = Facts(sessions=(Session("alice", "tty2"),)) if until > HOUR else Facts()
+    world.until(START + until)
+    world.configure(policy, "UTC")
+    world.facts = Facts()
+    world.until(START + DAY)
+    assert world.rebooted == [START + 2 * HOUR]
+    assert [(row.state, row.begin, row.until) for row in world.rows.values()] == [
+        ("cancelled", START + HOUR, START + 5 * HOUR),
+        ("verified", START + 2 * HOUR, START + 6 * HOUR),
+    ]
+    assert "the window begins later now" in world.rows[1].note
+
+
+@pytest.mark.parametrize(
+    ("zone", "opens"), [("America/New_York", 7 * HOUR), ("Pacific/Honolulu", 12 * HOUR), ("Etc/GMT+12", 14 * HOUR)]
+)
+def test_a_night_that_comes_after_its_end_by_the_old_zone_is_not_lost(zone: str, opens: int) -> None:
+    policy = nightly("02:00", window=4 * HOUR, limits=FREE)
+    world = World(policy, timezone=BERLIN)
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(START + 2 * HOUR)
+    world.configure(policy, zone)
+    world.facts = Facts()
+    world.until(START + 3 * HOUR)
+    wishes.request(world.reboots, "the disk is worn", "smart", None, 0, world.now)
+    world.until(START + opens + DAY - HOUR)
+    assert [at - START for at in world.rebooted[1:]] == [opens]
+    assert [(row.cause, row.state) for row in world.rows.values()] == [
+        ("nightly", "cancelled"), ("smart", "verified"), ("nightly", "verified"),
+    ]  # fmt: skip
+    assert "taken out" not in world.reasons()
+
+
+def test_a_night_that_is_over_in_another_zone_is_over() -> None:
+    policy = nightly("02:00", window=4 * HOUR, limits=FREE)
+    world = World(policy, timezone=BERLIN)
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.until(START + 2 * HOUR)
+    world.configure(policy, "Asia/Tokyo")
+    world.facts = Facts()
+    world.until(START + 16 * HOUR)
+    assert (world.rebooted, world.rows[1].state) == ([], "deferred")
+    world.until(START + 20 * HOUR)
+    assert world.rebooted == [START + 17 * HOUR], "02:00 of the next day in Tokyo"
+
+
+def test_a_window_that_another_zone_moves_back_is_open_at_once() -> None:
+    policy = nightly("02:00", window=4 * HOUR, limits=FREE)
+    world = World(policy, timezone="Europe/London")
+    world.until(START + 2 * HOUR - 8 * MINUTE)
+    assert world.state == "announced"
+    world.facts = Facts(blockers=(INHIBITOR,))
+    world.after(MINUTE)
+    world.configure(policy, BERLIN)
+    world.facts = Facts()
+    world.until(START + 2 * HOUR + 20 * MINUTE)
+    assert len(world.rebooted) == 1
+    assert world.rows[1].begin == START + HOUR
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_draining_before_the_window_of_another_zone_is_withdrawn(busy: bool) -> None:
+    policy = nightly("02:00", window=4 * HOUR, limits=FREE)
+    world = World(policy, LONG, timezone=BERLIN)
+    world.takes = {"long": HOUR + 5 * MINUTE if busy else 0}
+    world.until(START + HOUR - 15 * MINUTE)
+    world.jobs.run("long", world.now)
+    world.until(START + HOUR + MINUTE if busy else START + HOUR - MINUTE)
+    assert world.state == ("draining" if busy else "announced")
+    world.configure(policy, "UTC")
+    assert (world.state, world.jobs.held, len(world.told(RebootWithdrawn))) == ("idle", "", 1)
+    world.until(START + 3 * HOUR)
+    assert world.rebooted == [START + 2 * HOUR]
+    assert "the window begins later now" in world.told(RebootWithdrawn)[0].why
+
+
+def test_a_window_that_begins_later_has_its_try_also_after_a_restart() -> None:
+    policy = nightly("02:00", window=4 * HOUR, limits=FREE)
+    world = World(policy, timezone=BERLIN)
+    world.until(START + HOUR - MINUTE)
+    world.config = Config(reboot=policy, timezone="UTC")
+    world.boot()
+    world.boot()
+    world.until(START + DAY)
+    assert world.rebooted == [START + 2 * HOUR]
+    assert [row.state for row in world.rows.values()] == ["cancelled", "verified"]
+
+
+def test_an_announced_instant_that_lies_in_the_window_still_stays() -> None:
+    world = World(nightly("03:00", window=4 * HOUR, limits=FREE))
+    world.until(NIGHT - 5 * MINUTE)
+    world.configure(nightly("03:00", window=2 * HOUR, limits=FREE))
+    assert (world.state, world.told(RebootWithdrawn)) == ("announced", [])
+    world.until(START + 12 * HOUR)
+    assert world.rebooted == [NIGHT]
 
 
 def test_every_night_is_within_the_usual_limits() -> None:

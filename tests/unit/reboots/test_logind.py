@@ -94,3 +94,26 @@ def test_a_session_of_an_unknown_class_is_a_persons(facts: dict[str, Any], count
 
 def test_all_sessions_are_asked_at_once() -> None:
     assert len(sessions(*[USER] * 64)) == 64
+
+
+class Slow(Bus):
+    """A logind that takes messages for terminals when it likes, and notes what else it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited = 0.0
+        self.reboots: list[Any] = []
+
+    async def call(self, remote: Any, member: str, *arguments: Any, patience: float = 25.0) -> Any:
+        if member == "SetWallMessage":
+            self.waited += patience
+            raise CallFailed(f"{ERROR}.Timeout", f"login1 did not answer SetWallMessage within {patience} s")
+        self.reboots.append((member, *arguments))
+        return []
+
+
+def test_a_reboot_waits_two_seconds_at_most_for_its_message() -> None:
+    bus: Any = Slow()
+    asyncio.run(Logind(bus, None, lambda _: None, lambda: None, lambda _: None).reboot("reboot", "agentd: the window"))
+    assert bus.waited <= 2, "the window may be over by then"
+    assert bus.reboots == [("RebootWithFlags", "t", 1)]

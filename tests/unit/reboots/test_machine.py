@@ -35,12 +35,14 @@ def _knowing(real: object) -> object:
     return lambda pid: False if pid == str(NOBODY) else real(pid)  # type: ignore[operator]
 
 
-def held(file: Path, *, pid: int = ROOT, device: tuple[int, int] | None = None, inode: int = 0) -> list[str]:
+def held(
+    file: Path, *, pid: int = ROOT, device: tuple[int, int] | None = None, inode: int = 0, kind: str = "POSIX"
+) -> list[str]:
     """Returns what is in the way where /proc/locks has one lock, by default that of the file itself."""
     found = file.stat()
     major, minor = device or (os.major(found.st_dev), os.minor(found.st_dev))
     others = f"1: FLOCK  ADVISORY  WRITE 1 00:05:{found.st_ino} 0 EOF\n2: POSIX  ADVISORY  READ 9 fe:01:7 0 0\n"
-    line = f"3: POSIX  ADVISORY  WRITE {pid} {major:02x}:{minor:02x}:{inode or found.st_ino} 0 EOF\n"
+    line = f"3: {kind}  ADVISORY  WRITE {pid} {major:02x}:{minor:02x}:{inode or found.st_ino} 0 EOF\n"
     waiting = f"3: -> POSIX  ADVISORY  WRITE 7 {major:02x}:{minor:02x}:{found.st_ino} 0 EOF\n"
     (file.parent / "proc" / "locks").write_text(others + line + waiting)
     return [blocker.why for blocker in machine.package_manager()]
@@ -48,6 +50,11 @@ def held(file: Path, *, pid: int = ROOT, device: tuple[int, int] | None = None, 
 
 def test_a_lock_of_roots_on_the_file_itself_is_in_the_way(lock: Path) -> None:
     assert held(lock) == [f"dpkg (process {ROOT}) is at work and holds {lock}"]
+
+
+def test_a_name_that_the_kernel_cut_within_a_letter_is_told(lock: Path) -> None:
+    (lock.parent / "proc" / str(ROOT) / "comm").write_bytes("dpkg-aktualisié".encode()[:15] + b"\n")
+    assert held(lock) == [f"dpkg-aktualisi\ufffd (process {ROOT}) is at work and holds {lock}"]
 
 
 def test_an_inode_number_of_another_device_holds_nothing(lock: Path) -> None:
@@ -59,6 +66,19 @@ def test_an_inode_number_of_another_device_holds_nothing(lock: Path) -> None:
 
 def test_a_lock_of_another_user_holds_nothing(lock: Path) -> None:
     assert held(lock, pid=NOBODY) == []
+
+
+@pytest.mark.parametrize(("kind", "pid"), [("OFDLCK", -1), ("FLOCK", 99_999)])
+def test_where_devices_are_shared_a_lock_that_names_no_holder_holds_nothing(lock: Path, kind: str, pid: int) -> None:
+    """By such a lock, everybody could hold reboots who has a file with the number of dpkg's in another subvolume."""
+    assert held(lock, kind=kind, pid=pid, device=(8, 1)) == []
+    assert held(lock, pid=99_999, device=(8, 1)) != [], "one that names a process may be a package manager's"
+    assert held(lock, kind=kind, pid=pid) != [], "nor is there a doubt on a device of the file's own"
+
+
+def test_the_unit_lets_agentd_see_whose_a_process_is() -> None:
+    unit = (Path(__file__).parents[3] / "units" / "agentd.service").read_text()
+    assert "\nProtectProc=noaccess\n" in unit, "where processes are invisible, all count as root's"
 
 
 def test_a_process_that_agentd_may_not_see_counts_as_roots(lock: Path) -> None:
@@ -143,6 +163,25 @@ def test_of_two_mounts_in_one_place_the_last_counts(proc: Path) -> None:
     with (proc / "self" / "mountinfo").open("a") as file:
         file.write("30 24 254:3 / /var/lib/agentd rw - ext4 /dev/vda3 rw\n")
     assert mounts.forgets(Path("/var/lib/agentd"), proc) == ""
+
+
+@pytest.mark.parametrize("name", [b"/home/u/\xff", b"/home/u/\xe9\x0c", "/home/u/\u2028".encode(), b"/home/u/\x85\r"])
+def test_a_mount_of_any_name_hides_no_other(proc: Path, name: bytes) -> None:
+    line = b"31 22 0:30 / %s rw shared:7 - fuse.x x rw\n" % name
+    file = proc / "self" / "mountinfo"
+    file.write_bytes(line + file.read_bytes() + line)
+    assert "tmpfs on /var/lib/agentd" in mounts.forgets(Path("/var/lib/agentd"), proc)
+    found = mounts.holding(Path(os.fsdecode(name)) / "file", proc)
+    assert found is not None
+    assert (found.device, found.kind) == ((0, 30), "fuse.x")
+
+
+def test_a_folder_whose_name_is_no_text_is_told_as_text(proc: Path) -> None:
+    with (proc / "self" / "mountinfo").open("ab") as file:
+        file.write(b"31 22 0:30 / /srv/\xff rw - tmpfs tmpfs rw\n")
+    assert mounts.forgets(Path(os.fsdecode(b"/srv/\xff/agentd")), proc).startswith(
+        "/srv/\ufffd/agentd lies in memory (tmpfs on /srv/\ufffd)"
+    )
 
 
 def test_mounts_that_cannot_be_read_tell_nothing(tmp_path: Path) -> None:

@@ -85,9 +85,9 @@ class World:
     def _failed(name: str, error: Exception) -> None:
         raise AssertionError(f"a defect in {name}") from error
 
-    def configure(self, policy: RebootPolicy) -> None:
-        """Another policy is in force."""
-        self.config = replace(self.config, reboot=policy)
+    def configure(self, policy: RebootPolicy, zone: str = "") -> None:
+        """Another policy is in force, or another time zone."""
+        self.config = replace(self.config, reboot=policy, timezone=zone or self.config.timezone)
         self.jobs.configure(self.config.jobs, self.config.concurrency, self.now)
         self.reboots.configure(policy, self.config.timezone, self.now)
         self.pump()
