@@ -222,8 +222,9 @@ def test_a_supervisor_that_somebody_stopped_ends_with_agentd(tmp_path: Path, mon
     monkeypatch.setattr(children, "Link", Link)
 
     async def scenario() -> None:
+        before = tree.Snapshot().below(os.getpid())
         one = World(tmp_path)
-        (pid,) = tree.Snapshot().below(os.getpid())
+        (pid,) = tree.Snapshot().below(os.getpid(), but=before)
         os.kill(pid, signal.SIGSTOP)
         rescue = threading.Timer(20, os.kill, (pid, signal.SIGCONT))
         rescue.start()
