@@ -92,6 +92,7 @@ def run(machine: Machine, job: str, timeout: float = 90) -> dict[str, Any]:
 
 def note(name: str, value: object) -> None:
     """Keeps a figure for whoever reads the results."""
+    FIGURES.parent.mkdir(exist_ok=True)  # where the package is not built here, but named
     with FIGURES.open("a") as file:
         file.write(json.dumps({name: value}) + "\n")
 
