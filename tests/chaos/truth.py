@@ -275,6 +275,11 @@ def _never_began(row: Recorded, deeds: Sequence[Deed], counts: Counts, lag: Lag,
         return ""
     if row.result == "start-failed" and _without_files(deeds, row.began):
         return ""
+    if row.result == "signal" and any(
+        "job" in deed.kinds and deed.begin - 1 <= row.began <= deed.end + 1 for deed in deeds
+    ):
+        counts.wordless += 1  # a job was killed before its first word
+        return ""
     if row.result != "interrupted":
         return f"it never began (reason: {row.reason or 'none'})"
     if not row.began:  # the clock was moved: nothing can be said of times

@@ -157,6 +157,9 @@ def test_a_run_that_never_began_is_interrupted_only_by_a_death_at_its_time() -> 
     assert ends([], [row("a.1", "cancelled", None)], [])[0] == []
     assert len(ends([], [row("a.1", "start-failed", None)], [])[0]) == 1
     assert ends([], [row("a.1", "start-failed", None)], [deed(9, "files")])[0] == []
+    killed = row("a.1", "signal", None)
+    assert len(ends([], [killed], [deed(3, "job")])[0]) == len(ends([], [killed], [deed(9, "daemon")])[0]) == 1
+    assert ends([], [killed], [deed(9, "job")])[0] == []
     assert len(ends([], [row("a.1", "stopped", None)], [])[0]) == 1
     assert ends([], [row("a.1", "stopped", None)], [], stopped=("a.1",))[0] == []
     assert ends([], [recorded], [deed(9, "stopped", end=12.0), deed(12, "daemon")])[0] == []
