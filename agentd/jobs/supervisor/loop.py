@@ -251,8 +251,12 @@ class Supervisor:
             self._adopt()
         for child in ended:
             self._leader_ended(child)
-        for name in [name for name in self.lingering if not self._left(self.children[name])]:
-            self._finish(self.children[name])
+        over = [name for name in self.lingering if not self._left(self.children[name])]
+        if over and "" in self.orphans.values():  # of one of these, perhaps, and becoming another program
+            self._look_within(FIRST_LOOK)
+        else:
+            for name in over:
+                self._finish(self.children[name])
         if ended and (self.lingering or "" in self.orphans.values()):
             self._look_in(FIRST_LOOK)
         return alive
@@ -273,6 +277,10 @@ class Supervisor:
 
     def _look_in(self, seconds: float) -> None:
         self.look, self.look_at = seconds, time.monotonic() + seconds
+
+    def _look_within(self, seconds: float) -> None:
+        if self.look_at is None or self.look_at > time.monotonic() + seconds:
+            self._look_in(seconds)
 
     def _look_again(self) -> None:
         """Ends what ended runs have left that could not be seen, or was not there, at their end: a process that left
