@@ -33,8 +33,8 @@ def package_manager() -> list[Blocker]:
     Where many subvolumes share a device, as with btrfs, the inode may be that of anybody's file. There only POSIX locks
     count, as dpkg and apt take them: those of other kinds name no holder, or one that is long gone.
     """
-    files = {key: file for file in LOCKS for key in _keys(file)}
-    own = {key for file in LOCKS for key in _own_key(file)}
+    own = {key: file for file in LOCKS if (key := _key(file)) is not None}
+    files = {**{_key_of_mount(key, file): file for key, file in own.items()}, **own}
     try:
         held = _HELD.findall((PROC / "locks").read_text(errors="replace"))
     except OSError as error:
@@ -47,21 +47,19 @@ def package_manager() -> list[Blocker]:
     return []
 
 
-def _keys(file: Path) -> set[_Key]:
-    """Returns how /proc/locks may name a file: by the device that stat() tells, or, where that is another one for each
-    subvolume, as with btrfs, by the device of its mount."""
-    keys = _own_key(file)
-    if keys and (mount := mounts.holding(file, PROC)) is not None:
-        keys |= {(*mount.device, inode) for *_, inode in keys}
-    return keys
-
-
-def _own_key(file: Path) -> set[_Key]:
-    """Returns the key of a file that is no other file's; none where the file cannot be seen."""
+def _key(file: Path) -> _Key | None:
+    """Returns the key of a file that is no other file's; None where the file cannot be seen."""
     with contextlib.suppress(OSError):
         found = file.stat()
-        return {(os.major(found.st_dev), os.minor(found.st_dev), found.st_ino)}
-    return set()
+        return os.major(found.st_dev), os.minor(found.st_dev), found.st_ino
+    return None
+
+
+def _key_of_mount(key: _Key, file: Path) -> _Key:
+    """Returns the key with the device of the mount, which is what /proc/locks has: another one than the file's where
+    each subvolume has its own, as with btrfs."""
+    mount = mounts.holding(file, PROC)
+    return key if mount is None else (*mount.device, key[2])
 
 
 def _may_be_root(pid: str) -> bool:

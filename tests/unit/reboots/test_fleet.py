@@ -1,6 +1,7 @@
 """Slots of a fleet: against a real etcd, a FleetLock server with airlock's semantics, and peers that are neither."""
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -606,12 +607,9 @@ def serve() -> Iterator[Callable[[Respond], str]]:
                 connection, _ = server.accept()
             except OSError:
                 return
-            with connection:
-                try:
-                    for piece in respond(read_request(connection)):
-                        connection.sendall(piece)
-                except OSError:  # the other side went away
-                    pass
+            with connection, contextlib.suppress(OSError):  # the other side went away
+                for piece in respond(read_request(connection)):
+                    connection.sendall(piece)
 
     def start(respond: Respond) -> str:
         server = socket.create_server(("127.0.0.1", 0))
