@@ -210,7 +210,11 @@ class Judge:
                 alive |= self._runs_alive()
                 second = self._running(caller)
                 alive |= self._runs_alive()
-                between, after = self._leading(), self._running(caller)
+                unknown = self._leading() - self._running(caller) - second - first
+                if unknown:  # a run that began just now may be told of a moment later
+                    time.sleep(1.0 + 4 * world.lag.worst(begin, uptime()))
+                    unknown -= self._running(caller)
+                after = self._running(caller)
                 warnings = caller.property("Manager.Warnings")
         except (OSError, TimeoutError, CallFailed) as error:
             world.violated("no answer", str(world.fault), f"agentd does not answer: {error}")
@@ -218,9 +222,8 @@ class Judge:
         for run_id in (first & second & after) - alive:
             text = f"{run_id} is said to be running for {uptime() - begin:.1f} s, and has no process"
             world.violated("running without a process", run_id, text)
-        for run_id in between - second - after - first:
-            if run_id in self._leading():
-                world.violated("a process unknown", run_id, f"{run_id} has a process and is not said to be running")
+        for run_id in unknown & self._leading():
+            world.violated("a process unknown", run_id, f"{run_id} has a process and is not said to be running")
         self._beats(warnings)
         self._bounded()
         self.hidden()
