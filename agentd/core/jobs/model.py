@@ -53,7 +53,8 @@ class JobState(Struct, frozen=True, kw_only=True):
     """The memory of a job that agentd keeps across restarts.
 
     Every due time in [since, handled] and in the ranges of `past` has been dealt with and never starts a run
-    again. `anchor` is an instant of the interval grid. `schedule` tells whether the trigger is still the same.
+    again. `anchor` is an instant of the interval grid. `grids` are those from before the clock was set back: of each an
+    instant, the last due time that was dealt with, and the interval. `schedule` tells whether the trigger is the same.
     """
 
     schedule: str = ""
@@ -61,6 +62,7 @@ class JobState(Struct, frozen=True, kw_only=True):
     since: int = 0
     handled: int = 0
     past: tuple[tuple[int, int], ...] = ()
+    grids: tuple[tuple[int, int, int], ...] = ()
     interval: int | None = None
     enabled: bool | None = None
     preference: int = 0

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice, pairwise
+from math import gcd
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,6 +17,7 @@ ON_TIME = MINUTE
 """A due time handled within this span is on time; later, the job's `missed` policy decides."""
 CATCH_UP = 100
 """The most due times that `missed: all` makes up for at once."""
+_GRIDS = 8  # a clock that is set back more often than that within what it is set back by
 _RANGES = 32  # a machine whose clock goes astray more often than that loses the due times of the smallest gaps
 
 
@@ -82,7 +84,8 @@ def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: 
             anchor -= offset
         if trigger.interval is not None and (passed := (now - offset - anchor) // trigger.interval) > 1:
             handled = anchor + (passed - 1) * trigger.interval + offset
-        return replace(state, schedule=schedule, anchor=anchor, handled=handled, past=())
+        moved = replace(state, schedule=schedule, anchor=anchor, handled=handled, past=())
+        return _off_the_grids(moved, trigger.interval)
     since = max(now, state.handled)  # a due time may have been dealt with a little ahead
     return replace(state, schedule=schedule, anchor=now, since=since, handled=since, past=())
 
@@ -90,16 +93,28 @@ def changed(state: JobState, schedule: str, trigger: Trigger, now: int, offset: 
 def stepped(state: JobState, trigger: Trigger, delta: int, now: int) -> JobState:
     """Returns the memory of a job after the clock was set by `delta` and shows `now`.
 
-    Elapsed time went on as before, so intervals move along. A calendar starts afresh after a step back, but
-    remembers what it handled: an instant that comes twice is due once.
+    Elapsed time went on as before, so intervals move along, to instants that were not due before. A calendar starts
+    afresh after a step back, but remembers what it handled: an instant that comes twice is due once.
     """
     if trigger.elapsed:
-        # The odd microsecond keeps the moved grid off instants that were due before a step back.
-        move = delta + (1 if delta < 0 else 0)
-        return replace(
-            state, anchor=state.anchor + move, handled=state.handled + move, since=state.since + move, past=()
-        )
+        own = () if trigger.interval is None else ((state.anchor, state.handled, trigger.interval),)
+        ahead = sorted((grid for grid in (*state.grids, *own) if grid[1] > now), key=lambda grid: grid[1])
+        return _off_the_grids(_moved(replace(state, past=(), grids=tuple(ahead[-_GRIDS:])), delta), trigger.interval)
     return state if now >= state.handled else replace(state, since=now, handled=now, past=_ranges(state))
+
+
+def _moved(state: JobState, by: int) -> JobState:
+    return replace(state, anchor=state.anchor + by, handled=state.handled + by, since=state.since + by)
+
+
+def _off_the_grids(state: JobState, interval: int | None) -> JobState:
+    """Returns a job's memory with its grid moved by as few microseconds as keep it off those from before the clock was
+    set back: clocks are set by whole seconds, and intervals are whole seconds."""
+    if interval is not None:
+        for by in range(len(state.grids) + 1):
+            if all((state.anchor + by - anchor) % gcd(interval, other) for anchor, _, other in state.grids):
+                return _moved(state, by)
+    return state
 
 
 def dealt_with(state: JobState, trigger: Trigger, dues: list[int], chosen: list[int], now: int) -> JobState:

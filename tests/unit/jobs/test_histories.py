@@ -75,7 +75,8 @@ class History:
 
     def clock_is_set(self) -> None:
         world, right = self.world, self.right + self.world.elapsed
-        wrong = world.now + self.chance.choice([-1, 1]) * self.chance.choice(STEPS)
+        # A step is measured by two clocks, which are not read in the same moment.
+        wrong = world.now + self.chance.choice([-1, 1]) * self.chance.choice(STEPS) + self.chance.randint(-2, 2)
         world.set_clock(max(HOUR, self.chance.choice([right, wrong])))
 
     def disk(self) -> None:

@@ -928,6 +928,26 @@ def test_a_boot_job_runs_once_after_each_boot() -> None:
     assert dues(host.tick(NOW + DAY + 2 * MINUTE)) == [24]
 
 
+@pytest.mark.parametrize("noise", range(-3, 4))
+@pytest.mark.parametrize("away", [False, True], ids=["while agentd runs", "while agentd is away"])
+def test_an_interval_is_never_due_at_an_instant_from_before_the_clock_was_set_back(noise: int, away: bool) -> None:
+    host = Host(job(when=Every(HOUR)))
+    seen, now = [], NOW
+    for step in (4 * HOUR, -3 * HOUR, 2 * HOUR, -3 * HOUR, HOUR, -HOUR, -HOUR):
+        delta = step + (noise if step < 0 else 0)
+        now += delta
+        if step < 0 and away:
+            host = host.restart(now=now)
+        elif step < 0:
+            host.engine.clock_stepped(delta, now)
+        for _ in range(step // HOUR):
+            run = only(host.tick(wakeup)) if (wakeup := host.engine.wakeup()) is not None else None
+            assert run is not None
+            seen.append(run.due)
+            host.end(run, run.due)
+    assert len(seen) == len(set(seen))
+
+
 def test_nothing_starts_while_anybody_holds_the_jobs() -> None:
     host = Host(job())
     host.engine.hold("rules", "a rule paused the jobs")
