@@ -71,9 +71,9 @@ def _children(pid: int) -> list[int]:
 
 
 def send(number: int, pids: Iterable[int]) -> list[int]:
-    """Sends a signal to processes; returns those that had it."""
+    """Sends a signal to processes; returns those that had it. 0, the whole group of this process, is none of them."""
     reached = []
-    for pid in pids:
+    for pid in filter(None, pids):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
             reached.append(pid)

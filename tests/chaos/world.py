@@ -135,7 +135,8 @@ class World:
     def role(self, role: str) -> list[int]:
         """Returns the living processes of a role: daemon, supervisor, bus, job."""
         if role == "daemon":
-            return [self.pid] if self.pid else []
+            pid = self.pid  # a daemon may end between two looks
+            return [pid] if pid else []
         return sorted(one.pid for one in processes.of_world(self.folder) if one.pid != self.pid and _plays(role, one))
 
     def send(self, number: int, role: str, pids: Iterable[int]) -> None:
