@@ -48,7 +48,7 @@ def left(tmp_path: Path) -> Leftover:
 def test_processes_of_runs_whose_daemon_and_supervisor_were_killed_end_before_anything_else(
     tmp_path: Path, left: Leftover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leftover, "GRACE_AFTER_CRASH", 0.2)
+    monkeypatch.setattr(leftover, "GRACE_AFTER_CRASH", 2.0)
     asked = tmp_path / "asked"
     polite = orphan(
         tmp_path, "polite", left.state, f"trap 'echo asked > {asked}; exit' TERM; while :; do sleep 0.05; done"
