@@ -237,7 +237,8 @@ class Children:
         self._unstarted.pop(run_id, None)
         if run_id in self._helpers:
             if event == "ended" and not self._closing:
-                why = report.get("reason") or report.get("tail") or ""
+                # The last line: a bus that was flooded has said the same many times.
+                why = str(report.get("reason") or "".join(str(report.get("tail") or "").splitlines()[-1:]))
                 self._on_lost(f"{self._helpers[run_id]} ended: {why}".strip())
         elif event == "started":
             self._on_started(run_id, convert(report["at"], int))

@@ -323,3 +323,17 @@ def test_what_was_read_is_removed_before_anything_starts_because_of_it(tmp_path:
         assert not left.exists()
 
     asyncio.run(scenario())
+
+
+def test_a_bus_that_ends_is_told_with_the_last_of_its_lines(tmp_path: Path, links: list[FakeLink]) -> None:
+    async def scenario() -> None:
+        one, why = World(tmp_path).children, list[str]()
+        one._on_lost = why.append
+        one.keep("bus", "the private bus", ["dbus-daemon"], tmp_path / "bus.log")
+        link = links[0]
+        said = "too many pending replies\n" * 16 + "out of memory\n"
+        link.unread.append({"ev": "ended", "id": link.orders[0]["id"], "result": "signal", "tail": said})
+        link.read_all()
+        assert why == ["the private bus ended: out of memory"]
+
+    asyncio.run(scenario())
