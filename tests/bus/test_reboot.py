@@ -286,8 +286,8 @@ def test_work_that_takes_too_long_is_stopped(machine: Machine) -> None:
 
 
 def test_a_reboot_at_an_instant_is_announced_and_happens_then(machine: Machine) -> None:
-    machine.up("grace: 1s, warnings: []")
-    at = usec(5)  # agentctl must have answered by then, on a busy machine too
+    machine.up("grace: 6s, warnings: []")
+    at = usec(8)  # agentctl must have answered by then, on a busy machine too
     machine.now(at=("t", at), reason=("s", "new disks"))
     reason, announced = machine.until_told("RebootAnnounced")
     assert (reason, at <= announced < at + 1_000_000) == ("new disks", True)
