@@ -137,7 +137,10 @@ class World:
         if role == "daemon":
             pid = self.pid  # a daemon may end between two looks
             return [pid] if pid else []
-        return sorted(one.pid for one in processes.of_world(self.folder) if one.pid != self.pid and _plays(role, one))
+        found = [one for one in processes.of_world(self.folder) if one.pid != self.pid and _plays(role, one)]
+        # What a supervisor has just forked is not a supervisor, and will be a job.
+        parents = {one.pid for one in found} if role == "supervisor" else set()
+        return sorted(one.pid for one in found if one.parent not in parents)
 
     def send(self, number: int, role: str, pids: Iterable[int]) -> None:
         """Sends a signal to processes of a role. Of a deed that kills, the end is when agentd has started again."""
