@@ -234,8 +234,10 @@ def _state(text: object) -> JobState | None:
     if summed and text != _summed(f"{head}}}"):
         return None
     try:
-        keys = msgspec.json.decode(text, type=dict[str, Any]).keys() - {"sum"}
         state = msgspec.json.decode(text, type=JobState)
+        if summed:
+            return state
+        keys = msgspec.json.decode(text, type=dict[str, Any]).keys()
     except msgspec.MsgspecError:
         return None
     known = set(JobState.__struct_fields__)

@@ -107,7 +107,8 @@ class Roster:
             # The clock went back while agentd was away: by how much is unknown, at least to here.
             entry.state = stepped(entry.state, trigger, now - entry.state.handled, now)
         self.entries[job.name] = entry
-        self._effects.append(JobSaved(job.name, entry.state))
+        if entry.state != state:  # what is remembered of ten thousand jobs is not written again at each start
+            self._effects.append(JobSaved(job.name, entry.state))
         return ahead
 
     def change(self, entry: Entry, job: Job, now: int) -> None:
