@@ -238,8 +238,8 @@ class Children:
         if run_id in self._helpers:
             if event == "ended" and not self._closing:
                 # The last line: a bus that was flooded has said the same many times.
-                why = str(report.get("reason") or "".join(str(report.get("tail") or "").splitlines()[-1:]))
-                self._on_lost(f"{self._helpers[run_id]} ended: {why}".strip())
+                why = str(report.get("reason") or report.get("tail") or "").splitlines()[-1:]
+                self._on_lost(f"{self._helpers[run_id]} ended: {''.join(why)}".strip())
         elif event == "started":
             self._on_started(run_id, convert(report["at"], int))
         else:

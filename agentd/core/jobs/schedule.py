@@ -17,7 +17,7 @@ ON_TIME = MINUTE
 """A due time handled within this span is on time; later, the job's `missed` policy decides."""
 CATCH_UP = 100
 """The most due times that `missed: all` makes up for at once."""
-_GRIDS = 8  # a clock that is set back more often than that within what it is set back by
+_GRIDS = 8  # a clock that is set back more often than that before it is right again may bring an old due time back
 _RANGES = 32  # a machine whose clock goes astray more often than that loses the due times of the smallest gaps
 
 
@@ -109,7 +109,8 @@ def _moved(state: JobState, by: int) -> JobState:
 
 def _off_the_grids(state: JobState, interval: int | None) -> JobState:
     """Returns a job's memory with its grid moved by as few microseconds as keep it off those from before the clock was
-    set back: clocks are set by whole seconds, and intervals are whole seconds."""
+    set back: clocks are set by whole seconds, and intervals are whole seconds. Where two intervals
+    share no more than some microseconds, the grid stays: two such grids meet once in days."""
     if interval is not None:
         for by in range(len(state.grids) + 1):
             if all((state.anchor + by - anchor) % gcd(interval, other) for anchor, _, other in state.grids):

@@ -948,6 +948,26 @@ def test_an_interval_is_never_due_at_an_instant_from_before_the_clock_was_set_ba
     assert len(seen) == len(set(seen))
 
 
+def test_another_interval_is_not_due_either_at_an_instant_from_before_the_clock_was_set_back() -> None:
+    host = Host(job(when=Every(2 * HOUR)))
+
+    def take(count: int) -> list[int]:
+        taken = []
+        for _ in range(count):
+            wakeup = host.engine.wakeup()
+            assert wakeup is not None
+            run = only(host.tick(wakeup))
+            taken.append(run.due)
+            host.end(run, run.due)
+        return taken
+
+    before = take(4)
+    now = before[-1] - 5 * HOUR
+    host.engine.clock_stepped(-5 * HOUR, now)
+    host.engine.set_interval("backup", HOUR, now)
+    assert set(before).isdisjoint(take(10))
+
+
 def test_nothing_starts_while_anybody_holds_the_jobs() -> None:
     host = Host(job())
     host.engine.hold("rules", "a rule paused the jobs")

@@ -77,11 +77,17 @@ def test_names_of_notes_are_never_those_of_others(left: Leftover) -> None:
     assert len({left.new_note() for _ in range(100)}) == 100
 
 
-def test_word_of_a_run_that_cannot_be_left_stops_nothing(left: Leftover, tmp_path: Path) -> None:
+def test_word_of_a_run_that_cannot_be_left_stops_nothing_and_is_told(
+    left: Leftover, capfd: pytest.CaptureFixture[str]
+) -> None:
     left.set_aside("a.1")
+    assert "a.1" in left._note.read_text()
     left._note.unlink()
     left._note.mkdir()
     left.set_aside("a.2")
+    told = "".join(capfd.readouterr())
+    assert "a.2 has not begun, which could not be noted" in told
+    assert "a.1" not in told
 
 
 def test_a_disk_that_is_full_costs_the_output_of_ends_and_not_the_ends(
