@@ -5,8 +5,9 @@ The copy lies in the state directory. A copy that is not of this user's own, or 
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from msgspec.structs import replace
@@ -19,12 +20,17 @@ from agentd.core.config import Config
 NAME = "configuration.kept"
 
 
-class _Copy(msgspec.Struct, frozen=True):
-    """The files by their names, the path that they were found by, and when they were accepted (in microseconds)."""
+_PIECE = 1 << 16
+_UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, OSError)
+
+
+class _Head(msgspec.Struct, frozen=True):
+    """The first line of a copy: the path that the files were found by, when they were accepted (in microseconds), and
+    how many bytes each has. The files themselves follow, in that order."""
 
     given: str
     accepted: int
-    files: dict[str, str]
+    files: dict[str, int]
 
 
 def keep(folder: Path, loaded: Loaded, now: int) -> None:
@@ -32,15 +38,15 @@ def keep(folder: Path, loaded: Loaded, now: int) -> None:
 
     Raises OSError.
     """
-    files = {name: text.decode() for name, text in zip(loaded.files, loaded.texts, strict=True)}
-    before = _read(folder / NAME)
-    if before is not None and (before.given, before.files) == (loaded.given, files):
+    if _holds(folder / NAME, loaded):
         return
+    sizes = {name: len(text) for name, text in zip(loaded.files, loaded.texts, strict=True)}
     new = folder / f"{NAME}.new"
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-        file.write(msgspec.json.encode(_Copy(loaded.given, now, files)))
+        file.write(msgspec.json.encode(_Head(loaded.given, now, sizes)) + b"\n")
+        file.writelines(loaded.texts)
         file.flush()
         os.fsync(file.fileno())
     new.replace(folder / NAME)
@@ -59,28 +65,48 @@ def last_good(
     parts: Sequence[Settings] = PARTS,
 ) -> Loaded | None:
     """Returns the configuration that was accepted last, where the files have those errors now; None: there is none."""
-    copy = _read(folder / NAME)
-    if copy is None or copy.given != path_of(given):
+    try:
+        with _open(folder / NAME) as copy:
+            head = _head(copy)
+            texts = {name: copy.read(size) for name, size in head.files.items()}
+            is_whole = not copy.read(1) and all(len(texts[name]) == size for name, size in head.files.items())
+    except _UNREADABLE:
+        return None
+    if head.given != path_of(given) or not is_whole:
         return None
     try:
-        loaded = decoded(tuple(copy.files), lambda name: copy.files[name].encode(), whole, parts)
+        loaded = decoded(tuple(texts), texts.__getitem__, whole, parts)
     except Problems:
         return None  # it was accepted by another version of agentd
-    return replace(loaded, given=copy.given, errors=str(errors), accepted=copy.accepted)
+    return replace(loaded, given=head.given, errors=str(errors), accepted=head.accepted)
 
 
-def _read(file: Path) -> _Copy | None:
-    """Returns the copy, where it can be read and is nobody else's; None for none."""
+def _holds(file: Path, loaded: Loaded) -> bool:
+    """Tells whether a copy is of that configuration; however large it is, only a piece of it is in memory."""
     try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except OSError:
-        return None
-    with open(descriptor, "rb") as stream:  # noqa: PTH123 - a descriptor
-        status = os.fstat(descriptor)
-        own = status.st_uid == os.geteuid() and not status.st_mode & 0o022
-        if not stat.S_ISREG(status.st_mode) or not own:
-            return None
-        try:
-            return msgspec.json.decode(stream.read(), type=_Copy)
-        except (msgspec.MsgspecError, UnicodeDecodeError, OSError):
-            return None
+        with _open(file) as copy:
+            head = _head(copy)
+            if (head.given, tuple(head.files)) != (loaded.given, loaded.files):
+                return False
+            return all(copy.read(len(piece)) == piece for piece in _pieces(loaded.texts)) and not copy.read(1)
+    except _UNREADABLE:
+        return False
+
+
+def _pieces(texts: Sequence[bytes]) -> Iterator[bytes]:
+    return (text[at : at + _PIECE] for text in texts for at in range(0, len(text), _PIECE))
+
+
+def _open(file: Path) -> BinaryIO:
+    """Opens the copy. Raises OSError where it cannot be read, or is not this user's own."""
+    stream = os.fdopen(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY), "rb")
+    status = os.fstat(stream.fileno())
+    if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        stream.close()
+        raise PermissionError("is somebody else's")
+    return stream
+
+
+def _head(copy: BinaryIO) -> _Head:
+    """Reads the first line. Raises MsgspecError."""
+    return msgspec.json.decode(copy.readline(), type=_Head)

@@ -31,7 +31,7 @@ def test_what_was_kept_is_what_was_read(file: Path, state: Path) -> None:
         files.load(file)
     last = kept.last_good(state, file, caught.value)
     assert last is not None
-    assert (last.config, last.files, last.written) == (loaded.config, loaded.files, loaded.written)
+    assert (last.config, last.files, last.names_zone) == (loaded.config, loaded.files, loaded.names_zone)
     assert (last.errors, last.accepted) == (str(caught.value), 1234)
     assert stat.S_IMODE((state / kept.NAME).stat().st_mode) == 0o600
     assert [found.name for found in state.iterdir()] == [kept.NAME]
@@ -88,12 +88,24 @@ def cut(file: Path) -> None:
 
 
 def of_a_newer_agentd(file: Path) -> None:
-    copy = json.loads(file.read_text())
-    copy["files"] = {name: f"{text}\nnewer: true\n" for name, text in copy["files"].items()}
-    file.write_text(json.dumps(copy))
+    head, text = file.read_bytes().split(b"\n", 1)
+    text += b"\nnewer: true\n"
+    copy = json.loads(head)
+    copy["files"] = dict.fromkeys(copy["files"], len(text))
+    file.write_bytes(json.dumps(copy).encode() + b"\n" + text)
 
 
-@pytest.mark.parametrize("change", [link, for_others, somebodys, cut, of_a_newer_agentd, Path.unlink])
+def longer(file: Path) -> None:
+    file.write_bytes(file.read_bytes() + b"#")
+
+
+def of_an_older_agentd(file: Path) -> None:
+    file.write_text(json.dumps({"given": str(file), "accepted": 1, "files": {str(file): SAMPLE}}))
+
+
+@pytest.mark.parametrize(
+    "change", [link, for_others, somebodys, cut, longer, of_a_newer_agentd, of_an_older_agentd, Path.unlink]
+)
 def test_a_copy_that_cannot_be_trusted_is_none(file: Path, state: Path, change: object) -> None:
     if change is somebodys and os.geteuid() != 0:
         pytest.skip("only root can make files of somebody else")
@@ -101,6 +113,10 @@ def test_a_copy_that_cannot_be_trusted_is_none(file: Path, state: Path, change: 
     assert callable(change)
     change(state / kept.NAME)
     assert kept.last_good(state, file, ERRORS) is None
+    kept.keep(state, files.load(file), 2)  # and is made anew
+    last = kept.last_good(state, file, ERRORS)
+    assert last is not None
+    assert last.accepted == 2
 
 
 def test_a_crash_while_it_is_written_leaves_the_one_before(
