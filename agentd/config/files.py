@@ -36,15 +36,15 @@ class _Thing(Struct):
 class Loaded(Struct, frozen=True):
     """A configuration and the files that it was read from, in order of rising precedence.
 
-    `written` has the settings as they stand there, without what follows from the machine; `warnings` are sentences
-    about what was guessed. `given` is the path that was asked for (empty: the system's folders), `texts` are the files'
+    `names_zone` tells whether they name the time zone, which is the machine's otherwise; `warnings` are sentences about
+    what was guessed. `given` is the path that was asked for (empty: the system's folders), `texts` are the files'
     contents. A last good configuration has `errors`, those of the files as they are now, and `accepted`, the instant
     when it was read.
     """
 
     config: Config
     files: tuple[str, ...]
-    written: Config = Config()
+    names_zone: bool = False
     warnings: tuple[str, ...] = ()
     given: str = ""
     texts: tuple[bytes, ...] = ()
@@ -131,46 +131,12 @@ def is_as_read(loaded: Loaded) -> bool:
         return False
 
 
-def decoded(
-    names: Sequence[str],
-    content: Callable[[str], bytes],
-    whole: type[Config] = Config,
-    parts: Sequence[Settings] = PARTS,
-) -> Loaded:
-    """Returns the configuration in files of those names, in order of rising precedence. Raises Problems."""
-    with _uncollected():
-        decoder = Decoder({kind: parser for part in parts for kind, parser in part.kinds.items()})
-        top = _layered(decoder, names, content, whole)
-        written = decoder.struct(top, whole)
-        if written is UNSET:
-            raise Problems(decoder.problems)
-        zone = local() if not written.timezone else Zone(written.timezone)
-        config = _completed(written, zone.name, parts)
-        for part in parts:
-            for fault in part.faults(config):
-                node, path = locate(top, fault.path)
-                decoder.problem(node, path, fault.sentence)
-        if decoder.problems:
-            raise Problems(decoder.problems)
-        return Loaded(config, tuple(names), written, (zone.warning,) if zone.warning else ())
-
-
-def in_zone(loaded: Loaded, zone: Zone, parts: Sequence[Settings] = PARTS) -> Loaded:
-    """Returns the configuration in another time zone, whatever the files say about that."""
-    config = _completed(loaded.written, zone.name, parts)
-    return replace(loaded, config=config, warnings=(zone.warning,) if zone.warning else ())
-
-
-def _completed(written: Config, zone: str, parts: Sequence[Settings]) -> Config:
-    config = replace(written, timezone=zone)
-    for part in parts:
-        config = replace(config, **part.complete(config))
-    return config
-
-
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Looks for no cycles, which would double the time for many jobs: nodes refer to nothing that refers to them."""
+    """Looks for no cycles, which would double the time for many jobs: nodes refer to nothing that refers to them.
+
+    A whole function is the scope: what it leaves behind is gone before cycles are looked for again.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -178,6 +144,36 @@ def _uncollected() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+@_uncollected()
+def decoded(
+    names: Sequence[str],
+    content: Callable[[str], bytes],
+    whole: type[Config] = Config,
+    parts: Sequence[Settings] = PARTS,
+) -> Loaded:
+    """Returns the configuration in files of those names, in order of rising precedence. Raises Problems."""
+    decoder = Decoder({kind: parser for part in parts for kind, parser in part.kinds.items()})
+    top = _layered(decoder, names, content, whole)
+    config = decoder.struct(top, whole)
+    if config is UNSET:
+        raise Problems(decoder.problems)
+    names_zone = bool(config.timezone)
+    for part in parts:
+        for fault in part.faults(config):
+            node, path = locate(top, fault.path)
+            decoder.problem(node, path, fault.sentence)
+    if decoder.problems:
+        raise Problems(decoder.problems)
+    loaded = Loaded(config, tuple(names), names_zone)
+    return loaded if names_zone else in_zone(loaded, local())
+
+
+def in_zone(loaded: Loaded, zone: Zone) -> Loaded:
+    """Returns the configuration, whose files name no time zone, in that of the machine."""
+    config = replace(loaded.config, timezone=zone.name)
+    return replace(loaded, config=config, warnings=(zone.warning,) if zone.warning else ())
 
 
 def _layered(

@@ -14,22 +14,18 @@ from agentd.core.reboots import policy as reboots
 class Settings(Struct, frozen=True):
     """The settings of one part, beside their field in Config.
 
-    `kinds` are the parsers of its kinds of settings by name. `complete` returns fields of a Config anew, with the
-    settings that follow from others. `faults` names the settings of a completed Config that contradict each other,
-    `doubts` are sentences about those that cannot do what they seem to say.
+    `kinds` are the parsers of its kinds of settings by name. `faults` names the settings of a Config that contradict
+    each other, `doubts` are sentences about those that cannot do what they seem to say.
     """
 
     kinds: Mapping[str, Parser]
-    complete: Callable[[Config], Mapping[str, object]] = lambda _: {}
     faults: Callable[[Config], Iterable[Fault]] = lambda _: ()
     doubts: Callable[[Config], Iterable[str]] = lambda _: ()
 
 
 PARTS = (
     Settings(fields.KINDS),
-    Settings(
-        jobs.KINDS, lambda its: {"jobs": jobs.complete(its.jobs, its.timezone)}, lambda its: jobs.faults(its.jobs)
-    ),
+    Settings(jobs.KINDS, faults=lambda its: jobs.faults(its.jobs)),
     Settings(
         reboots.KINDS,
         faults=lambda its: reboots.faults(its.reboot, its.jobs),

@@ -182,14 +182,10 @@ class Configuring:
                 return loaded
 
     def _put_into_force(self, loaded: Loaded) -> list[str]:
-        """Gives the parts a configuration; returns a sentence for each change.
-
-        Another time zone is told as such, and not as a change of each job that follows it.
-        """
+        """Gives the parts a configuration; returns a sentence for each change."""
         told, before, new = [], self.loaded, loaded.config.timezone
         if new != before.config.timezone:
             told.append(f"time zone is now {new} (was {before.config.timezone})")
-            self._host.take(in_zone(before, zone.Zone(new)).config)
         self.loaded = loaded
         return told + self._host.take(loaded.config)
 
@@ -253,7 +249,7 @@ class Configuring:
         """Puts the machine's time zone into force where the configuration names none, whatever is said of watching its
         files; returns a sentence for each change."""
         time.tzset()  # for the stamps of the log, and what people are told
-        loaded = self.loaded if self.loaded.written.timezone else in_zone(self.loaded, found)
+        loaded = self.loaded if self.loaded.names_zone else in_zone(self.loaded, found)
         if loaded == self.loaded:
             return []
         changes = self._put_into_force(loaded)

@@ -68,7 +68,7 @@ def job_record(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
         "command": job.run,
         "trigger": job.trigger.phrase(),
         "kind": job.trigger.key,
-        "timezone": job.timezone,
+        "timezone": entry.zone.key,
         "enabled": entry.enabled,
         "adaptive": job.trigger.key == "adaptive",
         "state": _state(entry, under_way),

@@ -91,7 +91,14 @@ class JobsShell:
         executor.configure(config)
         self._config = config
         self._core = Jobs(
-            config.jobs, saved, self._host.now(), concurrency=config.concurrency, host=machine, boot=booted, lead=LEAD
+            config.jobs,
+            saved,
+            self._host.now(),
+            concurrency=config.concurrency,
+            zone=config.timezone,
+            host=machine,
+            boot=booted,
+            lead=LEAD,
         )
         api = JobsApi(self._host, self._core, executor.output)
         return Part(
@@ -173,7 +180,7 @@ class JobsShell:
     def _configure(self, config: Config, now: int) -> Sequence[str]:
         self._executor.configure(config)
         self._config = config
-        return self._core.configure(config.jobs, config.concurrency, now)
+        return self._core.configure(config.jobs, config.concurrency, config.timezone, now)
 
     async def _finish(self) -> None:
         """Waits up to `stop_timeout` for what runs, unless somebody is in a hurry; then stops what ends with agentd."""

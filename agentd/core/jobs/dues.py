@@ -8,7 +8,7 @@ from agentd.core.jobs.model import JobSaved
 from agentd.core.jobs.roster import Entry, Roster
 from agentd.core.jobs.schedule import CATCH_UP, catch_up, dealt_with
 from agentd.core.part import Decided, Effect
-from agentd.core.times import moment, timezone
+from agentd.core.times import moment
 
 
 class Dues:
@@ -101,7 +101,6 @@ def _counted(number: int) -> str:
 
 def _span(entry: Entry, since: int, now: int) -> str:
     """Returns two instants as the clocks of the job show them: "18:00:43 to 18:02:44"."""
-    zone = timezone(entry.job.timezone)
-    first, last = moment(since, zone), moment(now, zone)
+    first, last = moment(since, entry.zone), moment(now, entry.zone)
     form = "%H:%M:%S" if first.date() == last.date() else "%Y-%m-%d %H:%M:%S"
     return f"{first:{form}} to {last:{form}}"

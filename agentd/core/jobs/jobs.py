@@ -35,13 +35,14 @@ class Jobs(Core):
         now: int,
         *,
         concurrency: int = 100,
+        zone: str = "UTC",
         host: str = "",
         boot: int = 0,
         lead: int = 0,
     ) -> None:
         self.draining = False
         self._effects: list[Effect] = []
-        self._roster = Roster(saved.states, host, boot, lead, self._effects)
+        self._roster = Roster(saved.states, host, boot, lead, zone, self._effects)
         self._places = Places(concurrency)
         self._course = Course(self._places, saved.next_seq, self._effects)
         self._dues = Dues(self._roster, self._course, self._effects)
@@ -263,10 +264,12 @@ class Jobs(Core):
         self._roster.index()
         self._admit(now)
 
-    def configure(self, jobs: Mapping[str, Job], concurrency: int, now: int) -> list[str]:
-        """Takes other jobs. Runs under way go on; returns a sentence for each job that differs."""
+    def configure(self, jobs: Mapping[str, Job], concurrency: int, zone: str, now: int) -> list[str]:
+        """Takes other jobs, and the time zone of those that name none. Runs under way go on; returns a sentence for
+        each job that differs."""
         changes = []
         self._places.concurrency = concurrency
+        self._roster.move(zone, now)
         for name in [name for name in self.entries if name not in jobs]:
             changes.append(f"{name} removed")
             for run in self._course.unbegun(self.entries[name]):

@@ -1,6 +1,7 @@
 """The roster of jobs: their configuration and memory, and when each next has something to do."""
 
 from heapq import heapify, heappop, heappush
+from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
@@ -42,6 +43,11 @@ class Entry:
         return "disabled in the configuration" if self.state.enabled is None else "disabled by hand"
 
     @property
+    def zone(self) -> ZoneInfo:
+        """The time zone that the job's schedule is in."""
+        return self.schedule.context.zone
+
+    @property
     def active(self) -> int:
         """The number of runs that are under way or wait for a place."""
         return len(self.running) + len(self.waiting)
@@ -60,9 +66,12 @@ class Entry:
 
 class Roster:
     """The jobs by name. `states` is what is remembered of jobs, `host` seeds the jitter, `boot` is the instant of the
-    boot, `lead` by how much a due time is looked at in advance; effects go to `effects`."""
+    boot, `lead` by how much a due time is looked at in advance, `zone` is the time zone of the jobs that name none; the
+    effects go to `effects`."""
 
-    def __init__(self, states: dict[str, JobState], host: str, boot: int, lead: int, effects: list[Effect]) -> None:
+    def __init__(
+        self, states: dict[str, JobState], host: str, boot: int, lead: int, zone: str, effects: list[Effect]
+    ) -> None:
         self.entries: dict[str, Entry] = {}
         self.removed: dict[str, Entry] = {}  # no longer configured, but with a run under way
         self.followers: dict[str, list[Entry]] = {}
@@ -70,6 +79,7 @@ class Roster:
         self._host = host
         self._boot = boot
         self._lead = lead
+        self._zone = zone
         self._effects = effects
         self._heap: list[tuple[int, str]] = []
 
@@ -96,7 +106,7 @@ class Roster:
     def add(self, job: Job, now: int) -> bool:
         """Puts a job on the roster, with what is remembered of it; returns whether that lies ahead of the clock."""
         state = self._states.pop(job.name, None)
-        entry = self.removed.pop(job.name, None) or Entry(job, state or begin(_fingerprint(job), now))
+        entry = self.removed.pop(job.name, None) or Entry(job, state or begin(self._fingerprint(job), now))
         if state is not None:
             entry.state = state
         entry.job = job
@@ -120,15 +130,31 @@ class Roster:
             entry.state = self.rested(entry, now)
         self._effects.append(JobSaved(job.name, entry.state))
 
+    def move(self, zone: str, now: int) -> None:
+        """Gives the jobs that name no time zone another one."""
+        if zone != self._zone:
+            self._zone = zone
+            for entry in self.entries.values():
+                if not entry.job.timezone:
+                    self.change(entry, entry.job, now)
+
     def _as_configured(self, entry: Entry, now: int) -> JobState:
         """Returns what is remembered of a job under the schedule that it has now."""
-        job, state, fingerprint = entry.job, entry.state, _fingerprint(entry.job)
+        job, state, fingerprint = entry.job, entry.state, self._fingerprint(entry.job)
         if state.schedule == fingerprint:
             return state
         if job.trigger.elapsed and _without_zone(state.schedule) == _without_zone(fingerprint):
             return replace(state, schedule=fingerprint)  # another time zone means nothing to an interval
         trigger = interval.with_interval(job.trigger, state.interval)
         return changed(state, fingerprint, trigger, now, self._jitter(job))
+
+    def _fingerprint(self, job: Job) -> str:
+        """Returns a text that tells one schedule from another: times due under the old one are not due under the
+        new."""
+        return f"{job.trigger.phrase()} {self._zone_of(job)} {job.jitter}{'' if job.enabled else ' disabled'}"
+
+    def _zone_of(self, job: Job) -> str:
+        return job.timezone or self._zone
 
     def remove(self, entry: Entry) -> None:
         """Takes a job off the roster; its memory is kept, and the job itself while a run of it is under way."""
@@ -180,7 +206,7 @@ class Roster:
         job, state = entry.job, entry.state
         entry.schedule = Schedule(
             interval.with_interval(job.trigger, state.interval),
-            Context(zone=timezone(job.timezone), anchor=state.anchor, boot=self._boot),
+            Context(zone=timezone(self._zone_of(job)), anchor=state.anchor, boot=self._boot),
             self._jitter(job),
         )
         entry.due = entry.schedule.next_due(state) if entry.enabled else None
@@ -214,11 +240,6 @@ class Roster:
             upstream = entry.schedule.trigger.upstream
             if upstream is not None:
                 self.followers.setdefault(upstream, []).append(entry)
-
-
-def _fingerprint(job: Job) -> str:
-    """Returns a text that tells one schedule from another: times due under the old one are not due under the new."""
-    return f"{job.trigger.phrase()} {job.timezone} {job.jitter}{'' if job.enabled else ' disabled'}"
 
 
 def _without_zone(fingerprint: str) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
-from msgspec.structs import replace
 
 from agentd.core.fields import (
     CONTROL,
@@ -81,7 +80,7 @@ class Job(Struct, frozen=True, kw_only=True):
     run: Command
     when: When = Manual()
     description: str = ""
-    timezone: ZoneName = ""  # the configuration's
+    timezone: ZoneName = ""  # empty: that of the configuration
     enabled: bool = True
     user: UserName | None = None
     group: UserName | None = None
@@ -110,11 +109,6 @@ class Job(Struct, frozen=True, kw_only=True):
     def has_own_root(self) -> bool:
         """Whether the job, as a unit, has another root directory than the machine's."""
         return not OWN_ROOT.isdisjoint(self.systemd)
-
-
-def complete(jobs: Mapping[str, Job], timezone: str) -> dict[str, Job]:
-    """Returns the jobs with the time zone of the configuration where they name none."""
-    return {name: job if job.timezone else replace(job, timezone=timezone) for name, job in jobs.items()}
 
 
 def faults(jobs: Mapping[str, Job]) -> Iterator[Fault]:

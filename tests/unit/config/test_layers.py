@@ -11,7 +11,7 @@ from agentd.core.config import History
 from agentd.core.jobs.settings import Limits
 from agentd.core.jobs.triggers import Every
 from agentd.core.quantities import DAY, HOUR, MINUTE
-from tests.unit.config.texts import SAMPLE, layers, write
+from tests.unit.config.texts import SAMPLE, layers, write, zones
 
 
 def test_a_drop_in_changes_one_setting_and_keeps_the_others(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_a_drop_in_changes_settings_outside_of_jobs_key_by_key(tmp_path: Path) -
         _10="timezone: UTC\nhistory: {runs: 700}\n",
     )
     assert loaded.history == History(keep=DAY, runs=700)
-    assert loaded.jobs["a"].timezone == "UTC"
+    assert zones(loaded) == {"a": "UTC"}
 
 
 def test_the_drop_in_with_the_later_name_wins(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from agentd.core.config import Config
 from agentd.core.fields import Fault, Parser, by_name
 from agentd.core.jobs.settings import Job, faults
 from agentd.core.jobs.triggers import After
-from tests.unit.config.texts import errors, write
+from tests.unit.config.texts import errors, write, zones
 
 # A toy part: it counts sheep in flocks.
 
@@ -62,7 +62,7 @@ def toy(given: Path) -> ToyConfig:
 def test_one_more_part_has_its_settings_in_the_same_file(file: Path) -> None:
     config = toy(write(file, "jobs: {rex: {run: x}}\ncounts: {flocks: {hill: {sheep: ['**', '*'], shepherd: rex}}}\n"))
     assert config.counts.flocks == {"hill": Flock(name="hill", sheep=(2, 1), shepherd="rex")}
-    assert config.jobs["rex"].timezone == config.timezone  # the other parts are completed as before
+    assert zones(config) == {"rex": config.timezone}  # the other parts have their settings as before
 
 
 def test_one_more_part_needs_no_settings(file: Path) -> None:

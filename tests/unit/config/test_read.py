@@ -8,7 +8,7 @@ from agentd.core.config import Config, History
 from agentd.core.jobs.settings import Job, Limits, Missed, Retries
 from agentd.core.jobs.triggers import Adaptive, At, Boot, Cron, Every, Manual
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
-from tests.unit.config.texts import SAMPLE
+from tests.unit.config.texts import SAMPLE, zones
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n", "~\n", "\ufeff", "{}\n"])
@@ -23,19 +23,19 @@ def test_defaults(read: Any) -> None:
         watch=True,
         stop_timeout=30 * SECOND,
         history=History(keep=90 * DAY, runs=100_000, output=1 << 20, total_output=256 << 20),
-        jobs={"one": Job(name="one", run=("/bin/sh", "-c", "x"), when=Manual(), timezone="UTC")},
+        jobs={"one": Job(name="one", run=("/bin/sh", "-c", "x"), when=Manual())},
     )
 
 
 def test_the_jobs_of_the_design(read: Any) -> None:
     loaded = read(SAMPLE)
     assert loaded.timezone == "Europe/Berlin"
+    assert zones(loaded) == {"backup": "Europe/Berlin", "feed": "Europe/Berlin"}
     assert list(loaded.jobs.values()) == [
         Job(
             name="backup",
             run=("/usr/local/bin/backup", "--all"),
             when=Cron("30 2 * * *"),
-            timezone="Europe/Berlin",
             user="backup",
             timeout=2 * HOUR,
             overlap="skip",
@@ -49,7 +49,6 @@ def test_the_jobs_of_the_design(read: Any) -> None:
             name="feed",
             run=("/bin/sh", "-c", "/opt/feed.py"),
             when=Adaptive(5 * MINUTE, 30 * SECOND, 6 * HOUR),
-            timezone="Europe/Berlin",
             useful="output",
         ),
     ]
@@ -184,7 +183,7 @@ def test_an_alias_repeats_what_was_written(read: Any) -> None:
 
 def test_the_time_zone_of_all_is_that_of_each_job_that_names_none(read: Any) -> None:
     loaded = read("timezone: Asia/Tokyo\njobs:\n  a: {run: x}\n  b: {run: x, timezone: Europe/Berlin}\n")
-    assert {name: job.timezone for name, job in loaded.jobs.items()} == {"a": "Asia/Tokyo", "b": "Europe/Berlin"}
+    assert zones(loaded) == {"a": "Asia/Tokyo", "b": "Europe/Berlin"}
 
 
 @pytest.mark.parametrize(
@@ -196,4 +195,4 @@ def test_without_a_time_zone_that_of_the_machine_counts(
 ) -> None:
     monkeypatch.setenv("TZ", variable)
     loaded = read("jobs:\n  a: {run: x}\n")
-    assert (loaded.timezone, loaded.jobs["a"].timezone) == (zone, zone)
+    assert (loaded.timezone, zones(loaded)) == (zone, {"a": zone})

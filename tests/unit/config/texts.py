@@ -9,6 +9,8 @@ from agentd.config import files
 from agentd.config.compose import Problems
 from agentd.config.kinds import PARTS, Settings
 from agentd.core.config import Config
+from agentd.core.jobs.jobs import Jobs
+from agentd.core.jobs.model import Saved
 
 SAMPLE = """\
 timezone: Europe/Berlin
@@ -50,3 +52,9 @@ def layers(folder: Path, main: str, **drop_ins: str) -> Config:
     for name, text in drop_ins.items():
         write(folder / "conf.d" / f"{name.removeprefix('_')}.yaml", text)
     return files.load(folder).config
+
+
+def zones(config: Config) -> dict[str, str]:
+    """The time zone that each job's schedule is in."""
+    jobs = Jobs(config.jobs, Saved(), 0, zone=config.timezone)
+    return {name: jobs.entry(name).zone.key for name in config.jobs}

@@ -44,7 +44,8 @@ class World:
         self.loads = 0
         self.after_load: Callable[[], object] = lambda: None
         self.configuring = Configuring(self, files.load(self.file), self._load, lambda: files.watched(self.file))
-        self.jobs = Jobs(self.configuring.loaded.config.jobs, Saved(), NOW, concurrency=1, host="", boot=NOW, lead=0)
+        config = self.configuring.loaded.config
+        self.jobs = Jobs(config.jobs, Saved(), NOW, concurrency=1, zone=config.timezone, host="", boot=NOW, lead=0)
 
     def move(self, name: str) -> None:
         """Gives the machine another time zone, as timedatectl does."""
@@ -66,7 +67,7 @@ class World:
             raise self.refusal
 
     def take(self, config: Config) -> list[str]:
-        return self.jobs.configure(config.jobs, config.concurrency, NOW)
+        return self.jobs.configure(config.jobs, config.concurrency, config.timezone, NOW)
 
     def configured(self) -> None: ...
 
@@ -85,7 +86,7 @@ class World:
         await asyncio.wait_for(come_true(), PATIENCE)
 
     def zone_of(self, job: str) -> str:
-        return self.jobs.entries[job].job.timezone
+        return self.jobs.entries[job].zone.key
 
     def due(self, job: str) -> int:
         due = self.jobs.entries[job].due

@@ -190,7 +190,7 @@ def test_more_places_are_used_at_once() -> None:
     jobs = [job(name) for name in "abc"]
     host = Host(*jobs, concurrency=1)
     assert len(host.tick(NOW + HOUR)) == 1
-    host.engine.configure(host.config.jobs, 3, NOW + HOUR + 1)
+    host.engine.configure(host.config.jobs, 3, "UTC", NOW + HOUR + 1)
     assert len(host.starts()) == 2
 
 
@@ -402,7 +402,7 @@ def test_another_time_zone_means_nothing_to_an_interval(enabled: bool) -> None:
     host = host.restart(there, now=NOW + 5 * HOUR)
     run = host.tick(NOW + 5 * HOUR)
     assert dues([*run, *host.engine.entry("backup").waiting]) == ([3, 4, 5] if enabled else [])
-    assert host.engine.configure({"backup": job(enabled=enabled)}, 100, NOW + 5 * HOUR + 1) == ["backup changed"]
+    assert host.engine.configure({"backup": job(enabled=enabled)}, 100, "UTC", NOW + 5 * HOUR + 1) == ["backup changed"]
     assert (host.engine.entry("backup").due == NOW + 6 * HOUR) is enabled
 
 
@@ -715,7 +715,7 @@ def test_increase_never_lengthens_and_decrease_never_shortens(
 def test_the_changes_of_a_configuration_are_told_and_what_did_not_change_goes_on() -> None:
     host = Host(job("same"), job("gone"), job("other"))
     jobs = {"same": job("same"), "other": job("other", Every(2 * HOUR)), "new": job("new", Every(5 * HOUR))}
-    changes = host.engine.configure(jobs, 100, NOW + 30 * MINUTE)
+    changes = host.engine.configure(jobs, 100, "UTC", NOW + 30 * MINUTE)
     assert changes == ["gone removed", "other changed", "new added: every 5h"]
     assert [run.job for run in host.tick(NOW + HOUR)] == ["same"]
     assert [run.job for run in host.tick(NOW + 2 * HOUR)] == ["other"]
@@ -725,13 +725,13 @@ def test_the_changes_of_a_configuration_are_told_and_what_did_not_change_goes_on
 
 def test_a_changed_calendar_makes_up_for_nothing() -> None:
     host = Host(job(when=Cron("0 20 * * *")))
-    host.engine.configure({"backup": job(when=Cron("30 8 * * *"))}, 100, NOW + HOUR)
+    host.engine.configure({"backup": job(when=Cron("30 8 * * *"))}, 100, "UTC", NOW + HOUR)
     assert host.engine.wakeup() == NOW + DAY + 30 * MINUTE
 
 
 def test_a_job_that_is_enabled_by_the_configuration_makes_up_for_nothing() -> None:
     host = Host(job(enabled=False, missed=Missed("all")))
-    host.engine.configure({"backup": job(missed=Missed("all"))}, 100, NOW + 3 * HOUR + MINUTE)
+    host.engine.configure({"backup": job(missed=Missed("all"))}, 100, "UTC", NOW + 3 * HOUR + MINUTE)
     assert host.starts() == []
     assert host.engine.wakeup() == NOW + 4 * HOUR
 
@@ -740,7 +740,7 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
     host = Host(job(overlap="queue", retries=Retries(count=1), notify=("success", "failure")))
     run = only(host.tick(NOW + HOUR))
     host.tick(NOW + 2 * HOUR)
-    host.engine.configure({}, 100, NOW + 2 * HOUR)
+    host.engine.configure({}, 100, "UTC", NOW + 2 * HOUR)
     assert host.starts() == []
     assert host.memory.runs[2].reason == "the job was removed"
     assert host.of(RunStops) == []
@@ -755,7 +755,7 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
 def test_the_run_of_a_removed_job_can_be_stopped_by_its_id() -> None:
     host = Host(job())
     run = only(host.tick(NOW + HOUR))
-    host.engine.configure({}, 100, NOW + HOUR)
+    host.engine.configure({}, 100, "UTC", NOW + HOUR)
     assert host.engine.stop(run.run_id, NOW + HOUR) == [run.run_id]
     with pytest.raises(Refused, match='there is no job "backup"'):
         host.engine.stop("backup", NOW + HOUR)
@@ -765,8 +765,8 @@ def test_the_run_of_a_removed_job_can_be_stopped_by_its_id() -> None:
 def test_a_job_that_comes_back_meanwhile_still_has_its_run(overlap: Literal["skip", "queue"]) -> None:
     host = Host(job(overlap=overlap))
     run = only(host.tick(NOW + HOUR))
-    host.engine.configure({}, 100, NOW + HOUR + 1)
-    host.engine.configure(host.config.jobs, 100, NOW + HOUR + 2)
+    host.engine.configure({}, 100, "UTC", NOW + HOUR + 1)
+    host.engine.configure(host.config.jobs, 100, "UTC", NOW + HOUR + 2)
     assert host.tick(NOW + 2 * HOUR) == []
     after = host.end(run, NOW + 2 * HOUR + 1)
     assert dues(after) == ([2] if overlap == "queue" else [])
@@ -778,8 +778,8 @@ def test_a_job_that_comes_back_meanwhile_still_has_its_run(overlap: Literal["ski
 def test_a_job_that_comes_back_remembers_what_was_set_at_run_time() -> None:
     host = Host(job())
     host.engine.set_interval("backup", 3 * HOUR, NOW)
-    host.engine.configure({}, 100, NOW + 1)
-    host.engine.configure(host.config.jobs, 100, NOW + 2)
+    host.engine.configure({}, 100, "UTC", NOW + 1)
+    host.engine.configure(host.config.jobs, 100, "UTC", NOW + 2)
     assert host.engine.wakeup() == NOW + 3 * HOUR
 
 

@@ -139,7 +139,7 @@ class Anything(RuleBasedStateMachine):
     @rule(config=st.sampled_from(CONFIGS))
     def the_configuration_changes(self, config: Config) -> None:
         self.take_up(config)
-        self.engine.configure(config.jobs, config.concurrency, self.now)
+        self.engine.configure(config.jobs, config.concurrency, "UTC", self.now)
         self.carry_out()
 
     @rule(down=SPANS, config=st.sampled_from(CONFIGS), seen=st.booleans(), delta=st.sampled_from([0, 0, -HOUR, DAY]))

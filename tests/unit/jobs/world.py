@@ -96,7 +96,7 @@ class World:
         for job in jobs:  # due times of another schedule are others, also where they are the same
             self._schedules[job.name] += job != self.config.jobs.get(job.name)
         self.config = Config(jobs={job.name: job for job in jobs}, concurrency=self.config.concurrency)
-        self.core.configure(self.config.jobs, self.config.concurrency, self.now)
+        self.core.configure(self.config.jobs, self.config.concurrency, "UTC", self.now)
         self.carry_out()
 
     def kill(self, later: int = 0, now: int | None = None) -> None:

@@ -88,7 +88,7 @@ class World:
     def configure(self, policy: RebootPolicy, zone: str = "") -> None:
         """Another policy is in force, or another time zone."""
         self.config = replace(self.config, reboot=policy, timezone=zone or self.config.timezone)
-        self.jobs.configure(self.config.jobs, self.config.concurrency, self.now)
+        self.jobs.configure(self.config.jobs, self.config.concurrency, self.config.timezone, self.now)
         self.reboots.configure(policy, self.config.timezone, self.now)
         self.pump()
 
