@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
+PAGE = 1000  # the contract's limit for one answer
 PATIENCE = 60.0  # seconds until a daemon that does not answer is given up
 _KIB = 1024
 
@@ -124,8 +125,15 @@ class Agentd:
         return self._records("ListJobs", {})
 
     def runs(self, **options: tuple[str, object]) -> list[dict[str, Any]]:
-        """The history, oldest first: up to 10,000 runs with the end of their output."""
-        return self._records("ListRuns", {"limit": ("u", 10_000), "tail": ("b", True), **options})[::-1]
+        """The history, oldest first, with the end of the runs' output: page by page, where agentd gives pages."""
+        found: list[dict[str, Any]] = []
+        wanted: dict[str, tuple[str, object]] = {"limit": ("u", 10_000), "tail": ("b", True), **options}
+        while True:
+            page = self._records("ListRuns", wanted)
+            found += page
+            if len(page) != PAGE:  # before there were pages all came at once
+                return found[::-1]
+            wanted["before"] = ("t", int(page[-1]["run_id"].rpartition(".")[2]))
 
     def _records(self, member: str, options: dict[str, tuple[str, object]]) -> list[dict[str, Any]]:
         from jeepney import DBusAddress, new_method_call
