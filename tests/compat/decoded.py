@@ -39,6 +39,8 @@ def main() -> int:
     def shown(name: str) -> dict[str, Any]:
         config = files.load(HERE / name).config
         found: dict[str, Any] = plain(config)
+        for job in found["jobs"].values():  # later versions leave to the core what zone a job without one is in
+            job["timezone"] = job["timezone"] or config.timezone
         policy = config.reboot
         every = policy.windows.values() if isinstance(policy.windows, dict) else policy.windows
         coming = windows.occurrences(policy, ZoneInfo(config.timezone), "host", INSTANT)
