@@ -6,8 +6,9 @@ The copy lies in the state directory. A copy that is not of this user's own, or 
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
 import msgspec
 from msgspec.structs import replace
@@ -18,8 +19,6 @@ from agentd.config.kinds import PARTS, Settings
 from agentd.core.config import Config
 
 NAME = "configuration.kept"
-
-
 _PIECE = 1 << 16
 _UNREADABLE = (msgspec.MsgspecError, UnicodeDecodeError, OSError)
 
@@ -30,7 +29,7 @@ class _Head(msgspec.Struct, frozen=True):
 
     given: str
     accepted: int
-    files: dict[str, int]
+    files: dict[str, Annotated[int, msgspec.Meta(ge=0)]]
 
 
 def keep(folder: Path, loaded: Loaded, now: int) -> None:
@@ -40,12 +39,11 @@ def keep(folder: Path, loaded: Loaded, now: int) -> None:
     """
     if _holds(folder / NAME, loaded):
         return
-    sizes = {name: len(text) for name, text in zip(loaded.files, loaded.texts, strict=True)}
     new = folder / f"{NAME}.new"
     new.unlink(missing_ok=True)
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with open(descriptor, "wb") as file:  # noqa: PTH123 - a descriptor
-        file.write(msgspec.json.encode(_Head(loaded.given, now, sizes)) + b"\n")
+        file.write(msgspec.json.encode(_Head(loaded.given, now, _sizes(loaded))) + b"\n")
         file.writelines(loaded.texts)
         file.flush()
         os.fsync(file.fileno())
@@ -67,13 +65,13 @@ def last_good(
     """Returns the configuration that was accepted last, where the files have those errors now; None: there is none."""
     try:
         with _open(folder / NAME) as copy:
-            head = _head(copy)
-            texts = {name: copy.read(size) for name, size in head.files.items()}
-            is_whole = not copy.read(1) and all(len(texts[name]) == size for name, size in head.files.items())
+            head, rest = _head(copy), copy.read()
     except _UNREADABLE:
         return None
-    if head.given != path_of(given) or not is_whole:
+    if head.given != path_of(given) or sum(head.files.values()) != len(rest):
         return None
+    ends = accumulate(head.files.values())
+    texts = {name: rest[end - size : end] for (name, size), end in zip(head.files.items(), ends, strict=True)}
     try:
         loaded = decoded(tuple(texts), texts.__getitem__, whole, parts)
     except Problems:
@@ -86,11 +84,15 @@ def _holds(file: Path, loaded: Loaded) -> bool:
     try:
         with _open(file) as copy:
             head = _head(copy)
-            if (head.given, tuple(head.files)) != (loaded.given, loaded.files):
+            if (head.given, [*head.files.items()]) != (loaded.given, [*_sizes(loaded).items()]):
                 return False
             return all(copy.read(len(piece)) == piece for piece in _pieces(loaded.texts)) and not copy.read(1)
     except _UNREADABLE:
         return False
+
+
+def _sizes(loaded: Loaded) -> dict[str, int]:
+    return {name: len(text) for name, text in zip(loaded.files, loaded.texts, strict=True)}
 
 
 def _pieces(texts: Sequence[bytes]) -> Iterator[bytes]:

@@ -87,12 +87,24 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-5])
 
 
-def of_a_newer_agentd(file: Path) -> None:
+def resized(file: Path, size: int, more: bytes = b"") -> None:
+    """Has the first line say that each file has that size; 0: what there is."""
     head, text = file.read_bytes().split(b"\n", 1)
-    text += b"\nnewer: true\n"
     copy = json.loads(head)
-    copy["files"] = dict.fromkeys(copy["files"], len(text))
-    file.write_bytes(json.dumps(copy).encode() + b"\n" + text)
+    copy["files"] = dict.fromkeys(copy["files"], size or len(text + more))
+    file.write_bytes(json.dumps(copy).encode() + b"\n" + text + more)
+
+
+def of_a_newer_agentd(file: Path) -> None:
+    resized(file, 0, b"\nnewer: true\n")
+
+
+def of_a_size_below_zero(file: Path) -> None:
+    resized(file, -1)
+
+
+def of_a_size_beyond_all_memory(file: Path) -> None:
+    resized(file, 1 << 62)
 
 
 def longer(file: Path) -> None:
@@ -104,7 +116,19 @@ def of_an_older_agentd(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [link, for_others, somebodys, cut, longer, of_a_newer_agentd, of_an_older_agentd, Path.unlink]
+    "change",
+    [
+        link,
+        for_others,
+        somebodys,
+        cut,
+        longer,
+        of_a_size_below_zero,
+        of_a_size_beyond_all_memory,
+        of_a_newer_agentd,
+        of_an_older_agentd,
+        Path.unlink,
+    ],
 )
 def test_a_copy_that_cannot_be_trusted_is_none(file: Path, state: Path, change: object) -> None:
     if change is somebodys and os.geteuid() != 0:
