@@ -110,5 +110,5 @@ def _open(file: Path) -> BinaryIO:
 
 
 def _head(copy: BinaryIO) -> _Head:
-    """Reads the first line. Raises MsgspecError."""
+    """Reads the first line. Raises one of _UNREADABLE."""
     return msgspec.json.decode(copy.readline(), type=_Head)

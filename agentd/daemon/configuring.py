@@ -182,7 +182,7 @@ class Configuring:
                 return loaded
 
     def _put_into_force(self, loaded: Loaded) -> list[str]:
-        """Gives the parts a configuration; returns a sentence for each change."""
+        """Gives the parts a configuration; returns a sentence for each change, another time zone among them."""
         told, before, new = [], self.loaded, loaded.config.timezone
         if new != before.config.timezone:
             told.append(f"time zone is now {new} (was {before.config.timezone})")

@@ -66,7 +66,7 @@ class Entry:
 
 class Roster:
     """The jobs by name. `states` is what is remembered of jobs, `host` seeds the jitter, `boot` is the instant of the
-    boot, `lead` by how much a due time is looked at in advance, `zone` is the time zone of the jobs that name none; the
+    boot, `lead` the time by which a due time is looked at in advance, `zone` the time zone of the jobs that name none;
     effects go to `effects`."""
 
     def __init__(

@@ -109,8 +109,8 @@ def _moved(state: JobState, by: int) -> JobState:
 
 def _off_the_grids(state: JobState, interval: int | None) -> JobState:
     """Returns a job's memory with its grid moved by as few microseconds as keep it off those from before the clock was
-    set back: clocks are set by whole seconds, and intervals are whole seconds. Where two intervals
-    share no more than some microseconds, the grid stays: two such grids meet once in days."""
+    set back: clocks are set by whole seconds, and intervals are whole seconds. Where two intervals share no more than
+    some microseconds, the grid stays: two such grids meet once in days."""
     if interval is not None:
         for by in range(len(state.grids) + 1):
             if all((state.anchor + by - anchor) % gcd(interval, other) for anchor, _, other in state.grids):
