@@ -7,6 +7,7 @@ here as well, within bounds; tests/unit/bus/test_reading.py holds what this file
 
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from dbus_next._private.unmarshaller import Unmarshaller
@@ -18,10 +19,15 @@ NO_REPLY, INTERACTIVE = 1, 4
 _LITTLE, _BIG = ord("l"), ord("B")
 FIXED = 16  # the bytes before the fields of the header
 LONGEST_HEADER = 16 << 10  # bytes: five names of 255, a signature and a path; a path of a stranger's may have megabytes
+_SHORT = 512  # bytes of fields that are worth remembering
 _LONGEST_MESSAGE = 1 << 27  # bytes, as the protocol has it
 _DEEPEST = 64  # containers and variants within each other, as the protocol has it
 _MOST_VALUES = 1000  # in a body of a stranger's; 64 KiB could hold sixteen times as many
 _PATH, _INTERFACE, _MEMBER, _ERROR_NAME, _REPLY_TO, _DESTINATION, _SENDER, _SIGNATURE, _FILES = range(1, 10)
+_FIELDS = (
+    *((_PATH, ""), (_INTERFACE, ""), (_MEMBER, ""), (_ERROR_NAME, "")),
+    *((_REPLY_TO, 0), (_SENDER, ""), (_SIGNATURE, ""), (_FILES, 0)),
+)
 _SIZES = {_LITTLE: struct.Struct("<4xIII"), _BIG: struct.Struct(">4xIII")}
 _NUMBER = {_LITTLE: struct.Struct("<I"), _BIG: struct.Struct(">I")}
 
@@ -68,34 +74,23 @@ def head(data: bytearray, at: int, header: int) -> Head:
     """Returns the header of `header` bytes that begins at `at`. Raises Unreadable: the message is to be skipped."""
     if header > LONGEST_HEADER:
         raise Unreadable("the header is too long")
-    order = data[at]
+    order, kind = data[at], data[at + 1]
     size, serial, fields = _SIZES[order].unpack_from(data, at)
+    # A flood repeats itself, and so do systemd's signals; an answer names the call, which is another each time.
+    read = _fields_as_before if fields <= _SHORT and kind in (CALL, SIGNAL) else _fields
     try:
-        found = _fields(bytes(data[at + FIXED : at + FIXED + fields]), _NUMBER[order])
+        found = read(bytes(data[at + FIXED : at + FIXED + fields]), order)
     except (IndexError, UnicodeDecodeError, struct.error) as error:
         raise Unreadable(str(error)) from None
-    return Head(
-        kind=data[at + 1],
-        flags=data[at + 2],
-        order=order,
-        serial=serial,
-        size=size,
-        path=found.get(_PATH, ""),
-        interface=found.get(_INTERFACE, ""),
-        member=found.get(_MEMBER, ""),
-        error=found.get(_ERROR_NAME, ""),
-        reply_to=found.get(_REPLY_TO, 0),
-        sender=found.get(_SENDER, ""),
-        signature=found.get(_SIGNATURE, ""),
-        files=found.get(_FILES, 0),
-    )
+    return Head(kind, data[at + 2], order, serial, size, *found)
 
 
-def _fields(data: bytes, number: struct.Struct) -> dict[int, Any]:
-    """Returns the fields of a header by their codes.
+def _fields(data: bytes, order: int) -> tuple[Any, ...]:
+    """Returns the fields of a header, as Head has them from `path` on.
 
     Raises Unreadable, IndexError, UnicodeDecodeError, struct.error.
     """
+    number = _NUMBER[order]
     found: dict[int, Any] = {}
     at = 0
     while at < len(data):
@@ -117,7 +112,10 @@ def _fields(data: bytes, number: struct.Struct) -> dict[int, Any]:
         else:
             raise Unreadable("a field of the header is of a type that no field has")
         at += -at & 7
-    return found
+    return tuple(found.get(code, nothing) for code, nothing in _FIELDS)
+
+
+_fields_as_before = lru_cache(64)(_fields)
 
 
 def _text(data: bytes, at: int, length: int) -> str:

@@ -107,6 +107,15 @@ def test_answers_errors_and_signals_have_their_fields() -> None:
     assert read(call(flags=flags))[0].flags == 5
 
 
+def test_a_header_like_the_one_before_has_its_own_serial_flags_and_length() -> None:
+    first, _ = read(call("s", ["a"], serial=7))
+    flags = MessageFlag.NO_REPLY_EXPECTED
+    second, values = read(call("s", ["another"], serial=8, flags=flags))
+    assert (second.serial, second.flags, second.size, values) == (8, 1, 12, ["another"])
+    assert (second.path, second.member, second.signature) == (first.path, first.member, first.signature)
+    assert (first.serial, first.flags, first.size) == (7, 0, 6)
+
+
 def test_both_byte_orders_are_read() -> None:
     fields = b"\x01\x01o\0" + struct.pack(">I", 2) + b"/a\0" + bytes(5) + b"\x08\x01g\0\x01u\0"
     start = struct.pack(">BBBBIII", ord("B"), 1, 0, 1, 4, 3, len(fields))
