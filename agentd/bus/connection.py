@@ -14,6 +14,7 @@ from dbus_next.message import Message
 from dbus_next.signature import SignatureTree, Variant
 from msgspec import Struct
 
+from agentd.bus.outbox import Done
 from agentd.bus.reading import CALL, ERROR, RETURN, SIGNAL, Head, Unreadable, body
 from agentd.bus.wire import Wire, close
 
@@ -352,7 +353,7 @@ class Bus:
             else:
                 self._defect(f"a defect in sending {message.member or 'an answer'}", error)
         else:
-            self.write(data)
+            self.write(data, message.destination or "")
 
     def packed(self, message: Message) -> bytes:
         """Returns a message as it is written, with a serial. Raises what dbus_next raises for values of wrong types."""
@@ -364,11 +365,11 @@ class Bus:
         """Returns the serial of the next message."""
         return 1 if self._bus is None else self._bus.next_serial()
 
-    def write(self, data: bytes, done: Callable[[], None] | None = None) -> None:
-        """Writes a packed message after those before it, and calls `done` once the bus has it; a message is lost, and
+    def write(self, data: bytes, to: str, done: Done | None = None) -> None:
+        """Writes a packed message for a peer, "" for all, and calls `done` once the bus has it; a message is lost, and
         nothing called, where the connection is."""
         if self._bus is not None:
-            self._bus.write(data, done)
+            self._bus.write(data, to, done)
 
     def _defect(self, text: str, error: Exception) -> None:
         asyncio.get_running_loop().call_exception_handler({"message": text, "exception": error})

@@ -185,7 +185,7 @@ class Server:
             if data is None:
                 self._places.release(place)
             else:
-                self._bus.write(data, partial(self._places.release, place))
+                self._bus.write(data, head.sender, partial(self._places.release, place))
 
     def _refuse(self, head: Head, refusal: Refused, arguments: Sequence[Any] = ()) -> None:
         """Answers with an error, which repeats little of what the caller said."""
@@ -194,7 +194,8 @@ class Server:
         prefix = "org.freedesktop.DBus.Error" if refusal.name.startswith("Unknown") else f"{NAME}.Error"
         text = shortened(clean(str(refusal)), [head.path, head.interface, head.member, head.signature, *arguments])
         serial = self._bus.next_serial()
-        self._bus.write(writing.error(serial, head.serial, head.sender, f"{prefix}.{refusal.name}", text))
+        data = writing.error(serial, head.serial, head.sender, f"{prefix}.{refusal.name}", text)
+        self._bus.write(data, head.sender)
 
     async def _call(self, head: Head, method: Method, arguments: tuple[Any, ...]) -> list[Any]:
         """Calls the method; returns the values of the answer. Raises Refused."""

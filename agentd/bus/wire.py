@@ -8,18 +8,19 @@ two messages for a broken one.
 import contextlib
 import os
 import socket
-from collections import deque
 from collections.abc import Callable
 
 from dbus_next.aio.message_bus import MessageBus
 from dbus_next.constants import BusType, MessageType
 from dbus_next.message import Message
 
+from agentd.bus.outbox import Done, Outbox
 from agentd.bus.reading import ERROR, FIXED, LONGEST_HEADER, RETURN, Head, Unreadable, body, head, sizes
 
 _PIECE = 16 << 10  # bytes that are read before the loop has its turn: a hundred small messages
 _LARGE_PIECE = 256 << 10  # of a message that is known to be long
 _MOST_FILES = 253  # as the kernel passes at once
+_SENT_AHEAD = 16 << 10  # bytes that the kernel keeps for the bus, which reads 4 KiB in a turn: what is there goes first
 
 Wanted = Callable[[Head], bool]
 """Returns whether the body of a message is to be kept."""
@@ -33,15 +34,16 @@ class Wire(MessageBus):
     def __init__(self, address: str | None, wanted: Wanted, got: Got, *, files: bool) -> None:
         # No address is the system bus, which the library's signature does not say.
         super().__init__(address or "", BusType.SYSTEM, negotiate_unix_fd=files)
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SENT_AHEAD)
         self._wanted = wanted
         self._got = got
         self._buffer = bytearray()
         self._skip = 0  # bytes that are still to come of a message that nobody wants
         self._missing = 0  # bytes that are still to come of one that somebody wants
         self._files: list[int] = []  # descriptors of messages that are not complete
-        self._outbox: deque[tuple[bytes, Callable[[], None] | None]] = deque()
+        self._outbox = Outbox()
         self._piece = memoryview(b"")  # what is being written
-        self._done: list[Callable[[], None]] = []  # to be told once that is written
+        self._done: list[Done] = []  # to be told once that is written
         self._flushing = False
 
     # Reading
@@ -126,11 +128,12 @@ class Wire(MessageBus):
 
     # Writing
 
-    def write(self, data: bytes, done: Callable[[], None] | None = None) -> None:
-        """Writes a message after those before it, and then calls `done`; never where the connection is lost before."""
+    def write(self, data: bytes, to: str, done: Done | None = None) -> None:
+        """Writes a message for a peer ("" for all) when it is its turn, and then calls `done`; never where the
+        connection is lost before."""
         if self._disconnected:
             return
-        self._outbox.append((data, done))
+        self._outbox.put(data, to, done)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -159,7 +162,7 @@ class Wire(MessageBus):
         messages: list[bytes] = []
         length = 0
         while self._outbox and length < _PIECE:
-            data, done = self._outbox.popleft()
+            data, done = self._outbox.take()
             messages.append(data)
             length += len(data)
             if done is not None:
