@@ -11,13 +11,17 @@ from pathlib import Path
 
 _OWN = ("agentd.*", "bus.*", "configuration.*", "ended-*", "lock", "output", "unstored-*")
 """What agentd has in its state directory. It leaves alone what else lies there."""
+LONGEST_MESSAGE = 8 << 20  # bytes; writing.LONGEST_ANSWER leaves room for a header below it
 _MOST_LINKS = 40  # on the way to a folder
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
 <busconfig>
   <!-- a session bus: only the user that runs agentd may connect. The limits are those of the system bus: of one
-       connection 128 calls may wait for answers, so that a flood keeps no other caller waiting -->
+       connection 128 calls may wait for answers, so that a flood keeps no other caller waiting. But a message has at
+       most 8 MiB instead of 32: the bus answers nobody while it looks one through, and ends whoever sends a longer
+       one; agentd refuses to give longer answers -->
   <type>session</type>
+  <limit name="max_message_size">{longest}</limit>
   <listen>unix:path={socket}</listen>
   <auth>EXTERNAL</auth>
   <policy context="default">
@@ -46,7 +50,7 @@ class PrivateBus:
         take_folder(self._folder, "runtime")
         self._socket.unlink(missing_ok=True)
         config = self._state / "bus.conf"
-        config.write_text(_BUS_CONFIG.format(socket=self._socket))
+        config.write_text(_BUS_CONFIG.format(socket=self._socket, longest=LONGEST_MESSAGE))
         argv = [program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"]
         keep("bus", "the private bus", argv, self._state / "bus.log")
 

@@ -12,8 +12,11 @@ from dbus_next.signature import SignatureTree
 
 from agentd.bus.arguments import Records
 from agentd.bus.reading import ERROR, RETURN
+from agentd.core.part import Refused
 
 _SLICE = 25  # elements of an array: about a millisecond for records
+LONGEST_ANSWER = (8 << 20) - (64 << 10)
+"""Bytes of an answer: the bus ends a connection that sends more than 32 MiB, and the private bus one with 8."""
 _VERSION = 1
 _NUMBERS = {
     "y": ("<B", 1),
@@ -37,7 +40,8 @@ async def answer(serial: int, call: int, to: str, signature: str, values: list[A
     """Returns the answer to the call with the serial `call` of the connection `to`. One long answer is packed at a
     time: the next waits for its `turn`.
 
-    Raises TypeError, ValueError, AttributeError or struct.error where a value does not fit its type.
+    Raises Refused LimitsExceeded for more than LONGEST_ANSWER, and TypeError, ValueError, AttributeError or
+    struct.error where a value does not fit its type.
     """
     packer = _Packer()
     types = SignatureTree._get(signature).types  # noqa: SLF001 - the contract's, which are kept once
@@ -47,6 +51,7 @@ async def answer(serial: int, call: int, to: str, signature: str, values: list[A
                 await packer.slices(type_, value)
         else:
             packer.value(type_, value)
+    packer.check()
     return _with_header(RETURN, serial, call, to, "", signature, packer.out)
 
 
@@ -78,6 +83,13 @@ class _Packer:
 
     def __init__(self) -> None:
         self.out = bytearray()
+
+    def check(self) -> None:
+        """Raises Refused LimitsExceeded where there is more than an answer may have."""
+        if len(self.out) > LONGEST_ANSWER:
+            most = LONGEST_ANSWER / (1 << 20)
+            text = f"the answer has more than {most:.1f} MiB, more than may be sent; give a lower limit, or a name"
+            raise Refused("LimitsExceeded", text)
 
     def value(self, type_: Any, value: Any) -> None:
         """Packs a value of a type of dbus_next's."""
@@ -152,6 +164,7 @@ class _Packer:
         for number, value in enumerate(values, 1):
             self.value(child, value)
             if number % _SLICE == 0:
+                self.check()
                 await asyncio.sleep(0)
         self._end(length, start)
 

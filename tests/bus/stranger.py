@@ -1,5 +1,6 @@
 """A client with bad intentions: speaks D-Bus by hand, so as to say what no library would, and only with Python's own
-library, so as to run in a machine that has no other: stranger.py ADDRESS ATTACK GOES."""
+library, so as to run in a machine that has no other: stranger.py ADDRESS ATTACK GOES [MIB], the size of what is large.
+"""
 
 import os
 import socket
@@ -62,7 +63,8 @@ def message(  # noqa: PLR0913 - as many as a header has
 class Stranger:
     """A connection to the bus at an address such as unix:path=/run/dbus/system_bus_socket."""
 
-    def __init__(self, address: str, *, files: bool = False) -> None:
+    def __init__(self, address: str, *, files: bool = False, large: int = 31) -> None:
+        self.large = large * MIB
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(address.partition("path=")[2].partition(",")[0])
         self._socket.sendall(b"\0AUTH EXTERNAL " + str(os.getuid()).encode().hex().encode() + b"\r\n")
@@ -143,25 +145,26 @@ class Stranger:
 
 def big_signal(stranger: Stranger, owner: str) -> bytes:
     """A signal that nobody listens to, which takes minutes to parse."""
-    arrays = struct.pack("<I", 31 * MIB) + bytes(31 * MIB)
+    arrays = struct.pack("<I", stranger.large - 1024) + bytes(stranger.large - 1024)
     signal = {"interface": "org.example.Noise", "member": "Noise", "signature": "aau", "body": arrays}
     return message(SIGNAL, stranger.serial(), to=owner, flags=NO_REPLY, **signal)  # type: ignore[arg-type] # as above
 
 
 def wrong_call(stranger: Stranger, owner: str) -> bytes:
     """A call with arguments that the method does not take."""
-    arrays = struct.pack("<I", 31 * MIB) + bytes(31 * MIB)
+    arrays = struct.pack("<I", stranger.large - 1024) + bytes(stranger.large - 1024)
     return message(CALL, stranger.serial(), to=owner, member="GetJob", signature="aau", body=arrays)
 
 
 def long_name(stranger: Stranger, owner: str) -> bytes:
-    """The name of a job, of 25 million characters."""
-    return message(CALL, stranger.serial(), to=owner, member="GetJob", signature="s", body=text(b"a" * 25_000_000))
+    """The name of a job, of millions of characters."""
+    name = b"a" * (stranger.large - 1024)
+    return message(CALL, stranger.serial(), to=owner, member="GetJob", signature="s", body=text(name))
 
 
 def long_path(stranger: Stranger, owner: str) -> bytes:
-    """The path of an object, of 25 million characters: all of it is header."""
-    return message(CALL, stranger.serial(), to=owner, path="/" + "a" * 25_000_000)
+    """The path of an object, of millions of characters: all of it is header."""
+    return message(CALL, stranger.serial(), to=owner, path="/" + "a" * (stranger.large - 1024))
 
 
 def patterns(stranger: Stranger, owner: str) -> bytes:
@@ -246,12 +249,19 @@ ATTACKS: dict[str, Callable[[Stranger, str], bytes]] = {
 }  # fmt: skip
 
 
-def main(address: str, attack: str, goes: str) -> None:
-    """Attacks so many times, one after the other; returns once agentd has dealt with all of it."""
-    stranger = Stranger(address)
+def main(address: str, attack: str, goes: str, large: str = "31") -> None:
+    """Attacks so many times, one after the other; returns once agentd has dealt with all of it.
+
+    Whoever is thrown out by the bus comes back.
+    """
+    stranger = Stranger(address, large=int(large))
     owner = stranger.owner()
     for _ in range(int(goes)):
-        stranger.send(ATTACKS[attack](stranger, owner))
+        try:
+            stranger.send(ATTACKS[attack](stranger, owner))
+        except (BrokenPipeError, ConnectionResetError):
+            stranger.close()
+            stranger = Stranger(address, large=int(large))
     while stranger.call(to=owner, interface="org.freedesktop.DBus.Peer", member="Ping")[0] != RETURN:
         time.sleep(0.05)
 

@@ -11,7 +11,9 @@ from hypothesis import given
 from agentd.bus.arguments import Records
 from agentd.bus.connection import plain, variant
 from agentd.bus.reading import ERROR, RETURN, body, head, sizes
-from agentd.bus.writing import answer, error
+from agentd.bus.writing import LONGEST_ANSWER, answer, error
+from agentd.core.part import Refused
+from agentd.private import LONGEST_MESSAGE
 from tests.unit.bus.test_reading import bodies
 
 
@@ -56,6 +58,22 @@ def test_a_long_list_is_packed_in_slices_between_which_the_loop_has_its_turn() -
 
     assert read(asyncio.run(run()))[1] == [[plain(record) for record in records]]
     assert turns >= 20
+
+
+def test_an_answer_that_no_bus_takes_is_refused() -> None:
+    assert LONGEST_ANSWER + (16 << 10) < LONGEST_MESSAGE
+    made = 0
+
+    def make(_: int) -> dict[str, Any]:
+        nonlocal made
+        made += 1
+        return {"tail": variant("s", "x" * 100_000)}
+
+    for signature, values in (("aa{sv}", [Records(make, range(1000))]), ("as", [["x" * LONGEST_ANSWER]])):
+        with pytest.raises(Refused, match=r"the answer has more than 7\.9 MiB, .*; give a lower limit"):
+            packed(signature, values)
+    assert made <= 125  # no more is made than tells that it is too much
+    assert len(packed("s", ["x" * (LONGEST_ANSWER - 10)])) < LONGEST_MESSAGE
 
 
 def test_an_error_is_a_name_and_a_sentence() -> None:
