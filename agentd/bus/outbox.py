@@ -7,7 +7,7 @@ AHEAD = 16 << 10
 """Bytes for one peer that go before what is written later for others."""
 
 Done = Callable[[], None]
-"""Is called once the bus has a message."""
+"""Hears that the bus has a message."""
 
 
 class Outbox:
@@ -41,9 +41,3 @@ class Outbox:
             self._place = 0
             self._ends.clear()
         return data, done
-
-    def clear(self) -> None:
-        """Forgets all messages."""
-        self._line.clear()
-        self._place = 0
-        self._ends.clear()

@@ -176,7 +176,7 @@ class Wire(MessageBus):
             self._disconnect_future.exception()
         close(self._files)
         self._files = []
-        self._outbox.clear()
+        self._outbox = Outbox()
 
     def disconnect(self) -> None:
         """Leaves the bus, after what is to be written."""

@@ -16,7 +16,8 @@ from agentd.core.part import Refused
 
 _SLICE = 25  # elements of an array: about a millisecond for records
 LONGEST_ANSWER = (8 << 20) - (64 << 10)
-"""Bytes of an answer: the bus ends a connection that sends more than 32 MiB, and the private bus one with 8."""
+"""Bytes of an answer at most: the system bus ends a connection that sends more than 32 MiB, the private bus one that
+sends more than 8."""
 _VERSION = 1
 _NUMBERS = {
     "y": ("<B", 1),
