@@ -45,15 +45,16 @@ class WallTimer:
         self._offset = boot_time()
         self._file = _check(_libc.timerfd_create(time.CLOCK_REALTIME, os.O_CLOEXEC | os.O_NONBLOCK))
         self._armed: int | None = None
+        self._spent = True  # whether the timer has to be armed, even for the same instant
         self.set(None)
         asyncio.get_running_loop().add_reader(self._file, self._ready)
 
     def set(self, when: int | None) -> None:
         """Arms the timer for that instant (one in the past is due at once), or for clock steps alone (None); a closed
         one stays as it is."""
-        if self._file < 0:  # the last reports of runs come while agentd ends
+        if self._file < 0 or (when == self._armed and not self._spent):  # the last reports come while agentd ends
             return
-        self._armed = when
+        self._armed, self._spent = when, False
         seconds, rest = (_FAR, 0) if when is None else divmod(max(when, 1), 1_000_000)
         # struct itimerspec: an interval of zero, then the instant
         spec = ctypes.create_string_buffer(struct.pack("qqqq", 0, 0, seconds, rest * 1000))
@@ -71,6 +72,7 @@ class WallTimer:
         self._file = -1
 
     def _ready(self) -> None:
+        self._spent = True
         try:
             os.read(self._file, 8)
         except BlockingIOError:
