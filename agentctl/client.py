@@ -18,6 +18,7 @@ NOT_RUNNING = (
     "or try it without root: python3 -m agentd --standalone)"
 )
 PASSWORD_TIMEOUT = 300.0  # seconds for a person to type one
+_BUS, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 
 
 class Call(NamedTuple):
@@ -28,6 +29,16 @@ class Call(NamedTuple):
     signature: str = ""  # of all arguments
     free: bool = False  # the method changes nothing, and never asks for a password
     options: Mapping[str, str] = {}  # the types of the keys that its a{sv} may have, where it takes one
+    patience: float = 0.0  # seconds that its answer may take in any case
+
+
+class Signal(NamedTuple):
+    """A signal of the daemon: its interface and name, the types of its values, and these."""
+
+    interface: str
+    name: str
+    signature: str
+    values: tuple[Any, ...]
 
 
 class ExitCode(IntEnum):
@@ -129,7 +140,7 @@ class Client:
         try:
             # A script must not hang at a question, and on a private bus and for root there is none.
             asks = address == "SYSTEM" and os.isatty(0) and os.geteuid() != 0
-            client = cls(open_dbus_connection(bus=address, auth_timeout=timeout), timeout, asks=asks)
+            client = cls(_patient(open_dbus_connection(bus=address, auth_timeout=timeout)), timeout, asks=asks)
         except (OSError, ValueError, RuntimeError):  # what jeepney raises for no, a wrong or an unusable address
             return None
         try:
@@ -161,7 +172,8 @@ class Client:
             from agentctl import password
 
             self._agent = password.start()
-        body = self._send(NAME, PATH, call.interface, call.member, call.signature, values, asks=asks)
+        patience = max(self._timeout, call.patience, PASSWORD_TIMEOUT if asks else 0)
+        body = self._send(NAME, PATH, call.interface, call.member, call.signature, values, asks=asks, patience=patience)
         return tuple(_plain(value) for value in body)
 
     def properties(self, interface: str) -> Record:
@@ -169,35 +181,49 @@ class Client:
         (properties,) = self._send(NAME, PATH, "org.freedesktop.DBus.Properties", "GetAll", "s", (interface,))
         return dict(_plain(properties))
 
-    def subscribe(self, interface: str, signal: str) -> deque[Any]:
-        """Collects the daemon's signals of this name from now on, for `receive`. Raises Failure."""
+    def subscribe(self, interface: str = "", signal: str = "", signature: str | None = None) -> deque[Any]:
+        """Collects the daemon's signals of this name from now on, or all of them, for `receive`: those of anybody else
+        and, where a signature is given, those with values of other types are passed over. Raises Failure."""
         from jeepney import MatchRule
 
-        rule = MatchRule(type="signal", sender=NAME, interface=interface, member=signal, path=PATH)
-        self._send_to_bus("AddMatch", "s", rule.serialise())
+        rule = MatchRule(type="signal", sender=NAME, interface=interface or None, member=signal or None, path=PATH)
+        owners = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged", path=_BUS_PATH)
+        owners.add_arg_condition(0, NAME)
+        for one in (owners, rule):
+            self._send_to_bus("AddMatch", "s", one.serialise())
         # The bus translates NAME; what arrives carries the daemon's unique name. A new daemon has another one.
         del rule.header_fields["sender"]
+        genuine = _Genuine(rule, owners, signature)
         signals: deque[Any] = deque()
-        self._connection.filter(rule, queue=signals)
+        self._connection.filter(genuine, queue=signals)
+        (genuine.owner,) = self._send_to_bus("GetNameOwner", "s", NAME)
         return signals
 
-    def receive(self, signals: deque[Any], patience: float) -> tuple[Any, ...] | None:
-        """Returns the values of the next signal that `subscribe` collected; None after `patience` seconds without one.
+    def receive(self, signals: deque[Any], patience: float | None = None) -> Signal | None:
+        """Returns the next signal that `subscribe` collected; None after `patience` seconds without one.
 
         Raises Failure when the connection is lost.
         """
+        from jeepney import HeaderFields
+
         try:
             message = self._connection.recv_until_filtered(signals, timeout=patience)
         except TimeoutError:
             return None
         except OSError:
             raise _gone() from None
-        return tuple(_plain(value) for value in message.body)
+        interface, name = (message.header.fields[field] for field in (HeaderFields.interface, HeaderFields.member))
+        return Signal(interface, name, _signature(message), tuple(_plain(value) for value in message.body))
+
+    def await_any(self, signals: deque[Any]) -> Signal:
+        """Returns the next signal that `subscribe` collected, however long it takes. Raises Failure when the connection
+        is lost."""
+        while (signal := self.receive(signals)) is None:
+            pass
+        return signal
 
     def _send_to_bus(self, member: str, signature: str, *args: object) -> tuple[Any, ...]:
-        return self._send(
-            "org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus", member, signature, args
-        )
+        return self._send(_BUS, _BUS_PATH, _BUS, member, signature, args)
 
     def _send(
         self,
@@ -209,13 +235,14 @@ class Client:
         values: tuple[object, ...],
         *,
         asks: bool = False,
+        patience: float = 0,
     ) -> tuple[Any, ...]:
         from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_method_call
 
         message = new_method_call(DBusAddress(path, name, interface), member, signature or None, values)
         if asks:
             message.header.flags = MessageFlag.allow_interactive_authorization
-        patience = max(self._timeout, PASSWORD_TIMEOUT) if asks else self._timeout
+        patience = patience or self._timeout
         try:
             reply = self._connection.send_and_get_reply(message, timeout=patience)
         except TimeoutError:
@@ -229,6 +256,56 @@ class Client:
             text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
             raise failure(reply.header.fields[HeaderFields.error_name], text)
         return tuple(reply.body)
+
+
+class _Genuine:
+    """A rule of jeepney's for signals of the daemon alone: those that `rule` matches, whose values have the types of
+    `signature` where that is given, and that the owner of NAME sent. Whoever else is on the system bus may send any
+    signal to one connection, but only the bus says, with what `owners` matches, who the owner is."""
+
+    def __init__(self, rule: Any, owners: Any, signature: str | None) -> None:
+        self.owner = ""
+        self._rule, self._owners, self._signature = rule, owners, signature
+
+    def matches(self, message: Any) -> bool:
+        """Returns whether a message is such a signal. Takes note of a new owner."""
+        from jeepney import HeaderFields
+
+        if self._owners.matches(message):
+            self.owner = message.body[2]
+        sender = message.header.fields.get(HeaderFields.sender)
+        return bool(
+            self.owner
+            and sender == self.owner
+            and self._rule.matches(message)
+            and self._signature in {None, _signature(message)}
+        )
+
+
+def _signature(message: Any) -> str:
+    """Returns the types of the values of a message."""
+    from jeepney import HeaderFields
+
+    return str(message.header.fields.get(HeaderFields.signature) or "")
+
+
+def _patient(connection: Any) -> Any:
+    """Returns a connection after having it pass over messages that jeepney cannot read, which anybody may send: numbers
+    of file descriptors that did not come."""
+    parser = connection.parser
+    read = parser.get_next_message
+
+    def next_readable() -> Any:
+        while True:
+            try:
+                return read()
+            except Exception:
+                if parser.next_msg_size is None:  # not even its length is known
+                    raise
+                parser.next_msg_size = None
+
+    parser.get_next_message = next_readable
+    return connection
 
 
 def standalone_address() -> str | None:
@@ -280,7 +357,7 @@ def _variants(call: Call, options: Mapping[str, object]) -> dict[str, tuple[str,
 def _plain(value: Any) -> Any:
     """Returns a record without the types of its values, lists of records likewise, and any other value as it is."""
     if isinstance(value, dict):
-        return {key: _plain(variant[1]) for key, variant in value.items()}
+        return {key: _plain(one[1] if isinstance(one, tuple) else one) for key, one in value.items()}
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return [_plain(item) for item in value]
     return value

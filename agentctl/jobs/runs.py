@@ -39,7 +39,7 @@ def run(session: Session, job: str, wait: bool, follow: bool) -> None:
     """
     client = session.client
     # Listen before the start: a short run is over before its start is answered.
-    signals = client.subscribe(calls.JOBS, "JobFinished")
+    signals = client.subscribe(calls.JOBS, "JobFinished", "sssa{sv}")
     (run_id,) = client.call(calls.RUN_JOB, job, {})
     if not session.json:
         click.echo(run_id, err=follow)
@@ -84,7 +84,7 @@ def wait_finished(client: Client, signals: deque[Any], run_id: str, patience: fl
                     click.echo(f"{run_id} waits: {safe(reason)}", err=True)
             look_at = time.monotonic() + patience
             continue
-        _, finished, _, run = signal
+        _, finished, _, run = signal.values
         if finished == run_id:
             return dict(run)
 

@@ -4,9 +4,9 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-from tests.unit.agentctl.fake import bus, ctl, daemon, surroundings
+from tests.unit.agentctl.fake import bus, ctl, daemon, stranger, surroundings
 
-__all__ = ["bus", "ctl", "daemon", "surroundings"]
+__all__ = ["bus", "ctl", "daemon", "stranger", "surroundings"]
 
 # No test is judged by the speed of the machine, and what decides whether a change lands does not throw dice.
 settings.register_profile(

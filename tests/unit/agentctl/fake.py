@@ -119,10 +119,12 @@ class FakeDaemon:
         reply = new_method_return(message, signature or None, tuple(typed(value) for value in body))
         self.connection.send(reply)
 
+    def emit(self, interface: str, member: str, signature: str, values: tuple[Any, ...]) -> None:
+        self.connection.send(new_signal(DBusAddress(client.PATH, interface=interface), member, signature, values))
+
     def emit_finished(self, run: dict[str, Any]) -> None:
-        address = DBusAddress(client.PATH, interface=JOBS)
         body = (run["job"], run["run_id"], run["result"], variants(run))
-        self.connection.send(new_signal(address, "JobFinished", "sssa{sv}", body))
+        self.emit(JOBS, "JobFinished", "sssa{sv}", body)
 
     def close(self) -> None:
         if self.thread.is_alive():
@@ -130,6 +132,34 @@ class FakeDaemon:
         if self.thread is not threading.current_thread():
             self.thread.join()
             self.connection.close()
+
+
+class Stranger:
+    """Somebody else on the bus, who sends signals to each connection but agentd by its name, as anybody may."""
+
+    def __init__(self, address: str) -> None:
+        self._connection = open_dbus_connection(address)
+
+    def forge(self, interface: str, member: str, signature: str, values: tuple[Any, ...]) -> None:
+        """Sends a signal as agentd would; one of the type "h" has no descriptor, and a number in its place."""
+        (names,) = self._connection.send_and_get_reply(message_bus.ListNames()).body
+        agentd = self._connection.send_and_get_reply(message_bus.GetNameOwner(client.NAME)).body[0]
+        for name in names:
+            if name.startswith(":") and name not in {agentd, self._connection.unique_name}:
+                signal = new_signal(DBusAddress(client.PATH, interface=interface), member, signature, values)
+                signal.header.fields[HeaderFields.destination] = name
+                data = signal.serialise(serial=next(self._connection.outgoing_serial))
+                self._connection.sock.sendall(data.replace(b"\1u\0", b"\1h\0") if signature == "u" else data)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@pytest.fixture
+def stranger(bus: str) -> Iterator[Stranger]:
+    somebody = Stranger(bus)
+    yield somebody
+    somebody.close()
 
 
 @pytest.fixture(scope="session")

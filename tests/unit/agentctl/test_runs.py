@@ -12,7 +12,7 @@ from agentctl.jobs import runs
 from agentctl.jobs.calls import JOBS
 from agentctl.manager import MANAGER
 from agentd.core.quantities import HOUR
-from tests.unit.agentctl.fake import FEED, GOOD, NOW, RUN, Ctl, FakeDaemon, Refused
+from tests.unit.agentctl.fake import FEED, GOOD, NOW, RUN, Ctl, FakeDaemon, Refused, Stranger
 
 
 def test_run_prints_the_id(daemon: FakeDaemon, ctl: Ctl) -> None:
@@ -41,6 +41,19 @@ def test_run_wait_knows_success_from_failure_even_of_the_shortest_run(daemon: Fa
     ended = ctl("run", "feed", "--wait", "--json")
     assert ended.code == 6
     assert ended.json["exit_code"] == 3
+
+
+def test_run_wait_believes_agentd_alone(daemon: FakeDaemon, stranger: Stranger, ctl: Ctl) -> None:
+    def start(_job: str, _options: object) -> str:
+        stranger.forge(JOBS, "JobFinished", "sssa{sv}", ("feed", "feed.6", "success", {"result": ("s", "success")}))
+        stranger.forge(JOBS, "JobFinished", "u", (0,))
+        daemon.emit(JOBS, "JobFinished", "s", ("of another version",))
+        daemon.emit_finished(RUN)
+        return "feed.6"
+
+    daemon.answers["RunJob"] = start
+    ended = ctl("run", "feed", "--wait")
+    assert ended == (6, "feed.6\nfeed.6: exit-code 3 after 1min 30s\n", "")
 
 
 def test_run_wait_survives_a_signal_that_never_comes(daemon: FakeDaemon) -> None:
