@@ -148,9 +148,16 @@ def legible(message: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
-def place_of(node: Node) -> tuple[int, int]:
-    """Returns line and column, from 1, where a node begins."""
-    return node.start_mark.line + 1, node.start_mark.column + 1
+def place_of(node: Node, at: int = 0) -> tuple[int, int]:
+    """Returns line and column, from 1, where a node begins, or where a character of its text (from 0) stands.
+
+    That is the beginning as well where the text is not written as it is read: over several lines, or with escapes.
+    """
+    begin, end = node.start_mark, node.end_mark
+    quotes = bool(getattr(node, "style", None))
+    if at and isinstance(node, ScalarNode) and end.index - begin.index == len(node.value) + 2 * quotes:
+        return begin.line + 1, begin.column + 1 + quotes + at
+    return begin.line + 1, begin.column + 1
 
 
 def called(node: Node) -> str:

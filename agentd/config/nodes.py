@@ -14,7 +14,7 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 from agentd.config.compose import MAX_DEPTH, Problem, Problems, called, legible, place_of
 from agentd.config.types import fields_of, info_of, item_of, metadata, without_none
 from agentd.core.fields import Invalid, Keys, Parser
-from agentd.core.quantities import nearest, unknown_key
+from agentd.core.quantities import format_duration, nearest, unknown_key
 
 _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 _MAX_VALUES = 1_000_000  # aliases may repeat a node without end
@@ -31,12 +31,12 @@ class Decoder:
         self._kinds = kinds
         self._values = 0
 
-    def problem(self, node: Node, path: Keys, message: str) -> None:
-        """Notes an error at the node. Raises Problems when there are enough of them."""
+    def problem(self, node: Node, path: Keys, message: str, at: int = 0) -> None:
+        """Notes an error at a character (from 0) of the node. Raises Problems when there are enough of them."""
         where = f"{_dotted(path)}: " if path else ""
         if len(self.problems) >= _MAX_PROBLEMS:
             where, message = "", f"has more than {_MAX_PROBLEMS} errors; what comes after is not told"
-        self.problems.append(Problem(str(node.start_mark.name), *place_of(node), legible(f"{where}{message}")))
+        self.problems.append(Problem(str(node.start_mark.name), *place_of(node, at), legible(f"{where}{message}")))
         if len(self.problems) > _MAX_PROBLEMS:
             raise Problems(self.problems)
 
@@ -203,7 +203,8 @@ class Decoder:
         try:
             return convert(value, type_)
         except ValidationError:
-            self.problem(node, path, f"{_shown(node)} {_bounds(base, info)}")
+            is_duration = metadata(type_).get("kind") == "duration"
+            self.problem(node, path, f"{_shown(node)} {_bounds(base, info, is_duration=is_duration)}")
             return UNSET
 
 
@@ -255,11 +256,12 @@ def _dotted(path: Keys) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in path).removeprefix(".")
 
 
-def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type) -> str:
+def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type, *, is_duration: bool) -> str:
     if isinstance(base, inspect.StrType):
         return "is not a valid name" if base.pattern else "has a length that is not allowed"
     if base.ge is not None and base.le is not None:
-        return f"must lie between {base.ge} and {base.le}"
+        least, most = (format_duration(bound) if is_duration else str(bound) for bound in (base.ge, base.le))
+        return f"must lie between {least} and {most}"
     # The bound of a text such as "5min" is in another unit than the text.
     return "is too small" if isinstance(info, inspect.Metadata) else f"must be at least {base.ge}"
 

@@ -38,10 +38,12 @@ class Invalid(ValueError):
 
 class Fault(Struct, frozen=True):
     """Settings that can each be read and make no sense together. `path` leads from the top of the configuration to the
-    setting that the sentence is about; things in a mapping by name are called by name, even where a list holds them."""
+    setting that the sentence is about; things in a mapping by name are called by name, even where a list holds them.
+    `at` is the character of the setting's text that the trouble is at, from 0."""
 
     path: Keys
     sentence: str
+    at: int = 0
 
 
 def by_name(thing: str, *, or_list: bool = False) -> Meta:

@@ -1,0 +1,165 @@
+"""The KPIs that are needed: where their facts come from, and their latest values."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from agentd.core.jobs.model import Run
+from agentd.core.rules.kpis import KPIS, Missing
+from agentd.core.rules.model import Gone, Source
+from agentd.core.rules.settings import OwnKpi
+from agentd.core.rules.units import BY_NAME, Unit
+from agentd.core.rules.work import Watch
+
+OWN = frozenset({"work", "job", "self-test"})
+"""The sources that the core of rules is itself."""
+_WORK, _SELF_TEST = Source("work"), Source("self-test")
+_NOBODY = Gone("nobody looked")
+_LONGEST_LINE, _LONGEST_VALUE = 200, 40  # characters that are shown
+
+
+class Value(Struct, frozen=True):
+    """The latest sample of a KPI: a number in its unit, or why there is none."""
+
+    value: float | None
+    missing: str = ""
+
+
+UNSEEN = Value(None, "no sample yet")
+"""The value of a KPI that nobody has looked at yet."""
+
+
+class Gauges:
+    """The values of KPIs, by the names that rules call them."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, Value] = {}
+        self.at = 0
+        """The instant of the latest samples (microseconds since 1970)."""
+        self.sources: tuple[Source, ...] = ()
+        """The sources that the shell is asked for."""
+        self._needs: dict[str, Source | None] = {}  # by KPI; None: the KPI is one of somebody's own
+        self._own: Mapping[str, OwnKpi] = {}
+        self._ended: dict[str, Run] = {}  # the latest run of each job that a KPI of one's own is about
+        self._lines: dict[str, str] = {}  # the last line of its output
+
+    def need(self, names: Iterable[str], own: Mapping[str, OwnKpi]) -> None:
+        """Has these KPIs sampled from now on, and no others."""
+        self._own = own
+        jobs = {kpi.job for kpi in own.values()}
+        self._ended = {job: run for job, run in self._ended.items() if job in jobs}
+        self._lines = {job: line for job, line in self._lines.items() if job in jobs}
+        self._needs = {name: self._source(name) for name in sorted(set(names))}
+        self.values = {name: self.values.get(name, UNSEEN) for name in self._needs}
+        found = {source for source in self._needs.values() if source is not None and source.name not in OWN}
+        self.sources = tuple(sorted(found))
+
+    @property
+    def of_jobs(self) -> bool:
+        """Whether a KPI is needed that follows from how the jobs do."""
+        return any(source is not None and source.name in {"work", "job"} for source in self._needs.values())
+
+    def ended(self, run: Run) -> bool:
+        """Takes note of a run that ended; returns whether a KPI of one's own wants its last line, for output()."""
+        about = [kpi for kpi in self._own.values() if kpi.job == run.job]
+        if about:
+            self._ended[run.job] = run
+        return any(kpi.value != "exit-code" for kpi in about)
+
+    def output(self, run: Run, line: str) -> None:
+        """Takes the last line of a run's output."""
+        if self._ended.get(run.job) == run:
+            self._lines[run.job] = line
+
+    def take(
+        self, facts: Mapping[Source, Any], watch: Watch, failed: bool | None, now: int
+    ) -> tuple[dict[str, float], set[str]]:
+        """Takes what the sources had to tell; returns the KPIs that have a value, and those that have another than
+        before. `failed` is what the latest self-test came to."""
+        self.at = now
+        facts = {**facts, _SELF_TEST: failed}
+        if _WORK in self._needs.values():
+            facts[_WORK] = watch.work(now)
+        found: dict[str, float] = {}
+        changed: set[str] = set()
+        for name, source in self._needs.items():
+            before, value, why = self.values[name], None, ""
+            try:
+                value = found[name] = self._value(name, source, facts, watch, now)
+            except Missing as missing:
+                why = str(missing)
+            if value != before.value:
+                changed.add(name)
+            if value != before.value or why != before.missing:
+                self.values[name] = Value(value, why)
+        return found, changed
+
+    def unit(self, name: str) -> Unit:
+        """Returns the unit of a KPI."""
+        own = self._own.get(name)
+        return KPIS[name.partition(":")[0]].unit if own is None else BY_NAME[own.unit]
+
+    def _source(self, name: str) -> Source | None:
+        kpi, _, instance = name.partition(":")
+        return None if kpi in self._own else Source(KPIS[kpi].needs, instance)
+
+    def _value(self, name: str, source: Source | None, facts: Mapping[Source, Any], watch: Watch, now: int) -> float:
+        """Returns the value of a KPI, a finite one. Raises Missing."""
+        if source is None:
+            own = self._own[name]
+            value = _of_run(own, self._ended.get(own.job), self._lines.get(own.job, ""))
+        else:
+            seen = watch.job(source.instance, now) if source.name == "job" else facts.get(source, _NOBODY)
+            if isinstance(seen, Gone):
+                raise Missing(seen.why)
+            try:
+                value = float(KPIS[name.partition(":")[0]].of(seen, source.instance))
+            except ArithmeticError as error:
+                raise Missing(f"its value cannot be worked out: {error}") from error
+        if not math.isfinite(value):
+            raise Missing("its value is no number")
+        return value
+
+
+def _of_run(kpi: OwnKpi, run: Run | None, line: str) -> float:
+    """Returns what a KPI of one's own is after the latest run of its job, with the last line of its output. Raises
+    Missing."""
+    if run is None:
+        raise Missing(f"{kpi.job} has not run yet")
+    if kpi.value == "exit-code":
+        if run.exit_code is None:
+            raise Missing(f"{run.run_id} has no exit code ({run.result})")
+        return float(run.exit_code)
+    shown = f'"{line[:_LONGEST_LINE]}"' if line else "nothing"
+    if kpi.value == "output":
+        return _read(line, BY_NAME[kpi.unit], f"the last line of {run.run_id} is {shown}")
+    key = kpi.value.removeprefix("json:")
+    try:
+        found = json.loads(line)[key]
+    except (ValueError, TypeError, RecursionError):
+        raise Missing(f"the last line of {run.run_id} is {shown}, and no JSON object") from None
+    except KeyError:
+        raise Missing(f'the last line of {run.run_id} has no "{key}"') from None
+    return _read(found, BY_NAME[kpi.unit], f'the last line of {run.run_id} has {_shown(found)} as "{key}"')
+
+
+def _read(value: Any, unit: Unit, where: str) -> float:
+    """Returns a value that a job printed: a text, or what JSON has. Raises Missing."""
+    try:
+        if isinstance(value, str) or unit.words:
+            return unit.read(value if isinstance(value, str) else json.dumps(value))
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    except OverflowError:
+        raise Missing(f"{where}: that is too large") from None
+    except ValueError as error:
+        raise Missing(f"{where}: {error}") from None
+    raise Missing(f"{where}: expected a number")
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
