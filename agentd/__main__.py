@@ -128,8 +128,11 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         warnings = [*loaded.warnings, *(text for part in PARTS for text in part.doubts(loaded.config))]
         report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": []}
         report |= {"timezone": loaded.config.timezone, "warnings": warnings}
+        rules = {name: rule.when for name, rule in loaded.config.rules.items()}
+        report |= {"rules": rules}
         lines = [f"{name}: {phrase}" for name, phrase in jobs.items()] + [f"warning: {text}" for text in warnings]
-        text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {len(jobs)} jobs"]), 0
+        counted = f"{len(jobs)} jobs" + (f", {len(rules)} rules" if rules else "")
+        text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {counted}"]), 0
     print(json.dumps(report, indent=2) if as_json else text, file=sys.stdout if as_json or not code else sys.stderr)
     return code
 

@@ -12,17 +12,31 @@ import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agentd import linux
-from agentd.bus.connection import Bus
+from agentd.bus.connection import Bus, CallFailed
 from agentd.config import files
 from agentd.core.config import Config
+from agentd.core.part import Core, Refused
+from agentd.core.reboots import wishes
+from agentd.core.reboots.reboots import Reboots
+from agentd.core.rules import unitfile
+from agentd.core.rules.kpis import Missing
+from agentd.core.rules.model import RuleActs, RuleOver
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
-from agentd.jobs.part import JobsShell
+from agentd.jobs.part import Executor, JobsShell
 from agentd.part import Host, Part
 from agentd.reboots import part as reboots
+from agentd.rules import outputs
+from agentd.rules import part as rules
+from agentd.rules.facts.units import UnitFacts
 
+if TYPE_CHECKING:
+    from agentd.peers.systemd import Systemd
+
+_RESTART = 180.0  # seconds for a unit to stop and to start, which systemd allows 90 each
 Plug = Callable[[Host, Config], Awaitable[Part]]
 Load = Callable[[Path | None], files.Loaded]
 
@@ -57,6 +71,9 @@ async def standalone(
             manager.part(daemon),
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
             await reboots.plug_absent(daemon, loaded.config),
+        ]
+        parts += [
+            await rules.plug(daemon, jobs.core, loaded.config, boot_id(), without_systemd(executor), parts),
             *[await daemon.plug(name, plug(daemon, loaded.config)) for name, plug in more.items()],
         ]
         await daemon.start(parts, bus)
@@ -100,13 +117,69 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
     booted, rebooted = await daemon.open(state, boot.id, boot.at)
     parts = [
         manager.part(daemon),
-        await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
+        await jobs.plug(
+            executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted, systemd=systemd
+        ),
         await reboots.plug(daemon, jobs.core, bus, systemd, loaded.config, boot, machine_id()),
     ]
+    reach = with_systemd(daemon, systemd, parts[-1].core)
+    parts += [await rules.plug(daemon, jobs.core, loaded.config, boot.id, reach, parts)]
     await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     sdnotify.notify("READY=1", f"STATUS={daemon.status}")
     yield daemon
+
+
+def without_systemd(jobs: Executor) -> rules.Reach:
+    """Returns what rules reach in standalone mode."""
+
+    async def missing(_: str) -> None:
+        raise Missing("agentd runs standalone here, and asks no systemd")
+
+    return rules.Reach(
+        acts={},
+        cannot=dict.fromkeys(("RequestReboot", "RestartUnit"), "agentd runs standalone here"),
+        asks={"units": missing, "unit": missing},
+        last_line=outputs.from_files(jobs.output or Path()),
+        over=lambda _: None,
+    )
+
+
+def with_systemd(host: Host, systemd: "Systemd", core: Core | None) -> rules.Reach:
+    """Returns what rules reach in system mode; `core` is that of reboots."""
+    units = UnitFacts(systemd)
+
+    def reboot(acts: RuleActs) -> None:
+        if not isinstance(core, Reboots):
+            raise Refused("Unsupported", "this agentd reboots no machine")
+        wishes.request(core, f"rule {acts.rule}: {acts.reason}"[:200], _cause(acts.rule), None, 0, host.now())
+
+    def over(effect: RuleOver) -> None:
+        if isinstance(core, Reboots):
+            wishes.withdraw(core, _cause(effect.rule), effect.why, host.now())
+
+    async def restart(acts: RuleActs) -> None:
+        target = acts.action.target
+        try:
+            result = await systemd.start_and_wait(unitfile.unit(target), patience=_RESTART)
+        except CallFailed as error:
+            raise Refused("Failed", f"systemd: {error}") from None
+        if result != "done":
+            word = f"is {result}" if result else f"is not over after {_RESTART:.0f} s"
+            raise Refused("Failed", f"the restart of {target} {word}; see systemctl status {target}")
+
+    return rules.Reach(
+        acts={"RequestReboot": reboot, "RestartUnit": restart},
+        cannot={},
+        asks={"units": units.failed, "unit": units.unit},
+        last_line=outputs.from_journal(),
+        over=over,
+    )
+
+
+def _cause(rule: str) -> str:
+    """Returns the cause of the reboots that a rule asks for."""
+    return f"rule {rule}"
 
 
 def handle_signals(daemon: Daemon) -> None:

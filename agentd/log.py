@@ -26,6 +26,9 @@ MESSAGE_IDS = {
     "state-trouble": "945afe737e69425cb6faef85b1b30116",
     "peer-trouble": "5a7cd6cfed794519851bf83a2050b943",
     "reboot": "21f0f461a1aa40e3a51bdc63c542aca4",
+    "rule-changed": "4a0c1a26e1164359903b61762308bdb5",
+    "rule-acted": "ae75f3f1787342388d4a526b92e9dbd1",
+    "self-test": "259aa01d668d4596ba724375c5abacd0",
     "defect": "6860b337fdb443eab24f95da2c038307",
 }
 _PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}

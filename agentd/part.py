@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from agentd.bus.contract import Handler
 from agentd.bus.server import Server
 from agentd.core.config import Config, History
-from agentd.core.part import Core, Decided, Effect, Refused
+from agentd.core.part import Core, Decided, Effect, Refused, Sampled
 
 
 def _nothing(*_: object) -> None:
@@ -19,6 +19,27 @@ def _nothing(*_: object) -> None:
 
 async def _at_once(*_: object) -> None:
     """Returns at once."""
+
+
+class CheckFailed(Exception):
+    """A check of the self-test found something that is not as it should be; the text is a sentence."""
+
+
+class CheckSkipped(Exception):
+    """A check of the self-test does not apply here; the text says why, as a sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """A check of the self-test. `look` returns what it found, as a sentence, or raises CheckFailed or CheckSkipped
+    within `limit` seconds; `remedy` says what to do where it fails. `full` checks take long: they run only when the
+    whole self-test is asked for, which a rule never does."""
+
+    name: str
+    look: Callable[[], Awaitable[str]]
+    remedy: str
+    limit: float = 5.0
+    full: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +67,8 @@ class Part:
     warnings: Callable[[], Sequence[str]] = tuple
     status: Callable[[], str] = str
     """A few words for `systemctl status`, such as "3 jobs"."""
-    held: Callable[[], bool] = bool
-    """Whether something keeps the part from beginning anything."""
+    held: Callable[[], str] = str
+    """The state in which the part begins nothing: "draining" or "paused"; empty: the part begins things."""
     start: Callable[[], Awaitable[None]] = _at_once
     """Turns to peers, before agentd answers on the bus. Raises CallFailed."""
     started: Callable[[], None] = _nothing
@@ -55,6 +76,8 @@ class Part:
     finish: Callable[[], Awaitable[None]] = _at_once
     """Waits, when agentd stops, for what must not be cut off; Host.ending is set when somebody is in a hurry."""
     close: Callable[[], None] = _nothing
+    checks: Sequence[Check] = ()
+    """The part's checks of the self-test."""
 
 
 class Tables:
@@ -180,6 +203,9 @@ class Host(Protocol):
 
         Raises Refused StoreUnavailable when that turns out while it waits.
         """
+
+    def collected(self, type_: type[Sampled]) -> list[Any]:
+        """Returns the samples of a type that may not be stored yet, older ones first."""
 
     async def saved(self) -> None:
         """Returns once what was decided is stored and carried out; while nothing can be stored, after two seconds."""

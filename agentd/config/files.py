@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from yaml import MappingNode, Node, ScalarNode
 
 from agentd.config.compose import Problem, Problems, compose, read
+from agentd.config.foreign import translated
 from agentd.config.kinds import PARTS, Settings
 from agentd.config.nodes import Decoder, locate, without_names
 from agentd.config.types import fields_of, is_by_name, section
@@ -163,7 +164,7 @@ def decoded(
     for part in parts:
         for fault in part.faults(config):
             node, path = locate(top, fault.path)
-            decoder.problem(node, path, fault.sentence)
+            decoder.problem(node, path, fault.sentence, fault.at)
     if decoder.problems:
         raise Problems(decoder.problems)
     loaded = Loaded(config, tuple(names), names_zone)
@@ -183,7 +184,7 @@ def _layered(
     layers = []
     for name in names:
         try:
-            layers.append(compose(content(name), name))
+            layers.append(translated(compose(content(name), name)))
         except Problems as error:
             decoder.problems += error.found
             continue

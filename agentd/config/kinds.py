@@ -9,6 +9,7 @@ from agentd.core.config import Config
 from agentd.core.fields import Fault, Parser
 from agentd.core.jobs import settings as jobs
 from agentd.core.reboots import policy as reboots
+from agentd.core.rules import settings as rules
 
 
 class Settings(Struct, frozen=True):
@@ -30,6 +31,11 @@ PARTS = (
         reboots.KINDS,
         faults=lambda its: reboots.faults(its.reboot, its.jobs),
         doubts=lambda its: reboots.doubts(its.reboot),
+    ),
+    Settings(
+        rules.KINDS,
+        faults=lambda its: rules.faults(its.rules, its.kpis, its.sampling.every, its.jobs, its.may_restart),
+        doubts=lambda its: rules.doubts(its.rules, its.kpis),
     ),
 )
 """One line a part. A line may use what stands before it."""

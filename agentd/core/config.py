@@ -8,6 +8,7 @@ from agentd.core.fields import Duration, PositiveDuration, Size, ZoneName, by_na
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.rules.settings import LlmServer, OwnKpi, Rule, Sampling, UnitName
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -31,3 +32,8 @@ class Config(Struct, frozen=True, kw_only=True):
     # The parts.
     jobs: Annotated[dict[str, Job], by_name("job")] = {}
     reboot: RebootPolicy = RebootPolicy()
+    rules: Annotated[dict[str, Rule], by_name("rule", or_list=True)] = {}
+    kpis: Annotated[dict[str, OwnKpi], by_name("KPI")] = {}
+    sampling: Sampling = Sampling()
+    llm: LlmServer | None = None
+    may_restart: tuple[UnitName, ...] = ()

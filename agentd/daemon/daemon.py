@@ -15,7 +15,7 @@ from agentd.bus.contract import Offer
 from agentd.bus.server import Authorize, Server
 from agentd.config.files import Loaded
 from agentd.core.config import Config, History
-from agentd.core.part import Decided, Effect, Refused
+from agentd.core.part import Decided, Effect, Refused, Sampled
 from agentd.core.quantities import SECOND
 from agentd.daemon.configuring import Configuring
 from agentd.daemon.damage import ERRORS
@@ -63,6 +63,7 @@ class Daemon:
         self.failure = ""
         self.draining = False
         self.ending = asyncio.Event()
+        self.bus: Bus
         self.server: Server
         self._supervision = supervision
         self._alive_due = 0.0  # on the monotonic clock
@@ -120,7 +121,7 @@ class Daemon:
         self._plugged = self._plug(parts)
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
         offers = [Offer(part.contract, part.methods, part.properties) for part in parts if part.contract is not None]
-        self.server = Server(bus, offers, self.defect, authorize)
+        self.bus, self.server = bus, Server(bus, offers, self.defect, authorize)
         self._timer = WallTimer(self._tick, self._clock_stepped)
         await self.configuring.make_ready()
         await self._plugged.await_each(lambda part: part.start(), CallFailed, BusError, OSError)
@@ -153,6 +154,7 @@ class Daemon:
         self._supervision.stopping()
         self.draining = True
         self._plugged.cores.drain()
+        self.pump()  # what the parts want remembered is stored first: who stops agentd may be in a hurry
         self.server.changed("Manager.State")
         await self._storing.finish()
         await self._plugged.await_each(lambda part: part.finish())
@@ -190,6 +192,14 @@ class Daemon:
         with contextlib.suppress(Refused):  # what is stored can be read all the same
             await self.settle()
         return await self._reader.ask(question, wanted)
+
+    def collected(self, type_: type[Sampled]) -> list[Any]:
+        """Returns the samples of a type that may not be stored yet, older ones first."""
+        return self._storing.collected(type_)
+
+    def reading(self) -> Any:
+        """Returns a connection of its own to the database, which can only read. Raises sqlite3.Error."""
+        return self._store.reading(1.0)
 
     async def decisions(self, *, part: str = "", about: str = "", run_id: str = "", limit: int = 50) -> list[Decided]:
         """Returns decisions, newest first: of one part, about one subject or about one run where that is said."""
@@ -231,8 +241,9 @@ class Daemon:
 
     @property
     def state(self) -> str:
-        """Whether anything new begins: running or draining."""
-        return "draining" if self.draining or any(self._plugged.each(lambda part: part.held())) else "running"
+        """Whether anything new begins: running, paused or draining."""
+        held = {"draining" if self.draining else "", *self._plugged.each(lambda part: part.held())}
+        return next((state for state in ("draining", "paused") if state in held), "running")
 
     @property
     def status(self) -> str:

@@ -9,6 +9,7 @@ from agentd import __version__
 from agentd import log as logging
 from agentd.bus.arguments import Records, limit_of, only, record
 from agentd.core.part import Decided
+from agentd.daemon.checks import checks
 from agentd.daemon.daemon import Daemon
 from agentd.daemon.reading import numbered_decisions
 from agentd.part import Part
@@ -45,6 +46,7 @@ def part(daemon: Daemon) -> Part:
             "Warnings": lambda: daemon.warnings,
             "StateDirectory": lambda: str(daemon.folder),
         },
+        checks=checks(daemon),
     )
 
 

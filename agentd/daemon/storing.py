@@ -57,6 +57,7 @@ class Storing:
         self._performing: asyncio.Task[None] | None = None
         self._defects: dict[str, Exception] = {}  # in the tables of parts, as the storing thread found them
         self._samples: list[Sampled] = []
+        self._leaving: list[Sampled] = []  # samples that are being stored
         self._flush: asyncio.TimerHandle | None = None
         self._upkeep = Upkeep(store, host, self.call, self.damaged)
         self._replacing: asyncio.Task[None] | None = None
@@ -165,10 +166,19 @@ class Storing:
         elif len(self._samples) > MOST_SAMPLES:
             del self._samples[0]
 
+    def collected(self, type_: type[Sampled]) -> list[Any]:
+        """Returns the samples of a type that may not be stored yet, older ones first."""
+        return [sample for sample in (*self._leaving, *self._samples) if isinstance(sample, type_)]
+
     def _store_samples(self) -> None:
         self._flush, samples, self._samples = None, self._samples, []
         if not self.trouble:  # samples are for people and never cost the schedule: without room they go first
-            self.call(self._write_samples, samples)
+            self._leaving = samples
+            stored = asyncio.ensure_future(self.call(self._write_samples, samples))
+            stored.add_done_callback(self._samples_stored)
+
+    def _samples_stored(self, _: object) -> None:
+        self._leaving = []
 
     def _write_samples(self, samples: Sequence[Sampled]) -> None:
         """Stores samples, on the storing thread."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agentd import log as logging
 from agentd.core.config import Config
@@ -12,8 +12,13 @@ from agentd.core.jobs.model import FAILURES, Notified, Outcome, Run, RunChanged,
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND, format_duration
 from agentd.jobs.api import JobsApi, run_record
+from agentd.jobs.canary import Canary
+from agentd.jobs.checks import checks
 from agentd.jobs.tables import JobTables
 from agentd.part import Host, Part
+
+if TYPE_CHECKING:
+    from agentd.peers.systemd import Systemd
 
 log = logging.get()
 
@@ -78,14 +83,25 @@ class JobsShell:
         self._config = Config()
         self._core: Jobs
         self._executor: Executor
+        self._canary: Canary
 
-    async def plug(self, executor: Executor, config: Config, *, machine: str, booted: int, rebooted: bool) -> Part:
+    async def plug(
+        self,
+        executor: Executor,
+        config: Config,
+        *,
+        machine: str,
+        booted: int,
+        rebooted: bool,
+        systemd: "Systemd | None" = None,
+    ) -> Part:
         """Returns the part with its core, from what the store and the executor know of before.
 
         `machine` is the machine's id, `booted` the instant of its boot, `rebooted` whether that is another boot than
-        before. Raises sqlite3.Error.
+        before; `systemd` is there where jobs are its units. Raises sqlite3.Error.
         """
         self._executor = executor
+        self._canary = Canary(executor, self._host.now)
         tables = JobTables(self._host.folder, executor.noted)
         saved = await executor.take_up(await self._host.take_up(tables), rebooted=rebooted)
         executor.configure(config)
@@ -111,12 +127,13 @@ class JobsShell:
             properties=api.properties(),
             prepare=executor.prepare,
             configure=self._configure,
-            warnings=lambda: executor.warnings(self._config),
+            warnings=lambda: [*([self._core.held] if self._core.paused else []), *executor.warnings(self._config)],
             status=lambda: f"{len(self._core.entries)} jobs",
-            held=lambda: bool(self._core.held),
+            held=lambda: "" if not self._core.held else "paused" if self._core.paused else "draining",
             started=executor.taken_up,
             finish=self._finish,
             close=executor.close,
+            checks=checks(systemd, self._canary.fly, lambda: self._config),
         )
 
     @property
@@ -128,7 +145,8 @@ class JobsShell:
 
     def started(self, run_id: str, at: int, invocation: str = "") -> None:
         """Lets the core know that the process of a run exists since `at`."""
-        self._host.hear(NAME, lambda: self._core.started(run_id, at, invocation))
+        if not self._canary.is_one(run_id):
+            self._host.hear(NAME, lambda: self._core.started(run_id, at, invocation))
         self._look_idle()
 
     def ended(self, run_id: str, outcome: Outcome) -> None:
@@ -136,7 +154,10 @@ class JobsShell:
         the place that gets free is for the next agentd."""
         if self._host.failure:
             self._core.drain()
-        self._host.hear(NAME, lambda: self._core.ended(run_id, outcome, self._host.now()))
+        if self._canary.is_one(run_id):
+            self._canary.ended(run_id, outcome)
+        else:
+            self._host.hear(NAME, lambda: self._core.ended(run_id, outcome, self._host.now()))
         self._look_idle()
 
     def _look_idle(self) -> None:

@@ -21,7 +21,7 @@ from agentd.core.jobs.model import Outcome, Run, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Refused
 from agentd.core.quantities import SECOND
-from agentd.jobs import spool
+from agentd.jobs import generator, spool
 from agentd.jobs.part import LEAD
 from agentd.jobs.rununit import RunUnit
 from agentd.linux import Arrivals, now
@@ -152,7 +152,7 @@ class Units:
 
     async def prepare(self, config: Config) -> None:
         """Makes sure that systemd has the units that the configuration asks for. Raises Refused PeerFailed."""
-        wanted = dict(unitfile.units(config.jobs))
+        wanted = generator.units_of(config)
         if self._differ(wanted):
             try:
                 await self._systemd.reload()
@@ -172,7 +172,7 @@ class Units:
 
         A surplus unit that a run has stays: its job was removed and still runs.
         """
-        found = {file.name for file in GENERATED.glob("agentd-job@*.service")} - self._by_unit.keys()
+        found = {file.name for pattern in generator.PATTERNS for file in GENERATED.glob(pattern)} - self._by_unit.keys()
         return sorted(name for name in found | wanted.keys() if wanted.get(name) != _text(GENERATED / name))
 
     def start(self, run: Run, job: Job) -> None:

@@ -17,6 +17,20 @@ _OF_ITS_OWN = "org.agentd1.report-progress"
 """The action for which a process of the run itself needs no permission; the call's first argument is the run's id."""
 
 
+async def ask(bus: Bus, client: str, action: str, *, interactive: bool = False) -> tuple[bool, bool]:
+    """Returns whether polkit allows an action to a client of the bus, by its unique name, and whether the password of
+    an administrator would help. `interactive`: a person may be asked for that now.
+
+    Raises CallFailed, also where polkit does not know the action.
+    """
+    subject = ["system-bus-name", {"name": variant("s", client)}]
+    flags, patience = (_ALLOW_INTERACTION, _INTERACTIVE_TIMEOUT) if interactive else (0, TIMEOUT)
+    ((allowed, challenge, _),) = await bus.call(
+        _POLKIT, "CheckAuthorization", "(sa{sv})sa{ss}us", subject, action, {}, flags, "", patience=patience
+    )
+    return bool(allowed), bool(challenge)
+
+
 class Gate:
     """Asks for permission before a call is carried out. `unit_of` returns the object path of a run's unit, or ""."""
 
@@ -44,20 +58,8 @@ class Gate:
 
     async def _ask_polkit(self, caller: Caller) -> None:
         need = f"{caller.member} needs the permission {caller.action}"
-        subject = ["system-bus-name", {"name": variant("s", caller.sender)}]
-        flags = _ALLOW_INTERACTION if caller.interactive else 0
         try:
-            ((allowed, challenge, _),) = await self._bus.call(
-                _POLKIT,
-                "CheckAuthorization",
-                "(sa{sv})sa{ss}us",
-                subject,
-                caller.action,
-                {},
-                flags,
-                "",
-                patience=_INTERACTIVE_TIMEOUT if caller.interactive else TIMEOUT,
-            )
+            allowed, challenge = await ask(self._bus, caller.sender, caller.action, interactive=caller.interactive)
         except CallFailed as error:
             raise Refused("AccessDenied", f"{need}, but polkit could not be asked: {error}") from None
         if not allowed:

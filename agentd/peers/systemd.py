@@ -4,7 +4,7 @@ While PID 1 executes itself anew (daemon-reexec), it answers nobody, and what ha
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from agentd.bus.connection import TIMEOUT, Bus, CallFailed, Listener, Remote, Undo
@@ -19,6 +19,7 @@ AGAIN = 0.5  # seconds between two tries while PID 1 executes itself anew
 TRIES = 120
 _AT_REST = {"inactive", "failed"}
 _END = ("Result", "ExecMainCode", "ExecMainStatus", "CPUUsageNSec", "MemoryPeak")
+_UNKNOWN = (1 << 64) - 1  # as systemd says that it does not know a number
 _T = TypeVar("_T")
 
 
@@ -123,6 +124,30 @@ class Systemd:
         (job,) = await self._bus.call(MANAGER, "StartUnit", "ss", unit, "replace", patience=patience)
         return str(job)
 
+    async def start_and_wait(self, unit: str, *, patience: float) -> str:
+        """Starts a unit; returns systemd's word for how that went, such as "done" or "failed", or "" where nothing was
+        told within `patience` seconds. Somebody has to listen(). Raises CallFailed."""
+        told: dict[str, str] = {}
+        news = asyncio.Event()
+
+        def removed(arguments: list[Any]) -> None:
+            _, job, _, result = arguments
+            told[job] = result
+            news.set()
+
+        unwatch = await self._bus.watch(MANAGER, "JobRemoved", removed)
+        try:
+            job = await self.start_unit(unit)
+            async with asyncio.timeout(patience):
+                while job not in told:
+                    await news.wait()
+                    news.clear()
+        except TimeoutError:
+            return ""
+        finally:
+            unwatch()
+        return told[job]
+
     async def stop_unit(self, unit: str, *, patience: float = TIMEOUT) -> str:
         """Asks for the stop of a unit; returns the path of systemd's job for it. Raises CallFailed."""
         (job,) = await self._bus.call(MANAGER, "StopUnit", "ss", unit, "replace", patience=patience)
@@ -176,6 +201,33 @@ class Systemd:
         if result == "success":  # of a run before
             return ""
         return f"{result}, status {status}" if status else str(result)
+
+    async def failed_units(self) -> int:
+        """Returns how many units failed. Raises CallFailed."""
+        return int(await self._bus.get(MANAGER, "NFailedUnits"))
+
+    async def unit_files(self, patterns: Sequence[str]) -> dict[str, str]:
+        """Returns the units whose names match one of some shell-style patterns, each with the path of the file that
+        systemd reads for it; no unit is loaded for this. Raises CallFailed."""
+        (found,) = await self._bus.call(MANAGER, "ListUnitFilesByPatterns", "asas", [], [*patterns])
+        return {str(path).rpartition("/")[2]: str(path) for path, _ in found}
+
+    async def state_of(self, unit: str) -> tuple[str, str]:
+        """Returns whether a unit is loaded and whether it is active, in systemd's words. Raises CallFailed."""
+        remote = _unit(unit)
+        return str(await self._bus.get(remote, "LoadState")), str(await self._bus.get(remote, "ActiveState"))
+
+    async def number_of(self, unit: str, name: str) -> int | None:
+        """Returns a number among the properties of the unit's own kind, such as MemoryCurrent; None where such a unit
+        has none, or systemd does not know it. Raises CallFailed."""
+        kind = unit.rpartition(".")[2].capitalize()
+        try:
+            value = int(await self._bus.get((NAME, unit_path(unit), f"{NAME}.{kind}"), name))
+        except CallFailed as error:
+            if error.name.endswith((".UnknownProperty", ".UnknownInterface")):
+                return None
+            raise
+        return None if value == _UNKNOWN else value
 
 
 def _unit(unit: str) -> Remote:

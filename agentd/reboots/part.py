@@ -34,7 +34,7 @@ from agentd.core.reboots.work import Work
 from agentd.part import Host, Part, absent
 from agentd.peers.logind import Logind
 from agentd.peers.systemd import Systemd
-from agentd.reboots import mounts
+from agentd.reboots import checks, mounts
 from agentd.reboots.api import Api, reboot_record, standalone_answers
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
@@ -204,6 +204,7 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
         warnings=shell.warnings,
         start=shell.logind.start,
         close=shell.close,
+        checks=checks.checks(bus, shell.looks, shell.slots, lambda: reboots.policy.fleet),
     )
 
 
@@ -218,4 +219,9 @@ async def plug_absent(host: Host, config: Config) -> Part:
         policy = config.reboot
 
     part = absent(PART, CONTRACT, _STANDALONE, standalone_answers(host), State="disabled", Blockers=[])
-    return replace(part, configure=configure, warnings=lambda: [_NO_EFFECT] if policy != RebootPolicy() else [])
+    return replace(
+        part,
+        configure=configure,
+        warnings=lambda: [_NO_EFFECT] if policy != RebootPolicy() else [],
+        checks=checks.skipped(),
+    )

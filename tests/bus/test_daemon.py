@@ -16,7 +16,12 @@ import pytest
 from agentd.bus.contract import joined
 from tests.bus.harness import ROOT, Agentd, CallError, children_of, processes_with
 
-CONTRACT = ("daemon/org.agentd1.Manager.xml", "jobs/org.agentd1.Jobs.xml", "reboots/org.agentd1.Reboot.xml")
+CONTRACT = (
+    "daemon/org.agentd1.Manager.xml",
+    "jobs/org.agentd1.Jobs.xml",
+    "reboots/org.agentd1.Reboot.xml",
+    "rules/org.agentd1.Rules.xml",
+)
 CONFIG = """
 timezone: UTC
 jobs:
@@ -64,6 +69,7 @@ def test_introspection_is_the_contract_and_its_parents_lead_to_it(agentd: Agentd
         "org.agentd1.Manager",
         "org.agentd1.Jobs",
         "org.agentd1.Reboot",
+        "org.agentd1.Rules",
     }
 
 

@@ -14,12 +14,12 @@ PURE_LIBRARIES = {"cronsim", "msgspec"}  # no clock, no I/O: the core may use th
 IMPURE = {"asyncio", "time", "os", "subprocess", "socket", "sqlite3", "logging", "threading", "random", "pathlib"}
 ONLY_IN = {
     "dbus_next": {f"agentd/bus/{name}.py" for name in ("connection", "reading", "server", "wire", "writing")},
-    "psutil": {"agentd/rules/kpis.py"},
+    "psutil": {"agentd/rules/facts/host.py"},
     "numpy": {"agentd/learning/train.py"},
     "sklearn": {"agentd/learning/train.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
-    "systemd": {"agentd/log.py", "agentd/sdnotify.py"},
+    "systemd": {"agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py"},
     "sqlite3": {
         *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),
         *("agentd/part.py", "agentd/__main__.py", "agentd/jobs/output.py"),
@@ -42,7 +42,8 @@ MAY_IMPORT = {
     "private": set(),
 }
 """What a room beside the parts may import of the others; assembly and __main__ may import all."""
-MORE = {"agentd/jobs/generator.py": {"config"}}  # runs by itself, as systemd's generator
+MORE = {"agentd/jobs/generator.py": {"config"}, "agentd/rules/replaying.py": {"config"}}
+"""What runs by itself: systemd's generator, and the replay of samples."""
 SOURCES = sorted(
     file.relative_to(ROOT).as_posix() for top in ("agentd", "agentctl") for file in (ROOT / top).rglob("*.py")
 )

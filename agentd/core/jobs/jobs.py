@@ -132,6 +132,11 @@ class Jobs(Core):
         return self._places.held
 
     @property
+    def paused(self) -> bool:
+        """Whether nothing starts because somebody paused the jobs, and for no other reason."""
+        return self._places.paused
+
+    @property
     def longest_stop(self) -> int:
         """The longest time, in microseconds, that a job has to stop."""
         return max((entry.job.stop_timeout for entry in self.entries.values()), default=0)
@@ -142,8 +147,11 @@ class Jobs(Core):
 
     # Requests
 
-    def run(self, name: str, now: int) -> Run:
-        """Starts a run by hand, whether the job is enabled or not. Raises Refused NoSuchJob, Busy, Draining."""
+    def run(self, name: str, now: int, cause: str = "manual") -> Run:
+        """Starts a run that a person or a rule wants, whether the job is enabled or not.
+
+        Raises Refused NoSuchJob, Busy, Draining.
+        """
         entry = self.entry(name)
         if self.draining or self._places.held:
             raise Refused("Draining", self._places.held or _DRAINING)
@@ -155,7 +163,7 @@ class Jobs(Core):
             raise Refused("Busy", f"{name} was not started: {reason}: {under_way}; stop it with: agentctl stop {name}")
         if verdict == "replace":
             self._course.stop(entry, "stopped", "replaced by a run that was asked for", now)
-        run = self._course.new(entry, now, "manual", now)
+        run = self._course.new(entry, now, cause, now)
         self._admit(now)
         return run
 
@@ -306,9 +314,9 @@ class Jobs(Core):
                 self._roster.push(entry)
             self.tick(now)
 
-    def hold(self, who: str, why: str) -> None:
-        """Starts nothing new until `who` releases it; `why` is a sentence."""
-        self._places.hold(who, why)
+    def hold(self, who: str, why: str, *, pause: bool = False) -> None:
+        """Starts nothing new until `who` releases it; `why` is a sentence. A `pause` leads to no end of anything."""
+        self._places.hold(who, why, pause=pause)
 
     def release(self, who: str, now: int) -> None:
         """Starts things again unless somebody else holds them; what came due meanwhile follows its policy for missed

@@ -37,7 +37,7 @@ class Run(Ending, frozen=True, kw_only=True):
     seq: int
     job: str
     due: int
-    cause: str  # schedule | missed | manual | retry | after
+    cause: str  # schedule | missed | manual | rule | retry | after
     attempt: int = 1
     state: str = "queued"  # queued | running | ended; as seen also starting: decided, and there is no process yet
     not_before: int = 0

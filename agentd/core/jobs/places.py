@@ -16,6 +16,7 @@ class Places:
         self._waiting: dict[int, Run] = {}
         self._unsaved: dict[int, Run] = {}
         self._holds: dict[str, str] = {}
+        self._pauses: set[str] = set()  # the holders with whom nothing ends
 
     # Holds
 
@@ -29,10 +30,16 @@ class Places:
         """The reason why no run gets a place, as a sentence: nothing can be stored, or somebody holds all; or empty."""
         return self.trouble or self.held
 
-    def hold(self, who: str, why: str) -> None:
-        """Lets nothing start until `who` releases it, whatever others release."""
+    @property
+    def paused(self) -> bool:
+        """Whether nothing starts for the time being and all goes on after that: nobody stops or reboots."""
+        return bool(self._holds) and self._holds.keys() <= self._pauses
+
+    def hold(self, who: str, why: str, *, pause: bool = False) -> None:
+        """Lets nothing start until `who` releases it, whatever others release; a `pause` is for no end."""
         self._holds.pop(who, None)
         self._holds[who] = why
+        self._pauses = self._pauses | {who} if pause else self._pauses - {who}
 
     def release(self, who: str) -> bool:
         """Takes back the hold of `who`; returns whether things start again because of that."""

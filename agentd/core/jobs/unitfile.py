@@ -11,6 +11,13 @@ LIBRARY = "/usr/lib/agentd"
 KEEP = "agentd-job@.keep.service"
 """Keeps a copy of the generated units for a time when the configuration has errors; no job's name begins with a dot."""
 _STOP = 2 * SECOND
+CANARY = Job(
+    name="@canary",
+    run=("/bin/true",),
+    description="shows the self-test that runs begin and end",
+    timeout=10 * SECOND,
+)
+"""The job of the self-test, whose unit is the package's. No job of a configuration has such a name."""
 
 
 def instances(job: Job) -> list[str]:

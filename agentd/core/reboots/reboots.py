@@ -246,6 +246,11 @@ class Reboots(Core):
             self._finish(wish, "cancelled", note, now)
         return reboot
 
+    def withdraw(self, wish: Reboot, note: str, now: int) -> None:
+        """Takes one wish back, pending or beside the pending reboot. Raises Refused TooLate."""
+        self._finish(wish, "cancelled", note, now)
+        self._choose(now)
+
     def proceed(self, now: int) -> None:
         """Goes on with the pending reboot: a job may have started since the machine was looked at."""
         if self.pending is not None:

@@ -94,6 +94,13 @@ def cancel(reboots: Reboots, note: str, now: int) -> Reboot:
     return reboots.cancel(note, now)
 
 
+def withdraw(reboots: Reboots, cause: str, note: str, now: int) -> None:
+    """Takes back what a program asked for, by its cause, unless the machine goes down already; the note, a sentence,
+    says why."""
+    for wish in [wish for wish in reboots.wishes if wish.cause == cause and wish.state != "issued"]:
+        reboots.withdraw(wish, note, now)
+
+
 def _of_a_person(wish: ByHand, reboots: Reboots, now: int) -> Reboot:
     """Returns the reboot that a person wants. Raises Refused InvalidArgument."""
     if wish.at and not now < wish.at <= now + _FARTHEST:

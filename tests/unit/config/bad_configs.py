@@ -5,7 +5,7 @@ One entry each: what is wrong, the file, and every sentence in order, with line 
 
 NINES = "9" * 5000
 LONG = "a" * 101
-TOP = "concurrency, history, jobs, reboot, stop_timeout, timezone, watch"
+TOP = "concurrency, history, jobs, kpis, llm, may_restart, reboot, rules, sampling, stop_timeout, timezone, watch"
 JOB = (
     "concurrency, critical, description, enabled, environment, group, jitter, limits, missed, notify, overlap, "
     "retries, run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"

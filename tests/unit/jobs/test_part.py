@@ -44,6 +44,8 @@ class Executor:
 
     def __init__(self) -> None:
         self.runs: list[Run] = []
+        self.done: list[str] = []
+        self.stopped: list[str] = []
 
     def noted(self) -> set[str]:
         return set()
@@ -59,6 +61,12 @@ class Executor:
 
     def start(self, run: Run, _job: Job) -> None:
         self.runs.append(run)
+
+    def stop(self, run_id: str, _result: str) -> None:
+        self.stopped.append(run_id)
+
+    def stored(self, run_id: str) -> None:
+        self.done.append(run_id)
 
 
 def plugged() -> tuple[Any, Executor, JobsShell, Part]:

@@ -224,6 +224,42 @@ def test_with_errors_the_units_of_the_last_good_configuration_stay(
     assert f"{tmp_path}/etc/agentd.yaml:1:20: jobs.a: unknown key" in said
 
 
+def test_units_that_restart_others_are_written_for_what_root_named_and_stay_with_errors(
+    generate: Callable[[], dict[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "etc/agentd.yaml").write_text("may_restart: [web.service]\n")
+    (text,) = generate().values()
+    assert 'ExecStart=:/usr/bin/systemctl restart -- "web.service"' in text
+    (tmp_path / "kept/agentd-restart@web.service.service").write_text(text)
+    (tmp_path / "etc/agentd.yaml").write_text("may_restart: [web]\n")
+    assert generate() == {"agentd-restart@web.service.service": text}
+
+
+def test_a_unit_that_cannot_be_written_is_told_and_the_others_are_written(
+    generate: Callable[[], dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = f"agentd-job@{'x' * 300}.service"
+    monkeypatch.setattr("agentd.jobs.generator.units", lambda: {long: "no", "agentd-job@b.service": "yes"})
+    assert generate() == {"agentd-job@b.service": "yes"}
+    assert f"{long} is not written: File name too long" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("damaged", [b"\xff", b"ExecStopPost=-+/usr/lib/agentd/end-job x\n", None])
+def test_a_kept_unit_that_cannot_be_read_is_told_and_the_others_stay(
+    generate: Callable[[], dict[str, str]], tmp_path: Path, damaged: bytes | None
+) -> None:
+    bad = tmp_path / "kept/agentd-job@a.service"
+    bad.mkdir() if damaged is None else bad.write_bytes(damaged)
+    (tmp_path / "kept/agentd-job@b.service").write_text("as it was")
+    for run in ("a", "b"):
+        (tmp_path / "runs" / run).write_text("a note")
+    (tmp_path / "etc/agentd.yaml").write_text("jobs: [\n")
+    assert generate() == {"agentd-job@b.service": "as it was"}
+    assert "agentd-job@a.service does not stay: " in (tmp_path / "log").read_text()
+    (tmp_path / "etc/agentd.yaml").write_text("jobs: {c: {run: x}}\n")
+    assert sorted(generate()) == ["agentd-job@b.service", "agentd-job@c.service"]
+
+
 def test_while_a_library_is_missing_the_units_stay(
     generate: Callable[[], dict[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,52 @@
+"""The last line that a run printed: from its file, or from the journal."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from agentd.core.jobs.model import Run
+
+_END = 64 << 10
+"""Bytes at the end of a file that are looked at."""
+_LINES = 20  # of the journal: a job's last lines may be empty
+
+LastLine = Callable[[Run], Awaitable[str]]
+
+
+def from_files(folder: Path) -> LastLine:
+    """Returns what reads the last line from the files of runs' output; "" where there is none."""
+
+    def read(run: Run) -> str:
+        try:
+            with (folder / f"{run.run_id}.log").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - _END))
+                return _last(file.read().decode(errors="replace").splitlines())
+        except OSError:
+            return ""
+
+    return lambda run: asyncio.to_thread(read, run)
+
+
+def from_journal() -> LastLine:
+    """Returns what reads the last line from the journal; "" where there is none, or where agentd may not read it."""
+
+    def read(run: Run) -> str:
+        from systemd import journal  # noqa: PLC0415 - only where a KPI needs it
+
+        if not run.invocation:
+            return ""
+        try:
+            with journal.Reader() as reader:
+                reader.add_match(_SYSTEMD_INVOCATION_ID=run.invocation)
+                reader.seek_tail()
+                entries = [reader.get_previous() for _ in range(_LINES)]
+        except OSError:
+            return ""
+        return _last([str(entry.get("MESSAGE", "")) for entry in reversed(entries)])
+
+    return lambda run: asyncio.to_thread(read, run)
+
+
+def _last(lines: list[str]) -> str:
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
