@@ -28,6 +28,10 @@ COMMANDS = {
     "reboot-now": ("agentctl.reboots.commands:reboot_now", "Reboots this machine now, without asking back."),
     "reboot": ("agentctl.reboots.commands:reboots", "Shows and steers when this machine reboots."),
     "fleet": ("agentctl.reboots.commands:fleet", "Shows which machines of the fleet hold a slot to reboot."),
+    "kpi": ("agentctl.rules.commands:kpi", "Shows the KPIs that agentd samples, or the past of one NAME."),
+    "rules": ("agentctl.rules.commands:rules", "Shows the rules, explains one, and tries rules on old samples."),
+    "self-test": ("agentctl.rules.commands:self_test", "Runs agentd's self-test and prints what it finds."),
+    "watch": ("agentctl.rules.watching:watch", "Prints what happens as it happens."),
     "reload": ("agentctl.manager:reload", "Reads the configuration again and prints what changed."),
     "check": ("agentctl.manager:check", "Checks the configuration, or one FILE, for errors."),
     "version": ("agentctl.manager:version", "Shows the versions of agentctl and of the running agentd."),
@@ -36,11 +40,11 @@ COMMANDS = {
 EPILOG = """\b
 Exit status:
   0  done
-  1  agentd refused, or something went wrong
+  1  agentd refused, or something went wrong, or a check of self-test failed
   2  wrong usage, or a configuration with errors
   3  agentd is not running
   4  not allowed
-  5  no such job or run, or no pending reboot
+  5  no such job, run, rule or KPI, or no pending reboot
   6  run --wait, run --follow: the run did not end with success
   7  reboot-now: something is in the way
 """

@@ -1,7 +1,8 @@
 """The things that all commands share: the session, the options, and groups of commands."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from agentctl.client import Call, Client, Record
+from agentctl.client import Call, Client, Failure, Record
 
 MOST_RECORDS = 10_000  # the contract's limit for a list
 PAGE = 1000  # the contract's limit for one answer
@@ -44,6 +45,18 @@ def listed(
         if len(page) != PAGE or len(found) >= count or not (number := before(page[-1])):
             return found
         wanted["before"] = number
+
+
+def completed(names: Callable[[Client], Iterable[str]]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Makes a completion of what asks agentd for names: none without a daemon, as a shell shows no errors."""
+
+    def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
+        session = context.find_root().ensure_object(Session)
+        with suppress(Failure), closing(Client.connect(session.address)) as client:
+            return [name for name in names(client) if name.startswith(incomplete)]
+        return []
+
+    return complete
 
 
 def now() -> int:

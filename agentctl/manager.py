@@ -6,7 +6,7 @@ import sys
 import click
 
 from agentctl import __version__
-from agentctl.cli import Session, command
+from agentctl.cli import Session, command, now
 from agentctl.client import Call, ExitCode, Failure, Record
 from agentctl.show import picked, print_json, print_line
 from agentctl.times import clock, span
@@ -56,6 +56,8 @@ def troubles(daemon: Record, now: int) -> list[tuple[str, str]]:
     lines = []
     if daemon.get("State") == "draining":
         lines.append(("agentd is draining: it starts nothing new and ends when the running jobs have", "yellow"))
+    if daemon.get("State") == "paused":
+        lines.append(("the jobs are paused by a rule that fires: nothing new starts until it is over", "yellow"))
     if daemon.get("ConfigurationError"):
         loaded = daemon.get("ConfigurationLoadedUSec", 0)
         in_force = f"that of {clock(loaded, now)}" if loaded else "the one before"
@@ -93,11 +95,13 @@ def reload(session: Session) -> None:
     Example:
       agentctl reload
     """
+    before = session.client.properties(MANAGER).get("ConfigurationLoadedUSec", 0)
     (changes,) = session.client.call(RELOAD)
     if session.json:
         print_json({"changes": changes})
     else:
-        for change in changes or ["nothing changed"]:
+        since = f" since agentd read the configuration by itself at {clock(before, now())}" if before else ""
+        for change in changes or [f"nothing changed{since}"]:
             print_line(change)
 
 

@@ -1,13 +1,13 @@
 """The JOB argument of commands, completed with the names of jobs."""
 
 from collections.abc import Callable
-from contextlib import closing, suppress
 
 import click
 
-from agentctl.cli import Session
-from agentctl.client import Client, Failure
+from agentctl.cli import completed
 from agentctl.jobs.calls import all_jobs
+
+complete_job = completed(lambda client: [job["name"] for job in all_jobs(client)])
 
 
 def job_argument(name: str = "job", required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -16,12 +16,3 @@ def job_argument(name: str = "job", required: bool = True) -> Callable[[Callable
     if not required:
         metavar = f"[{metavar}]"
     return click.argument(name, required=required, metavar=metavar, shell_complete=complete_job)
-
-
-def complete_job(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Returns the names of jobs that begin like this; none without a daemon, as a shell shows no errors."""
-    session = context.find_root().ensure_object(Session)
-    with suppress(Failure), closing(Client.connect(session.address)) as client:
-        jobs = all_jobs(client)
-        return [job["name"] for job in jobs if job["name"].startswith(incomplete)]
-    return []

@@ -9,6 +9,8 @@ from agentctl.jobs import calls, records
 from agentctl.jobs.arguments import job_argument
 from agentctl.reboots import calls as reboot_calls
 from agentctl.reboots import records as reboot_records
+from agentctl.rules import calls as rule_calls
+from agentctl.rules import records as rule_records
 from agentctl.show import print_json, print_line, print_table
 
 
@@ -17,8 +19,8 @@ from agentctl.show import print_json, print_line, print_table
 def status(session: Session, job: str | None = None) -> None:
     """Shows all jobs, or one JOB in detail.
 
-    The table tells which jobs run and how far each is, when it is due next, how its last run went, and whether a
-    reboot is pending. A star marks a setting that you changed.
+    Above the table stand the rules that fire, and a reboot that is pending. The table tells which jobs run and how far
+    each is, when it is due next, and how its last run went. A star marks a setting that you changed.
 
     \b
     Examples:
@@ -32,18 +34,25 @@ def status(session: Session, job: str | None = None) -> None:
     daemon = session.client.properties(manager.MANAGER)
     jobs = calls.all_jobs(session.client)
     reboot, blockers = _reboot(session)
+    firing, trouble = rule_calls.firing(session.client)
+    if trouble:  # agentd itself has it among its warnings, most likely
+        daemon["Warnings"] = list(dict.fromkeys([*daemon.get("Warnings", []), trouble]))
     if session.json:
         print_json(
             {
                 "daemon": manager.daemon_json(daemon),
                 "reboot": reboot_records.status_json(reboot) if reboot else None,
+                "firing": firing,
                 "jobs": [records.job_json(job) for job in jobs],
             }
         )
         return
     at = now()
     print_line(manager.headline(daemon, jobs, at), bold=True)
-    for line, colour in manager.troubles(daemon, at):
+    fires, warnings = rule_records.status_lines(firing or [], daemon.get("Warnings", []))
+    for line in fires:
+        print_line(line, "red", bold=True)
+    for line, colour in manager.troubles({**daemon, "Warnings": warnings}, at):
         print_line(line, colour, bold=True)
     if line := reboot_records.pending_line(reboot, blockers, at):
         print_line(line, "yellow", bold=True)

@@ -461,12 +461,12 @@ def test_the_status_of_the_jobs_tells_of_a_pending_reboot(
 
 
 @pytest.mark.parametrize("state", ["idle", "disabled"])
-def test_without_a_pending_reboot_the_status_of_the_jobs_asks_for_one_property_more(
+def test_without_a_pending_reboot_the_status_of_the_jobs_asks_each_part_for_its_properties_alone(
     daemon: FakeDaemon, ctl: Ctl, state: str
 ) -> None:
     arrange(daemon, {**IDLE, "state": state})
     assert second_line(ctl("status")) == ""
-    assert [call[0] for call in daemon.calls] == ["GetAll", "ListJobs", "GetAll"]
+    assert [call[0] for call in daemon.calls] == ["GetAll", "ListJobs", "GetAll", "GetAll"]
     document = ctl("status", "--json").json
     assert document["reboot"] == {
         key: value for key, value in ctl("reboot", "--json").json.items() if key != "blockers"
