@@ -54,7 +54,9 @@ def main() -> int:
         options.json.write_text(json.dumps(_rounded(report)) + "\n")
     missed = [one.name for one in figures if one.verdict == "MISSED"]
     once = {(one.unit, *one.rounds[PRESENT]): one for one in reversed(figures)}  # one value may be beside several peers
-    worse = bool(options.checkout) and _print_differences([between(one) for one in reversed(once.values())])
+    worse = bool(options.checkout) and _print_differences(
+        [between(one) for one in reversed(once.values()) if OTHER in one.rounds]
+    )
     print(f"\ngoals missed: {', '.join(missed) or 'none'}; not measured: {', '.join(report['failed']) or 'none'}")
     return int(bool(missed or worse or report["failed"]))
 

@@ -260,7 +260,67 @@ def _idle(checkouts: Checkouts, seconds: float) -> dict[str, Values]:
         return found
 
 
-# 6. Starts of programs
+# 6. Rules
+
+
+def rules(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
+    """What a hundred rules on fifty KPIs cost, beside an agentd without a rule; goals are parts of a core and MiB."""
+    seconds, rounds = (10, 3) if quick else (40, 5)
+    taken = together(rounds, lambda: _rules(checkouts[PRESENT], seconds))
+    return [
+        figure("100 rules at 1 s, CPU", "ms a second", taken, "cpu_ms", goal=1.0),
+        figure("100 rules, memory", "MiB more", taken, "more_mib", goal=2.0),
+        figure("a rule at 5 s, wake-ups", "a minute more", taken, "wakeups", goal=12.0),
+    ]
+
+
+def _rules(checkout: Checkout, seconds: float) -> dict[str, Values]:
+    with ExitStack() as running:
+        daemons = {
+            name: running.enter_context(Agentd(checkout, text))
+            for name, text in (("none", IDLE), ("hundred", _hundred_rules()), ("one", IDLE + _ONE_RULE))
+        }
+        time.sleep(3)
+        before = {name: usage(daemon.pid) for name, daemon in daemons.items()}
+        begin = time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - begin
+        spent = {
+            name: {key: value - before[name][key] for key, value in usage(daemon.pid).items()}
+            for name, daemon in daemons.items()
+        }
+        resident = {name: memory(daemon.pid)["rss_mib"] for name, daemon in daemons.items()}
+    return {
+        PRESENT: {
+            "cpu_ms": 1000 * (spent["hundred"]["cpu_s"] - spent["none"]["cpu_s"]) / took,
+            "more_mib": resident["hundred"] - resident["none"],
+            "wakeups": 60 * (spent["one"]["voluntary_switches"] - spent["none"]["voluntary_switches"]) / took,
+        }
+    }
+
+
+_ONE_RULE = 'rules: {memory: {when: "MemoryUsage > 99%", do: Notify}}\n'
+
+
+def _hundred_rules() -> str:
+    """A configuration whose rules never fire, on fifty KPIs of the machine, of agentd and of jobs."""
+    hosts = ("MemoryUsage", "CpuUsage", "LoadPerCpu", "AgentCpu", "Pressure:memory", "Pressure:cpu", "Pressure:io")
+    agents = ("AgentTasks", "AgentOpenFiles", "OomKills", "QueueDepth", "TaskThroughput", "ErrorRate", "DiskUsage:/")
+    kpis = [*hosts, *agents, *(f"JobFailing:j{number}" for number in range(36))]
+    forms = (
+        "{} > 100000 for 5m",
+        "{0} > 100000 AND {0} > 200000 for 1m",
+        "avg({}, 10m) > 100000",
+        "{} > 100000 for 3 of 5",
+    )
+    rules = "".join(
+        f'  r{number}: {{when: "{forms[number % 4].format(kpis[number % 50])}", do: Notify}}\n' for number in range(100)
+    )
+    jobs = "".join(f"  j{number}: {{run: [/bin/true], when: {{every: 12h}}}}\n" for number in range(36))
+    return f"timezone: UTC\nsampling: {{every: 1s}}\njobs:\n{jobs}rules:\n{rules}"
+
+
+# 7. Starts of programs
 
 
 def status(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -347,5 +407,6 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "short": short,
     "load": load,
     "idle": idle,
+    "rules": rules,
     "status": status,
 }

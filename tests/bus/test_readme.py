@@ -75,7 +75,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 
 def test_the_readmes_jobs_are_sound(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     file = tmp_path / "my.yaml"
     file.write_text("".join(blocks))
     done = subprocess.run(
