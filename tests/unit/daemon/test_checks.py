@@ -147,17 +147,16 @@ def lose_from_index(file: Path) -> None:
         db.execute("INSERT INTO sqlite_master VALUES (?, ?, ?, ?, ?)", entry)
 
 
-def test_the_full_self_test_alone_finds_an_index_that_is_not_as_its_table(state: Path, address: str) -> None:
+def test_the_full_self_test_finds_an_index_that_is_not_as_its_table(state: Path, address: str) -> None:
     stored(state, 5, now())
 
-    async def question(daemon: Daemon) -> tuple[str, str, str]:
+    async def question(daemon: Daemon) -> tuple[str, str]:
         sound = await look(daemon, "store in full")
-        lose_from_index(state / FILE)
-        return sound, await look(daemon, "store intact"), await look(daemon, "store in full")
+        lose_from_index(state / FILE)  # which the quick look finds as well where SQLite is recent
+        return sound, await look(daemon, "store in full")
 
     assert within(state, address, question) == (
         f"the database in {state} is sound, and so are its indexes",
-        f"the database in {state} is sound",
         f"failed: the database in {state} is damaged: wrong # of entries in index decisions_by_job",
     )
 
