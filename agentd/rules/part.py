@@ -239,7 +239,7 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
         "uptime": machine.uptime,
     }
     looks: dict[str, Look] = {"disk": machine.disk, "temperature": machine.temperature}
-    tasks = Tasks(lambda error: host.defect("looking at KPIs", error))
+    tasks = Tasks(lambda error: host.defect("what rules look at and do", error))
     llm = LlmWatch(lambda: time.monotonic_ns() // 1000, tasks.do)
     llm.configure(config.llm)
     lookout = Lookout(glances, looks, {**reach.asks, "llm": llm.look}, boot, host.now, host.defect)

@@ -195,6 +195,10 @@ class Rules(Core):
         done: set[str] = set()
         for due in self._waiting.pop(number, ()):
             rule, action = due.standing.rule, due.change.action
+            if not due.standing.did(due.change):
+                told = f"{action} is not done any more: the rule was over before"
+                self._effects.append(Decided(now, PART, "skip", rule.name, told))
+                continue
             values = {name: one.value for name, one in self.gauges.values.items() if one.value is not None}
             evidence = Evidence(
                 at=now,
@@ -205,7 +209,6 @@ class Rules(Core):
                 processes=tuple(processes),
             )
             self._effects.append(EvidenceSaved(evidence))
-            due.standing.did(due.change)
             self._effects.append(RuleSaved(rule.name, due.standing.remember(self.moment)))
             if action is not None and str(action) not in done:
                 done.add(str(action))

@@ -252,10 +252,13 @@ class Standing:
             part.boot()
         self._known = self._settled = None
 
-    def did(self, change: Change) -> None:
-        """Takes note that what a change has done is done."""
-        if self.ladder is not None and self.ladder.began.at <= change.moment.at:
-            self.ladder.done.add(change.step)
+    def did(self, change: Change) -> bool:
+        """Takes note that what a change has done is done; returns whether that is still to be, for the episode may be
+        over."""
+        if self.ladder is None or self.ladder.began.at > change.moment.at:
+            return False
+        self.ladder.done.add(change.step)
+        return True
 
     # --- states
 

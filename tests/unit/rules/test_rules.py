@@ -683,3 +683,15 @@ def test_of_a_rule_that_flaps_it_is_told_once() -> None:
     machine.sample(50, times=400)
     assert machine.sample(95)
     assert machine.take(Decided)
+
+
+def test_an_action_whose_rule_is_over_before_the_witness_comes_is_not_done() -> None:
+    machine = Machine(rule("high", "MemoryUsage > 90%", "RequestReboot"))
+    machine.pass_time(EVERY)
+    machine.core.observed({MEMORY: Memory(100, 5)}, machine.moment)
+    (wanted,) = machine.take(WitnessWanted)
+    machine.pass_time(EVERY)
+    machine.core.observed({MEMORY: Memory(100, 50)}, machine.moment)
+    machine.core.witnessed(wanted.number, (), machine.wall)
+    assert machine.take(RuleActs) == []
+    assert machine.take(Decided)[-1].reason == "RequestReboot is not done any more: the rule was over before"
