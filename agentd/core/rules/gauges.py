@@ -42,6 +42,9 @@ class Gauges:
         self.sources: tuple[Source, ...] = ()
         """The sources that the shell is asked for."""
         self._needs: dict[str, Source | None] = {}  # by KPI; None: the KPI is one of somebody's own
+        self._moving: dict[str, Source | None] = {}  # those of which the value may be another at each look
+        self._runs = -1  # how many runs had ended at the latest look; -1: look at all
+        self._found: dict[str, float] = {}  # the KPIs that have a value
         self._own: Mapping[str, OwnKpi] = {}
         self._ended: dict[str, Run] = {}  # the latest run of each job that a KPI of one's own is about
         self._lines: dict[str, str] = {}  # the last line of its output
@@ -53,7 +56,10 @@ class Gauges:
         self._ended = {job: run for job, run in self._ended.items() if job in jobs}
         self._lines = {job: line for job, line in self._lines.items() if job in jobs}
         self._needs = {name: self._source(name) for name in sorted(set(names))}
+        self._moving = {name: source for name, source in self._needs.items() if not _is_by_runs(source, name)}
+        self._runs = -1
         self.values = {name: self.values.get(name, UNSEEN) for name in self._needs}
+        self._found = {name: one.value for name, one in self.values.items() if one.value is not None}
         found = {source for source in self._needs.values() if source is not None and source.name not in OWN}
         self.sources = tuple(sorted(found))
 
@@ -83,19 +89,25 @@ class Gauges:
         facts = {**facts, _SELF_TEST: failed}
         if _WORK in self._needs.values():
             facts[_WORK] = watch.work(now)
-        found: dict[str, float] = {}
+        looked = self._moving if self._runs == watch.ends else self._needs
+        self._runs = watch.ends
         changed: set[str] = set()
-        for name, source in self._needs.items():
+        for name, source in looked.items():
             before, value, why = self.values[name], None, ""
             try:
-                value = found[name] = self._value(name, source, facts, watch, now)
+                value = self._value(name, source, facts, watch, now)
             except Missing as missing:
                 why = str(missing)
+            if value == before.value and why == before.missing:
+                continue
+            self.values[name] = Value(value, why)
             if value != before.value:
                 changed.add(name)
-            if value != before.value or why != before.missing:
-                self.values[name] = Value(value, why)
-        return found, changed
+                if value is None:
+                    del self._found[name]
+                else:
+                    self._found[name] = value
+        return self._found.copy(), changed
 
     def unit(self, name: str) -> Unit:
         """Returns the unit of a KPI."""
@@ -122,6 +134,10 @@ class Gauges:
         if not math.isfinite(value):
             raise Missing("its value is no number")
         return value
+
+
+def _is_by_runs(source: Source | None, name: str) -> bool:
+    return source is not None and KPIS[name.partition(":")[0]].by_runs
 
 
 def _of_run(kpi: OwnKpi, run: Run | None, line: str) -> float:

@@ -21,7 +21,8 @@ class Kpi(Struct, frozen=True):
 
     `needs` is the source of its facts; `of` returns the value in `unit` from what that source saw and the instance, or
     raises Missing. `instance` is the word for what stands after the colon of its name, where something does; `choices`
-    are all instances that there can be, where they are known. A `counter` only grows, until it begins anew.
+    are all instances that there can be, where they are known. A `counter` only grows, until it begins anew; a KPI
+    that is `by_runs` has another value only where a run of a job has ended.
     """
 
     unit: Unit
@@ -32,6 +33,7 @@ class Kpi(Struct, frozen=True):
     choices: tuple[str, ...] = ()
     optional: bool = False
     counter: bool = False
+    by_runs: bool = False
 
 
 LLM_STATES = ("down", "loading", "ok", "busy", "wedged", "misconfigured", "sleeping")
@@ -225,7 +227,9 @@ KPIS: Mapping[str, Kpi] = {
     ),
     "QueueDepth": Kpi(COUNT, "runs that wait", "work", lambda seen, _: seen.queued),
     "OldestPending": Kpi(SECONDS, "how long the first run that waits has waited", "work", lambda seen, _: seen.oldest),
-    "JobFailing": Kpi(COUNT, "failures of a job in a row", "job", lambda seen, _: seen.failures, instance="job"),
+    "JobFailing": Kpi(
+        COUNT, "failures of a job in a row", "job", lambda seen, _: seen.failures, instance="job", by_runs=True
+    ),
     "JobAge": Kpi(
         SECONDS,
         "time since the last success of a job",

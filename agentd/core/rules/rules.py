@@ -1,6 +1,6 @@
 """The core of rules: samples of KPIs go in, what rules do comes out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
@@ -84,6 +84,7 @@ class Rules(Core):
         self._effects: list[Effect] = []
         self._jobs = jobs
         self._pauses = ""  # the rule that has paused the jobs
+        self._about: dict[str, list[str]] = {}  # by KPI: the rules that need it
         self._watch = Watch(jobs, saved.work, moment.wall)
         self._kept = dict(saved.rules)
         self._tested = saved.tested
@@ -172,13 +173,13 @@ class Rules(Core):
         if moment.boot == self.moment.boot and slept > _SLEEP:
             for standing in self.standings.values():
                 standing.resumed(moment)
-        self.moment = moment
+        before, self.moment = self.moment, moment
         failed = None if self._tested is None else self._tested.failed
         found, changed = self.gauges.take(facts, self._watch, failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
-        seen = Seen(found, self._watch.running(), self._test_failed, changed)
+        seen = Seen(found, self._watch.running(), self._test_failed, changed, before.at)
         due: list[Due] = []
-        for standing in self.standings.values():
+        for standing in self._awake(changed):
             if changes := standing.look(seen, moment):
                 self._tell(standing, changes)
                 due += [Due(standing, change) for change in changes if change.action is not None]
@@ -249,6 +250,12 @@ class Rules(Core):
 
     # Inside
 
+    def _awake(self, changed: Iterable[str]) -> list[Standing]:
+        """Returns the rules that have to be looked at, in their order: of those that rest, the ones with a KPI that
+        has another value."""
+        woken = {name for kpi in changed for name in self._about[kpi]}
+        return [one for name, one in self.standings.items() if not one.rests or name in woken]
+
     def _test_failed(self, since: Moment) -> bool:
         return self._tested is not None and self._tested.failed and self._tested.moment.since(since) > 0
 
@@ -305,6 +312,10 @@ class Rules(Core):
                 standing.take_up(self._kept[name], moment)
             self.standings[name] = standing
         self._watch.keep(settings.jobs)
+        self._about = {kpi: [] for kpi in self._needs()}
+        for name, standing in self.standings.items():
+            for kpi in standing.kpis:
+                self._about[kpi].append(name)
         self._pausing = [standing for standing in self.standings.values() if standing.may_pause]
         self._pause(moment.wall)
         self._forget(moment.wall)

@@ -58,12 +58,14 @@ class Change(Struct, frozen=True):
 
 class Seen(Struct, frozen=True):
     """The things that a rule looks at: the KPIs that have a value, the jobs that run, whether a self-test failed since
-    a moment; and the KPIs that have another value than at the look before, None where nobody knows."""
+    a moment; the KPIs that have another value than at the look before, None where nobody knows, and when that look was
+    (monotonic)."""
 
     values: Mapping[str, float]
     running: Collection[str] = ()
     self_test_failed: Callable[[Moment], bool] = lambda _: False
     changed: AbstractSet[str] | None = None
+    before: int | None = None
 
 
 class Standing:
@@ -83,10 +85,12 @@ class Standing:
         self.clearing = Unbroken(rule.clear_for, self._gap)
         both = [node for node in (parsed.when, parsed.clear) if node is not None]
         self._parts = (*self.when.all(), *(() if self.clear is None else self.clear.all()))
-        self._kpis = frozenset(kpi for node in both for kpi in kpis(node))
+        self.kpis = frozenset(kpi for node in both for kpi in kpis(node))
+        """The KPIs that the rule needs."""
         # A condition that looks back at nothing says the same of the same values.
         self._forgetful = not self._gated and not any(looks_back(node) for node in both)
-        self._rests = False  # as long as the values are those of the latest look
+        self.rests = False
+        """Whether a look says nothing new as long as no KPI of the rule has another value."""
         self.state: State = "unknown"
         self.gate = ""
         """The reason why the rule does not count now, as a part of a sentence."""
@@ -122,16 +126,18 @@ class Standing:
 
     def look(self, seen: Seen, now: Moment) -> list[Change]:
         """Takes a sample of all KPIs; returns what became of the rule."""
-        if self._rests and seen.changed is not None and self._kpis.isdisjoint(seen.changed):
+        if self.rests and seen.changed is not None and self.kpis.isdisjoint(seen.changed):
             self._known = now.at
             return []
+        if self.rests and seen.before is not None:  # the rule may have been passed over since
+            self._known = seen.before
         fired = self.ladder is not None  # with the CLEAR limits the same values may say something else
         changes = self._look(seen, now)
-        self._rests = (
+        self.rests = (
             self._forgetful
             and self.state == "inactive"
             and not fired
-            and self._kpis <= seen.values.keys()
+            and self.kpis <= seen.values.keys()
             and not self.ages
         )
         return changes
@@ -168,7 +174,7 @@ class Standing:
         """Takes note that the machine was suspended: nobody saw what happened meanwhile."""
         self._settled = now
         self._break()
-        self._rests = False
+        self.rests = False
         for part in self._parts:
             part.gap()
 
@@ -319,7 +325,7 @@ class Standing:
     def _end(self) -> None:
         """Has nothing be known any more but when the rule acted."""
         self.state, self.ladder, self.withheld = "unknown", None, ""
-        self._rests = False
+        self.rests = False
         self._break()
 
     def _forget(self) -> None:

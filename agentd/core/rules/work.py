@@ -75,6 +75,8 @@ class Watch:
 
     def __init__(self, jobs: JobsSeen, memory: WorkMemory, now: int) -> None:
         self._jobs = jobs
+        self.ends = 0
+        """How many runs have ended."""
         memory = memory.moved(0, now)
         # Time in which nobody watched is no time without runs, where it is long.
         self._since = memory.since if memory.since and _newest(memory, now) > now - 2 * LEAST else now
@@ -87,6 +89,7 @@ class Watch:
 
     def ended(self, run: Run, now: int) -> None:
         """Takes note of a run that ended. What somebody stopped or cancelled counts as neither success nor failure."""
+        self.ends += 1
         if run.result in FAILURES or run.result == "success":
             ended, failed = self._minutes.get(now // MINUTE, (0, 0))
             self._minutes[now // MINUTE] = (ended + 1, failed + (run.result in FAILURES))

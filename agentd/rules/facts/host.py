@@ -1,12 +1,11 @@
 """Facts of the host: what /proc, /sys and /run tell, as the KPIs of `agentd/core/rules/kpis.py` want them."""
 
-import contextlib
 import ctypes
 import errno
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from agentd.core.rules.kpis import RESOURCES, Disk, Memory, Missing, Swap
@@ -72,6 +71,28 @@ def read(path: str) -> bytes:
     return found
 
 
+class Kept:
+    """Files of the kernel that stay open: to open and to close one takes as long as to read it."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, int] = {}
+
+    def read(self, path: str) -> bytes:
+        """Returns what a file holds now, as read() does. Raises Missing with the file's trouble."""
+        found = b""
+        try:
+            file = self._files.get(path)
+            if file is None:
+                file = self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            while len(found) < _MOST and (more := os.pread(file, _MOST - len(found), len(found))):
+                found += more
+        except (OSError, ValueError) as error:
+            if (file := self._files.pop(path, None)) is not None:
+                os.close(file)
+            raise Missing(f"{path} cannot be read: {trouble(error)}") from error
+        return found
+
+
 def trouble(error: OSError | ValueError) -> str:
     """Returns what went wrong with a path, as a part of a sentence."""
     return (error.strerror or "").lower() if isinstance(error, OSError) else "there can be no such path"
@@ -84,13 +105,18 @@ def number(text: bytes) -> int:
     return int(text)
 
 
-@contextlib.contextmanager
-def understood(path: str) -> Iterator[None]:
+class understood:  # noqa: N801 - a context manager, of which a generator costs twice as much
     """Raises Missing where the file turns out not to be written as the kernel writes it."""
-    try:
-        yield
-    except (ValueError, IndexError, KeyError) as error:
-        raise Missing(f"{path} is not written as the kernel writes it") from error
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> None:
+        """Does nothing."""
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, ValueError | IndexError | KeyError):
+            raise Missing(f"{self._path} is not written as the kernel writes it") from error
 
 
 class Host:
@@ -109,6 +135,7 @@ class Host:
         error: Callable[[], int] = clock_error,
     ) -> None:
         self._root = str(root).rstrip("/")
+        self._read = read if self._root else Kept().read  # another root has files that may be others at the next look
         self._clock = clock
         self._boot = boot
         self._error = error
@@ -144,7 +171,7 @@ class Host:
         A processor is idle while tasks wait for a disk; a processor that the hypervisor gave to others is not.
         """
         with understood("/proc/stat"):
-            name, *fields = read(f"{self._root}/proc/stat").partition(b"\n")[0].split()[: _TICKS + 1] or [b""]
+            name, *fields = self._read(f"{self._root}/proc/stat").partition(b"\n")[0].split()[: _TICKS + 1] or [b""]
             ticks = [number(field) for field in fields]
             if name != b"cpu" or len(ticks) != _TICKS:
                 raise ValueError("no counters of all processors")
@@ -160,7 +187,7 @@ class Host:
     def load(self, _: str) -> float:
         """Returns the load of the last minute for each processor that is online."""
         with understood("/proc/loadavg"):
-            load = float(read(f"{self._root}/proc/loadavg").split()[0])
+            load = float(self._read(f"{self._root}/proc/loadavg").split()[0])
             if not 0 <= load < math.inf:
                 raise ValueError("no load")
         return load / self._processors()
@@ -213,7 +240,7 @@ class Host:
 
     def oom(self, _: str) -> float:
         """Returns how many processes the kernel killed for want of memory since the boot."""
-        found = read(f"{self._root}/proc/vmstat").partition(b"\noom_kill ")[2]
+        found = self._read(f"{self._root}/proc/vmstat").partition(b"\noom_kill ")[2]
         if not found:
             raise Missing("the kernel does not count them (before Linux 4.13)")
         with understood("/proc/vmstat"):
@@ -249,12 +276,12 @@ class Host:
 
     def _meminfo(self) -> bytes:
         """Returns /proc/meminfo, with the end of a line before each line."""
-        return b"\n" + read(f"{self._root}/proc/meminfo")
+        return b"\n" + self._read(f"{self._root}/proc/meminfo")
 
     def _processors(self) -> int:
         """Returns how many processors are online, which the kernel tells as "0-3,5"."""
         path = "/sys/devices/system/cpu/online"
-        spans = [span.partition(b"-") for span in read(self._root + path).strip().split(b",")]
+        spans = [span.partition(b"-") for span in self._read(self._root + path).strip().split(b",")]
         with understood(path):
             if (count := sum(number(last or first) - number(first) + 1 for first, _, last in spans)) < 1:
                 raise ValueError("no processor")
@@ -264,7 +291,7 @@ class Host:
         """Returns for how many microseconds since the boot `some` or `full` of the tasks waited for a resource."""
         path = f"/proc/pressure/{resource}"
         try:
-            lines = read(self._root + path).splitlines()
+            lines = self._read(self._root + path).splitlines()
         except Missing as error:
             if isinstance(cause := error.__cause__, OSError) and cause.errno in {errno.ENOENT, errno.EOPNOTSUPP}:
                 raise Missing("the kernel keeps no /proc/pressure (psi=0)") from error
