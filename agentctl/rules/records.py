@@ -89,7 +89,7 @@ def line_json(line: Record) -> Record:
 
 def evidence_json(evidence: Record) -> Record:
     """Returns what there was to see as a rule acted."""
-    return picked(evidence, "at", "rule", "when", "sees", "kpis", "processes", instants=("at",))
+    return picked(evidence, "at", "rule", "action", "when", "sees", "kpis", "processes", instants=("at",))
 
 
 def rule_row(rule: Record, now: int) -> tuple[str, ...]:
@@ -187,11 +187,12 @@ def consequence(rule: Record) -> list[str]:
 
 
 def evidence_lines(evidence: Record, now: int) -> list[str]:
-    """Returns the lines about a time that a rule acted: the instant, what it saw, the KPIs and the processes."""
+    """Returns the lines about a time that a rule acted: the instant, the action, what the rule saw, the KPIs and
+    the processes."""
     at = evidence.get("at", 0)
-    processes = evidence.get("processes", [])
+    processes, action = evidence.get("processes", []), evidence.get("action", "")
     return [
-        f"{clock(at, now, seconds=True)} ({relative(at, now)})",
+        f"{clock(at, now, seconds=True)} ({relative(at, now)})" + (f": {action}" if action else ""),
         *(f"  saw {text}" for text in evidence.get("sees", [])),
         f"  KPIs: {', '.join(evidence.get('kpis', [])) or '-'}",
         *(f"  {text}" for text in processes[:_FEW]),

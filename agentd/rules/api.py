@@ -30,7 +30,11 @@ _RULE = {
     "shadow": "b",
 }
 _LINE = {**dict.fromkeys(("kind", "text", "truth", "sees", "of"), "s"), "depth": "u"}
-_EVIDENCE = {"at": "t", "rule": "s", "when": "s", **dict.fromkeys(("sees", "kpis", "processes"), "as")}
+_EVIDENCE = {
+    "at": "t",
+    **dict.fromkeys(("rule", "action", "when"), "s"),
+    **dict.fromkeys(("sees", "kpis", "processes"), "as"),
+}
 _RESULT = {**dict.fromkeys(("name", "result", "text", "remedy"), "s"), "took": "t"}
 _TRUTHS = {True: "true", False: "false", None: "unknown"}
 _STATES = ("firing", "clearing", "pending", "inactive", "unknown")
@@ -150,8 +154,8 @@ class Api:
 
     def _evidence(self, one: Evidence) -> dict[str, Any]:
         kpis = [f"{name} {self._shown(name, value)}" for name, value in sorted(one.kpis.items())]
-        values = {"at": one.at, "rule": one.rule, "when": one.when, "sees": one.seen, "kpis": kpis}
-        return record({**values, "processes": one.processes}, _EVIDENCE)
+        values = {"at": one.at, "rule": one.rule, "action": one.action, "when": one.when}
+        return record({**values, "sees": one.seen, "kpis": kpis, "processes": one.processes}, _EVIDENCE)
 
     def _shown(self, kpi: str, value: float) -> str:
         known = kpi.partition(":")[0] in KPIS or kpi in self._rules.gauges.values

@@ -71,10 +71,12 @@ class Remembered(Struct, frozen=True, kw_only=True):
 
 
 class Evidence(Struct, frozen=True, kw_only=True):
-    """The evidence as a rule acted: its text, what its comparisons saw, the KPIs, the largest processes."""
+    """The evidence as a rule acted: the action, the rule's text, what its comparisons saw, the KPIs, the largest
+    processes."""
 
     at: int
     rule: str
+    action: str = ""
     when: str
     seen: tuple[str, ...]
     kpis: Mapping[str, float]

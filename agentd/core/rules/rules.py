@@ -204,6 +204,7 @@ class Rules(Core):
             evidence = Evidence(
                 at=now,
                 rule=rule.name,
+                action=str(action),
                 when=rule.when,
                 seen=tuple(self.reasons(due.standing)),
                 kpis=values,

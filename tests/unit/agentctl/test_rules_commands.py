@@ -59,6 +59,7 @@ def line(text: str, truth: str, depth: int = 0, sees: str = "", of: str = "when"
 EVIDENCE = {
     "at": NOW - MINUTE,
     "rule": "memory-high",
+    "action": "TriggerSelfTest",
     "when": "MemoryUsage > 90% for 3min",
     "sees": ["MemoryUsage > 90%: 93% against 90%"],
     "kpis": ["MemoryUsage 93%", "LoadPerCpu 2"],
@@ -269,7 +270,7 @@ def test_explain_tells_what_holds_and_what_there_was_to_see(daemon: FakeDaemon, 
     assert out[does + 1 : does + 3] == ["  TriggerSelfTest", "  RunJob:clean after 5min"]
     acted = out.index("the last times it acted:")
     assert out[acted + 1 : acted + 4] == [
-        "  00:25:40 (1min ago)",
+        "  00:25:40 (1min ago): TriggerSelfTest",
         "    saw MemoryUsage > 90%: 93% against 90%",
         "    KPIs: MemoryUsage 93%, LoadPerCpu 2",
     ]
