@@ -221,11 +221,11 @@ def settings(config: Config) -> RuleSettings:
     )
 
 
-async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Reach, others: Sequence[Part]) -> Part:
-    """Returns rules as a part. `jobs` is the core of jobs, `boot` the id of this boot; the self-test has the checks of
-    the `others`. Raises sqlite3.Error."""
+def senses(host: Host, reach: Reach, boot: str, tasks: Tasks, on_stall: Callable[[], None]) -> Senses:
+    """Returns the senses of the part; `on_stall` is called as a resource becomes scarce."""
     machine = Machine()
     agent = AgentFacts(store=lambda: (host.folder / "agentd.db").stat().st_size)
+    llm = LlmWatch(lambda: time.monotonic_ns() // 1000, tasks.do)
     glances: dict[str, Look] = {
         "agent": agent.agent,
         "memory": machine.memory,
@@ -239,17 +239,20 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
         "uptime": machine.uptime,
     }
     looks: dict[str, Look] = {"disk": machine.disk, "temperature": machine.temperature}
-    tasks = Tasks(lambda error: host.defect("what rules look at and do", error))
-    llm = LlmWatch(lambda: time.monotonic_ns() // 1000, tasks.do)
-    llm.configure(config.llm)
     lookout = Lookout(glances, looks, {**reach.asks, "llm": llm.look}, boot, host.now, host.defect)
-    own_settings = settings(config)
-    saved = await host.take_up(RuleTables(spans(own_settings)))
-    rules = Rules(jobs, saved, own_settings, lookout.moment())
-    own = checks(rules, lookout.moment, lambda: shell.every, llm.state)
-    all_checks = [*(check for part in others for check in part.checks), *own]
-    stalls = Stalls(lambda: host.hear(PART, lambda: rules.stalled(host.now())))
-    shell = Shell(host, jobs, rules, Senses(lookout, agent, llm, stalls), tasks, reach, all_checks)
+    return Senses(lookout, agent, llm, Stalls(on_stall))
+
+
+async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Reach, others: Sequence[Part]) -> Part:
+    """Returns rules as a part. `jobs` is the core of jobs, `boot` the id of this boot; the self-test has the checks of
+    the `others`. Raises sqlite3.Error."""
+    tasks = Tasks(lambda error: host.defect("what rules look at and do", error))
+    found = senses(host, reach, boot, tasks, lambda: host.hear(PART, lambda: rules.stalled(host.now())))
+    found.llm.configure(config.llm)
+    own_settings, moment = settings(config), found.lookout.moment
+    rules = Rules(jobs, await host.take_up(RuleTables(spans(own_settings))), own_settings, moment())
+    own = checks(rules, moment, lambda: shell.every, found.llm.state)
+    shell = Shell(host, jobs, rules, found, tasks, reach, [*(check for part in others for check in part.checks), *own])
     shell.every = config.sampling.every
     shell.follow_stalls()
     api = Api(host, rules, shell.tests)
