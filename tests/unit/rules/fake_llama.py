@@ -159,12 +159,19 @@ class FakeLlama:
 
 
 def _request(sock: socket.socket) -> bytes:
-    """The whole request, with its body."""
+    """The whole request, with its body. Raises OSError where whoever asked goes before that."""
     text = b""
     while b"\r\n\r\n" not in text:
-        text += sock.recv(65536)
+        text += _more(sock)
     head, _, body = text.partition(b"\r\n\r\n")
     lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
     while lengths and len(body) < int(lengths[0]):
-        body += sock.recv(65536)
+        body += _more(sock)
     return head + b"\r\n\r\n" + body
+
+
+def _more(sock: socket.socket) -> bytes:
+    data = sock.recv(65536)
+    if not data:
+        raise ConnectionResetError
+    return data
