@@ -42,7 +42,7 @@ def test_memory_that_fills_up_fires_after_its_span_and_has_the_self_test_run(mac
     machine.wait_until(lambda: state(machine, "memory") == "firing", 120, "the rule to fire")
     machine.wait_until(lambda: "the self-test is over" in journal(machine), 120, "the self-test to end")
     told = journal(machine)
-    assert "memory fires and has TriggerSelfTest done: MemoryUsage > 60% CLEAR 50%: " in told
+    assert "memory fires and asks for TriggerSelfTest: MemoryUsage > 60% CLEAR 50%: " in told
     assert "self-test begins: rule memory" in told
     assert ", 0 failed" in told, told
     (evidence,) = call(machine, "Rules", "ListEvidence", "sa{sv}", "memory", "0")
@@ -90,7 +90,7 @@ def test_a_wedged_unit_is_restarted_and_only_one_that_root_named(machine: Machin
         kpis={"Wedged": {"job": "probe", "value": "exit-code"}},
         may_restart=["wedged.service"],
     )
-    machine.wait_until(lambda: "has RestartUnit:wedged.service done" in journal(machine), 120, "the rule to act")
+    machine.wait_until(lambda: "rule wedged: RestartUnit:wedged.service: " in journal(machine), 120, "the rule to act")
     machine.wait_until(lambda: state(machine, "wedged") == "inactive", 120, "the rule to end")
     after = machine.run("systemctl", "show", "-P", "MainPID", "wedged").out
     assert int(after) not in {0, int(before)}
