@@ -11,7 +11,7 @@ RULES = "org.agentd1.Rules"
 _SAMPLES = {"since": "t", "span": "t", "limit": "u"}
 _LONGEST_TEST = 900.0  # seconds of a whole self-test
 
-LIST_KPIS = Call(RULES, "ListKpis", "a{sv}", free=True, options={"name": "s"})
+LIST_KPIS = Call(RULES, "ListKpis", "a{sv}", free=True, options={"name": "s", "look": "b"})
 GET_SAMPLES = Call(RULES, "GetSamples", "sa{sv}", free=True, options=_SAMPLES)
 LIST_RULES = Call(RULES, "ListRules", "a{sv}", free=True, options={"name": "s", "state": "s"})
 EXPLAIN_RULE = Call(RULES, "ExplainRule", "s", free=True)
@@ -20,9 +20,25 @@ SELF_TEST = Call(RULES, "SelfTest", "a{sv}", options={"full": "b"}, patience=_LO
 
 
 def kpi_names(client: Client) -> list[str]:
-    """Returns the names of the KPIs that are sampled. Raises Failure."""
+    """Returns the names of the KPIs that are sampled, and of the others that have no instance. Raises Failure."""
     (found,) = client.call(LIST_KPIS, {})
-    return [one["name"] for one in found if one.get("sampled")]
+    return [one["name"] for one in found if one.get("sampled") or ":" not in one["name"]]
+
+
+def kpi_now(client: Client, name: str) -> Record:
+    """Returns a KPI as it is now: where no rule needs it, agentd looks. Raises Failure."""
+    alike: dict[str, Record] = {}
+    for look in (None, True):
+        (found,) = client.call(LIST_KPIS, {"look": look})
+        alike = {one["name"]: one for one in found if one["name"].partition(":")[0] == name.partition(":")[0]}
+        if alike.get(name, {}).get("sampled"):
+            break
+    if name in alike:
+        return alike[name]
+    others = sorted(other for other, one in alike.items() if one.get("sampled") or one.get("at"))
+    hint = f": look at {', '.join(others)}" if others else " now, as no rule needs it"
+    unseen = {"value": None, "sampled": False, "at": 0, "shown": "-", "missing": f"nobody samples it{hint}"}
+    return {**next(iter(alike.values()), {}), "name": name, **unseen}
 
 
 def rule_names(client: Client) -> list[str]:

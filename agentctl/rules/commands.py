@@ -27,11 +27,12 @@ _since = parsed(lambda text: times.parse_since(text, now()))
     callback=_since,
     help="With NAME: the past since then, 1h by default: 2d, 2026-10-25, yesterday.",
 )
-@click.option("--all", "every", is_flag=True, help="Without NAME: also the KPIs that nobody samples.")
+@click.option("--all", "every", is_flag=True, help="Without NAME: also the KPIs that no rule needs, as they are now.")
 def kpi(session: Session, name: str | None, since: int | None, every: bool) -> None:
     """Shows the KPIs that agentd samples, or the past of one NAME.
 
-    agentd samples those that a rule needs. A KPI without a value has the reason for that in its place.
+    agentd samples those that a rule needs; at others it looks when asked. A KPI without a value has the reason for that
+    in its place.
 
     \b
     Examples:
@@ -44,7 +45,7 @@ def kpi(session: Session, name: str | None, since: int | None, every: bool) -> N
         return
     if since is not None:
         raise click.UsageError("--since goes with the NAME of a KPI")
-    (found,) = session.client.call(calls.LIST_KPIS, {})
+    (found,) = session.client.call(calls.LIST_KPIS, {"look": every or None})
     shown = [one for one in found if one.get("sampled")] + [one for one in found if every and not one.get("sampled")]
     if session.json:
         print_json([records.kpi_json(one) for one in shown])
@@ -58,14 +59,7 @@ def _kpi(session: Session, name: str, since: int) -> None:
     at = now()
     span = calls.span_of(session.client, [name], since, at)  # of an unknown KPI, with an error that suggests a name
     rows = calls.samples(session.client, name, since, span)
-    (found,) = session.client.call(calls.LIST_KPIS, {})
-    base = name.partition(":")[0]
-    alike = {one["name"]: one for one in found if one["name"].partition(":")[0] == base}
-    one = alike.get(name) or {**next(iter(alike.values()), {}), "name": name, "value": None, "sampled": False, "at": 0}
-    if name not in alike:
-        sampled = sorted(other for other, record in alike.items() if record.get("sampled"))
-        hint = f": look at {', '.join(sampled)}" if sampled else " now, as no rule needs it"
-        one |= {"shown": "-", "missing": f"nobody samples it{hint}"}
+    one = calls.kpi_now(session.client, name)
     if session.json:
         print_json({**records.kpi_json(one), **records.period_json(since, rows)})
         return

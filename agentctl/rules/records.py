@@ -37,9 +37,10 @@ def kpi_row(kpi: Record, now: int) -> tuple[str, ...]:
 def kpi_facts(kpi: Record, rows: Sequence[Record], since: int, now: int) -> list[tuple[str, str]]:
     """Returns the labelled lines about a KPI now and since an instant."""
     at, unit = kpi.get("at", 0), str(kpi.get("unit"))
+    seen = "sampled" if kpi.get("sampled") else "looked at"
     facts = [
         ("value", _value(kpi)),
-        ("sampled", f"{clock(at, now, seconds=True)} ({relative(at, now)})" if at else ""),
+        (seen, f"{clock(at, now, seconds=True)} ({relative(at, now)})" if at else ""),
         ("unit", unit),
         ("is", str(kpi.get("help") or "")),
         ("since", f"{stamp(since)}  {relative(since, now)}"),

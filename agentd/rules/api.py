@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from agentd.bus.arguments import Records, limit_of, only, record
 from agentd.bus.contract import Handler
@@ -17,6 +17,7 @@ from agentd.core.rules.model import Evidence, KpisSampled
 from agentd.core.rules.rules import Rules
 from agentd.core.rules.standing import Standing
 from agentd.part import Host
+from agentd.rules.glimpse import Glimpse
 from agentd.rules.selftest import Result, SelfTest
 from agentd.rules.tables import KEPT, Rolled, list_evidence, list_samples
 
@@ -40,11 +41,23 @@ _TRUTHS = {True: "true", False: "false", None: "unknown"}
 _STATES = ("firing", "clearing", "pending", "inactive", "unknown")
 
 
+_UNWATCHED = Value(None, "no rule needs it, so nobody looks")
+
+
+class _Shown(Struct, frozen=True):
+    """A KPI at an instant (microseconds since 1970), `sampled` because a rule needs it."""
+
+    name: str
+    value: Value
+    at: int
+    sampled: bool = False
+
+
 class Api:
     """The members of the interface."""
 
-    def __init__(self, host: Host, rules: Rules, tests: SelfTest) -> None:
-        self._host, self._rules, self._tests = host, rules, tests
+    def __init__(self, host: Host, rules: Rules, tests: SelfTest, glimpse: Glimpse) -> None:
+        self._host, self._rules, self._tests, self._glimpse = host, rules, tests, glimpse
 
     def methods(self) -> dict[str, Handler]:
         """Returns the handlers by their members' names."""
@@ -57,15 +70,18 @@ class Api:
         """Returns the getters by their properties' names."""
         return {"Firing": lambda: self._rules.firing, "SelfTestState": lambda: self._tests.state}
 
-    def ListKpis(self, filter: dict[str, Any]) -> Records[tuple[str, Value | None]]:
-        only(filter, name=str)
+    async def ListKpis(self, filter: dict[str, Any]) -> Records[_Shown]:
+        only(filter, name=str, look=bool)
         matches = matcher(filter.get("name", "*"))
-        sampled = self._rules.gauges.values
-        seen = {name.partition(":")[0] for name in sampled}
-        known = {name: f"{name}:{kpi.instance.upper()}" if kpi.instance else name for name, kpi in KPIS.items()}
-        found: list[tuple[str, Value | None]] = [*sampled.items()]
-        found += [(shown, None) for name, shown in known.items() if name not in seen]
-        return Records(self._kpi, sorted((one for one in found if matches(one[0])), key=lambda one: one[0]))
+        seen = await self._glimpse.values() if filter.get("look") else {}
+        gauges, now = self._rules.gauges, self._host.now()
+        found = [_Shown(name, value, gauges.at, sampled=True) for name, value in gauges.values.items()]
+        found += [_Shown(name, value, now) for name, value in seen.items() if name not in gauges.values]
+        shown = {one.name.partition(":")[0] for one in found}
+        forms = {name: f"{name}:{kpi.instance.upper()}" if kpi.instance else name for name, kpi in KPIS.items()}
+        others = [form for name, form in (forms | {own: own for own in gauges.own}).items() if name not in shown]
+        found += [_Shown(name, _UNWATCHED, now) for name in others]
+        return Records(self._kpi, sorted((one for one in found if matches(one.name)), key=lambda one: one.name))
 
     async def GetSamples(self, kpi: str, options: dict[str, Any]) -> Records[Rolled]:
         only(options, since=int, span=int, limit=int)
@@ -118,20 +134,19 @@ class Api:
 
     # Records
 
-    def _kpi(self, one: tuple[str, Value | None]) -> dict[str, Any]:
-        name, value = one
-        base = name.partition(":")[0]
-        unit = self._rules.gauges.unit(name)
+    def _kpi(self, one: _Shown) -> dict[str, Any]:
+        base = one.name.partition(":")[0]
+        unit = self._rules.gauges.unit(one.name)
         values = {
-            "name": name,
+            "name": one.name,
             "unit": unit.name,
             "help": KPIS[base].help if base in KPIS else "a KPI of your own",
             "own": base not in KPIS,
-            "sampled": value is not None,
-            "value": None if value is None else value.value,
-            "shown": unit.show(None if value is None else value.value),
-            "missing": "no rule needs it, so nobody looks" if value is None else value.missing,
-            "at": 0 if value is None or value is UNSEEN else self._rules.gauges.at,
+            "sampled": one.sampled,
+            "value": one.value.value,
+            "shown": unit.show(one.value.value),
+            "missing": one.value.missing,
+            "at": 0 if one.value in {UNSEEN, _UNWATCHED} else one.at,
         }
         return record(values, _KPI)
 
@@ -169,8 +184,9 @@ class Api:
 
     def _named_kpi(self, name: str) -> None:
         """Raises Refused NoSuchKpi where no rule needs such a KPI, and there is none."""
-        if name not in self._rules.gauges.values and name.partition(":")[0] not in KPIS:
-            raise Refused("NoSuchKpi", f'there is no KPI "{name}"{nearest(name, [*KPIS, *self._rules.gauges.values])}')
+        gauges = self._rules.gauges
+        if name not in gauges.values and name not in gauges.own and name.partition(":")[0] not in KPIS:
+            raise Refused("NoSuchKpi", f'there is no KPI "{name}"{nearest(name, [*KPIS, *gauges.own, *gauges.values])}')
 
 
 def _result(one: Result) -> dict[str, Any]:

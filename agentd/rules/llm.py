@@ -53,15 +53,22 @@ class LlmWatch:
     async def state(self) -> tuple[str, str]:
         """Returns the server's state, "" where it does not answer yet, and the reason for it as a sentence. A server
         that nobody asks is asked now: one round, without a probe. Raises Missing where none is configured."""
-        if self._server is None:
-            raise Missing(_NONE)
-        health = self._health
-        if health is None or not health.state:
-            try:
-                health = await self._ask_once(self._server)
-            except ValueError as error:
-                return "misconfigured", str(error)
+        try:
+            health = await self._known()
+        except ValueError as error:
+            return "misconfigured", str(error)
         return health.state, health.reason
+
+    async def glance(self, _: str) -> Llm:
+        """Returns how the server does, as state() does. Raises Missing."""
+        try:
+            health = await self._known()
+        except ValueError as error:
+            raise Missing(str(error)) from error
+        seen = health.facts(self._clock())
+        if seen is None:
+            raise Missing(health.reason)
+        return seen
 
     def close(self) -> None:
         """Asks no more."""
@@ -79,6 +86,14 @@ class LlmWatch:
             return
         self._health = LlmHealth(server.url, server.every)
         self._asking = self._do(self._ask(self._peer, self._health))
+
+    async def _known(self) -> LlmHealth:
+        """Returns the server's health. Raises Missing where no server is configured; ValueError."""
+        if self._server is None:
+            raise Missing(_NONE)
+        if self._health is not None and self._health.state:
+            return self._health
+        return await self._ask_once(self._server)
 
     async def _ask_once(self, server: LlmServer) -> LlmHealth:
         """Asks the questions of one round. Raises ValueError."""

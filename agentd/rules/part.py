@@ -1,7 +1,6 @@
 """Rules, plugged in: sources are asked for what KPIs follow from, and what rules do is handed to others."""
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,13 +29,11 @@ from agentd.part import Check, Host, Part
 from agentd.rules.api import Api
 from agentd.rules.checks import checks
 from agentd.rules.facts import groups
-from agentd.rules.facts.agent import AgentFacts
-from agentd.rules.facts.host import Host as Machine
 from agentd.rules.facts.processes import top
-from agentd.rules.facts.stalls import Stalls
-from agentd.rules.llm import LlmWatch
-from agentd.rules.lookout import Ask, Look, Lookout
+from agentd.rules.glimpse import Glimpse
+from agentd.rules.lookout import Ask
 from agentd.rules.selftest import SelfTest
+from agentd.rules.senses import Senses, glancing, senses
 from agentd.rules.tables import RuleTables
 from agentd.tasks import Tasks
 
@@ -59,22 +56,6 @@ class Reach:
     asks: Mapping[str, Ask]
     last_line: Callable[[Run], Awaitable[str]]
     over: Callable[[RuleOver], object]
-
-
-@dataclass(frozen=True)
-class Senses:
-    """The senses of the part: the looks at sources, agentd itself and the LLM among them."""
-
-    lookout: Lookout
-    agent: AgentFacts
-    llm: LlmWatch
-    stalls: Stalls
-
-    def close(self) -> None:
-        """Looks no more."""
-        self.stalls.close()
-        self.llm.close()
-        self.lookout.close()
 
 
 class Shell:
@@ -221,33 +202,11 @@ def settings(config: Config) -> RuleSettings:
     )
 
 
-def senses(host: Host, reach: Reach, boot: str, tasks: Tasks, on_stall: Callable[[], None]) -> Senses:
-    """Returns the senses of the part; `on_stall` is called as a resource becomes scarce."""
-    machine = Machine()
-    agent = AgentFacts(store=lambda: (host.folder / "agentd.db").stat().st_size)
-    llm = LlmWatch(lambda: time.monotonic_ns() // 1000, tasks.do)
-    glances: dict[str, Look] = {
-        "agent": agent.agent,
-        "memory": machine.memory,
-        "swap": machine.swap,
-        "cpu": machine.cpu,
-        "load": machine.load,
-        "pressure": machine.pressure,
-        "oom": machine.oom,
-        "reboot-required": machine.reboot_required,
-        "clock": machine.clock,
-        "uptime": machine.uptime,
-    }
-    looks: dict[str, Look] = {"disk": machine.disk, "temperature": machine.temperature}
-    lookout = Lookout(glances, looks, {**reach.asks, "llm": llm.look}, boot, host.now, host.defect)
-    return Senses(lookout, agent, llm, Stalls(on_stall))
-
-
 async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Reach, others: Sequence[Part]) -> Part:
     """Returns rules as a part. `jobs` is the core of jobs, `boot` the id of this boot; the self-test has the checks of
     the `others`. Raises sqlite3.Error."""
     tasks = Tasks(lambda error: host.defect("what rules look at and do", error))
-    found = senses(host, reach, boot, tasks, lambda: host.hear(PART, lambda: rules.stalled(host.now())))
+    found = senses(host, reach.asks, boot, tasks, lambda: host.hear(PART, lambda: rules.stalled(host.now())))
     found.llm.configure(config.llm)
     own_settings, moment = settings(config), found.lookout.moment
     rules = Rules(jobs, await host.take_up(RuleTables(spans(own_settings))), own_settings, moment())
@@ -255,7 +214,13 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
     shell = Shell(host, jobs, rules, found, tasks, reach, [*(check for part in others for check in part.checks), *own])
     shell.every = config.sampling.every
     shell.follow_stalls()
-    api = Api(host, rules, shell.tests)
+    glimpse = Glimpse(rules, lambda: glancing(host, reach.asks, found), host.now)
+    api = Api(host, rules, shell.tests, glimpse)
+
+    def close() -> None:
+        glimpse.close()
+        shell.close()
+
     return Part(
         name=PART,
         core=rules,
@@ -266,7 +231,7 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
         configure=shell.configure,
         warnings=lambda: warnings(rules, reach.cannot),
         status=lambda: f"{len(rules.standings)} rules" if rules.standings else "",
-        close=shell.close,
+        close=close,
         checks=own,
     )
 

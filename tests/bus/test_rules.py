@@ -1,5 +1,6 @@
 """Rules, as people meet them: a real agentd that looks at this machine and at its own jobs."""
 
+import json
 from typing import Any
 
 import pytest
@@ -103,6 +104,21 @@ def test_kpis_are_told_with_their_past(agentd: Agentd) -> None:
     samples = agentd.call("Rules.GetSamples", "sa{sv}", "MemoryUsage", {})
     assert [sample["at"] for sample in samples[: len(fresh)]] == [sample["at"] for sample in fresh]
     assert 0 < samples[0]["mean"][1] < 100
+
+
+def test_what_no_rule_needs_is_looked_at_when_somebody_asks(agentd: Agentd) -> None:
+    agentd.start("timezone: UTC\n")
+    found = {record["name"][1]: record for record in agentd.call("Rules.ListKpis", "a{sv}", {"look": ("b", True)})}
+    assert 0 < found["MemoryUsage"]["value"][1] < 100
+    assert 0 <= found["CpuUsage"]["value"][1] <= 100
+    assert found["AgentCpu"]["value"][1] >= 0
+    assert found["AgentMemory"]["value"][1] > 1 << 20
+    assert found["LoopLag"]["missing"][1]
+    assert 0 < found["DiskUsage:/"]["value"][1] < 100
+    assert not any(record["sampled"][1] for record in found.values())
+    assert agentd.call("Rules.GetSamples", "sa{sv}", "MemoryUsage", {}) == []
+    shown = json.loads(agentd.ctl("kpi", "CpuUsage", "--json").stdout)
+    assert (shown["sampled"], shown["missing"], shown["samples"]) == (False, "", [])
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])

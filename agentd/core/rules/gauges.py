@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -60,8 +60,12 @@ class Gauges:
         self._runs = -1
         self.values = {name: self.values.get(name, UNSEEN) for name in self._needs}
         self._found = {name: one.value for name, one in self.values.items() if one.value is not None}
-        found = {source for source in self._needs.values() if source is not None and source.name not in OWN}
-        self.sources = tuple(sorted(found))
+        self.sources = self.outside(self._needs)
+
+    @property
+    def own(self) -> Collection[str]:
+        """The names of the KPIs of one's own."""
+        return self._own.keys()
 
     @property
     def of_jobs(self) -> bool:
@@ -109,12 +113,31 @@ class Gauges:
                     self._found[name] = value
         return self._found.copy(), changed
 
+    def glance(
+        self, names: Iterable[str], facts: Mapping[Source, Any], watch: Watch, failed: bool | None, now: int
+    ) -> dict[str, Value]:
+        """Returns the values of KPIs, whether a rule needs them or not; keeps nothing."""
+        facts = {**facts, _SELF_TEST: failed, _WORK: watch.work(now)}
+        found = {}
+        for name in names:
+            try:
+                found[name] = Value(self._value(name, self._source(name), facts, watch, now))
+            except Missing as missing:
+                found[name] = Value(None, str(missing))
+        return found
+
     def unit(self, name: str) -> Unit:
         """Returns the unit of a KPI."""
         own = self._own.get(name)
         return KPIS[name.partition(":")[0]].unit if own is None else BY_NAME[own.unit]
 
+    def outside(self, names: Iterable[str]) -> tuple[Source, ...]:
+        """Returns the sources of KPIs that the shell is asked for, in order."""
+        sources = {self._source(name) for name in names}
+        return tuple(sorted(source for source in sources if source is not None and source.name not in OWN))
+
     def _source(self, name: str) -> Source | None:
+        """Returns the source of a KPI; None: the KPI is one of somebody's own."""
         kpi, _, instance = name.partition(":")
         return None if kpi in self._own else Source(KPIS[kpi].needs, instance)
 

@@ -21,8 +21,9 @@ class Kpi(Struct, frozen=True):
 
     `needs` is the source of its facts; `of` returns the value in `unit` from what that source saw and the instance, or
     raises Missing. `instance` is the word for what stands after the colon of its name, where something does; `choices`
-    are all instances that there can be, where they are known. A `counter` only grows, until it begins anew; a KPI
-    that is `by_runs` has another value only where a run of a job has ended.
+    are all instances that there can be, where they are known, and `usual` those that people are shown though no rule
+    names them. A `counter` only grows, until it begins anew; a KPI that is `by_runs` has another value only where a run
+    of a job has ended.
     """
 
     unit: Unit
@@ -31,6 +32,7 @@ class Kpi(Struct, frozen=True):
     of: Callable[[Any, str], float]
     instance: str = ""
     choices: tuple[str, ...] = ()
+    usual: tuple[str, ...] = ()
     optional: bool = False
     counter: bool = False
     by_runs: bool = False
@@ -77,13 +79,13 @@ class Service(Struct, frozen=True):
 class Agent(Struct, frozen=True):
     """agentd itself: bytes of its working set, percent of one processor since the look before, tasks, open files,
     seconds by which its loop was late at most since the look before, bytes of its store, seconds since its start. None
-    where unknown."""
+    where unknown: the loop is late for something only where something was due."""
 
     memory: float
     cpu: float | None
     tasks: float
     open_files: float
-    lag: float
+    lag: float | None
     store: float | None
     uptime: float
 
@@ -156,6 +158,7 @@ KPIS: Mapping[str, Kpi] = {
         "disk",
         lambda seen, _: _share(seen.used, seen.free),
         instance="path",
+        usual=("/",),
     ),
     "InodeUsage": Kpi(
         PERCENT,
@@ -163,6 +166,7 @@ KPIS: Mapping[str, Kpi] = {
         "disk",
         lambda seen, _: _share(seen.inodes - seen.inodes_free, seen.inodes_free),
         instance="path",
+        usual=("/",),
     ),
     "Temperature": Kpi(CELSIUS, "the hottest sensor of the machine", "temperature", lambda seen, _: seen),
     "Pressure": Kpi(
@@ -172,6 +176,7 @@ KPIS: Mapping[str, Kpi] = {
         lambda seen, _: seen,
         instance="resource",
         choices=RESOURCES,
+        usual=RESOURCES[:3],
     ),
     "OomKills": Kpi(
         COUNT,
@@ -207,7 +212,12 @@ KPIS: Mapping[str, Kpi] = {
     ),
     "AgentTasks": Kpi(COUNT, "agentd's threads and processes", "agent", lambda seen, _: seen.tasks),
     "AgentOpenFiles": Kpi(COUNT, "files that agentd has open", "agent", lambda seen, _: seen.open_files),
-    "LoopLag": Kpi(SECONDS, "by how much agentd's own timer was late at most", "agent", lambda seen, _: seen.lag),
+    "LoopLag": Kpi(
+        SECONDS,
+        "by how much agentd's own timer was late at most",
+        "agent",
+        lambda seen, _: _known(seen.lag, "it shows as samples come late, and no rule needs it"),
+    ),
     "StoreSize": Kpi(
         BYTES,
         "agentd's database",
@@ -258,3 +268,9 @@ KPIS: Mapping[str, Kpi] = {
         lambda seen, _: _known(seen, "there was no self-test yet"),
     ),
 }
+USUAL = tuple(
+    f"{name}:{instance}" if instance else name
+    for name, kpi in KPIS.items()
+    for instance in (kpi.usual if kpi.instance else ("",))
+)
+"""The KPIs that people are shown though no rule needs them."""

@@ -11,7 +11,7 @@ from agentd.core.part import Core, Decided, Effect
 from agentd.core.quantities import DAY, MINUTE, SECOND
 from agentd.core.rules import conditions, story
 from agentd.core.rules.conditions import kpis
-from agentd.core.rules.gauges import Gauges
+from agentd.core.rules.gauges import Gauges, Value
 from agentd.core.rules.model import (
     PART,
     Evidence,
@@ -174,8 +174,7 @@ class Rules(Core):
             for standing in self.standings.values():
                 standing.resumed(moment)
         before, self.moment = self.moment, moment
-        failed = None if self._tested is None else self._tested.failed
-        found, changed = self.gauges.take(facts, self._watch, failed, moment.wall)
+        found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
         seen = Seen(found, self._watch.running(), self._test_failed, changed, before.at)
         due: list[Due] = []
@@ -234,6 +233,10 @@ class Rules(Core):
 
     # For others to read
 
+    def glance(self, names: Iterable[str], facts: Mapping[Source, Any], now: int) -> dict[str, Value]:
+        """Returns the values of KPIs that no rule needs, from what their sources had to tell; keeps nothing."""
+        return self.gauges.glance(names, facts, self._watch, self._failed, now)
+
     def reasons(self, standing: Standing) -> list[str]:
         """Returns a sentence for each comparison of a rule: as it is written, and what it sees."""
         return story.compared(standing.when, self.missing)
@@ -256,6 +259,10 @@ class Rules(Core):
         has another value."""
         woken = {name for kpi in changed for name in self._about[kpi]}
         return [one for name, one in self.standings.items() if not one.rests or name in woken]
+
+    @property
+    def _failed(self) -> bool | None:
+        return None if self._tested is None else self._tested.failed
 
     def _test_failed(self, since: Moment) -> bool:
         return self._tested is not None and self._tested.failed and self._tested.moment.since(since) > 0

@@ -38,13 +38,13 @@ class AgentFacts:
         self._used = used
         self._main = environment.get("SYSTEMD_EXEC_PID") == str(os.getpid())
         self._start = clock()
-        self._lag = 0.0
+        self._lag: float | None = None
         # The cgroup, when it was looked at, and the seconds of processors' time until then.
         self._before: tuple[str, float, float] | None = None
 
     def note_lag(self, seconds: float) -> None:
         """Takes note of how late the loop was."""
-        self._lag = max(self._lag, seconds)
+        self._lag = max(self._lag or 0.0, seconds)
 
     def agent(self, _: str) -> Agent:
         """Returns what agentd takes now; begins anew to count the lag and the processors' time.
@@ -61,7 +61,7 @@ class AgentFacts:
             store=self._stored(),
             uptime=self._clock() - self._start,
         )
-        self._lag = 0.0
+        self._lag = None
         return seen
 
     def _stored(self) -> float | None:

@@ -36,6 +36,7 @@ SWAP = {"name": "SwapUsage", "unit": "percent", "help": "swap in use", "sampled"
 SWAP |= {"missing": "there is no swap"}
 LOAD = {"name": "LoadPerCpu", "unit": "a count", "help": "load", "sampled": False, "shown": "-", "at": 0}
 LOAD |= {"missing": "no rule needs it, so nobody looks"}
+UNIT = {**LOAD, "name": "UnitActive:UNIT", "help": "whether a unit is active"}
 HIGH = {
     "name": "memory-high",
     "state": "firing",
@@ -125,6 +126,20 @@ def test_without_rules_kpi_says_why_there_is_none(daemon: FakeDaemon, ctl: Ctl) 
     assert ctl("kpi").out == "agentd samples no KPI, as no rule needs one; those that there are: agentctl kpi --all\n"
     assert ctl("kpi", "--json").json == []
     assert ctl("kpi", "--since", "1h").code == 2
+
+
+def test_agentd_looks_at_a_kpi_that_no_rule_needs_when_somebody_asks(daemon: FakeDaemon, ctl: Ctl) -> None:
+    now = {**LOAD, "value": 0.5, "shown": "0.5", "missing": "", "at": NOW}
+    daemon.answers |= {"ListKpis": lambda wanted: [now if wanted.get("look") else LOAD, MEMORY], "GetSamples": []}
+    assert ctl("kpi", "--all").out.splitlines()[-1].startswith("LoadPerCpu   0.5    now     load")
+    assert "LoadPerCpu" not in ctl("kpi").out
+    shown = ctl("kpi", "LoadPerCpu").out
+    assert "value  0.5" in shown
+    assert "looked at  " in shown
+    assert ctl("kpi", "LoadPerCpu", "--json").json["value"] == 0.5
+    daemon.calls.clear()
+    ctl("kpi", "MemoryUsage")
+    assert [call for call in daemon.calls if call[0] == "ListKpis"] == [("ListKpis", {})], "a rule has looked already"
 
 
 def test_one_kpi_is_shown_with_its_past(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -559,7 +574,7 @@ def test_the_status_goes_on_where_the_rules_are_shut_off_and_says_so_once(
 @pytest.mark.parametrize(
     ("command", "begun", "expected"),
     [
-        (["kpi"], "", ["MemoryUsage", "DiskUsage:/"]),
+        (["kpi"], "", ["LoadPerCpu", "MemoryUsage", "DiskUsage:/"]),
         (["kpi"], "Mem", ["MemoryUsage"]),
         (["rules", "explain"], "", ["memory-high", "low"]),
         (["rules", "explain"], "mem", ["memory-high"]),
@@ -568,6 +583,6 @@ def test_the_status_goes_on_where_the_rules_are_shut_off_and_says_so_once(
 def test_names_of_kpis_and_rules_are_completed(
     daemon: FakeDaemon, command: list[str], begun: str, expected: list[str]
 ) -> None:
-    daemon.answers |= {"ListKpis": [LOAD, MEMORY, DISK], "ListRules": [HIGH, LOW]}
+    daemon.answers |= {"ListKpis": [LOAD, MEMORY, DISK, UNIT], "ListRules": [HIGH, LOW]}
     found = ShellComplete(cli, {}, "agentctl", "_AGENTCTL_COMPLETE").get_completions(command, begun)
     assert [one.value for one in found] == expected

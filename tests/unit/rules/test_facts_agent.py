@@ -108,11 +108,15 @@ def test_pages_that_could_be_given_back_never_make_memory_negative(root: Path) -
     assert facts(root, Clock(), MAIN).agent("").memory == 0
 
 
-def test_the_lag_is_the_worst_since_the_look_before(root: Path) -> None:
+def test_the_lag_is_the_worst_since_the_look_before_and_unknown_where_nothing_was_due(root: Path) -> None:
     agent = facts(root, Clock(), MAIN)
     for seconds in (0.1, 0.7, 0.2):
         agent.note_lag(seconds)
-    assert [agent.agent("").lag, agent.agent("").lag] == [0.7, 0]
+    assert [agent.agent("").lag, agent.agent("").lag] == [0.7, None]
+    agent.note_lag(0)
+    assert KPIS["LoopLag"].of(agent.agent(""), "") == 0
+    with pytest.raises(Missing, match="no rule needs it"):
+        KPIS["LoopLag"].of(agent.agent(""), "")
 
 
 def test_a_lag_is_kept_for_the_next_look_where_a_look_finds_nothing(root: Path) -> None:

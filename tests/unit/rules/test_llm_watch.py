@@ -52,6 +52,17 @@ def test_a_server_that_nobody_asks_is_asked_once_without_a_probe(server: FakeLla
     assert server.paths == ["/health", "/props", "/metrics", "/slots"]
 
 
+def test_a_server_that_nobody_asks_is_glanced_at_likewise(server: FakeLlama) -> None:
+    seen = watching(server.url, lambda watch: watch.glance(""))
+    assert (seen.state, seen.response, seen.failed) == ("ok", None, None)
+    assert server.paths == ["/health", "/props", "/metrics", "/slots"]
+
+
+def test_a_server_that_is_not_to_be_asked_so_is_missing() -> None:
+    with pytest.raises(Missing, match="unix"):
+        watching("unix://relative", lambda watch: watch.glance(""))
+
+
 def test_a_server_that_sleeps_is_not_woken(server: FakeLlama) -> None:
     server.answers["/props"] = (200, {**PROPS, "is_sleeping": True})
     assert watching(server.url, state)[0] == "sleeping"
@@ -145,7 +156,7 @@ def shell_of(watch: LlmWatch, config: Config) -> Shell:
     moment = Moment(0, 0, 0, "boot")
     unused: Any = SimpleNamespace(moment=lambda: moment, follow=list, acts={}, defect=None)
     rules = Rules(jobs, Saved(), settings(config), moment)
-    shell = Shell(unused, jobs, rules, Senses(unused, unused, watch, unused), unused, unused, ())
+    shell = Shell(unused, jobs, rules, Senses(unused, unused, watch, unused, "boot"), unused, unused, ())
     watch.configure(config.llm)
     return shell
 
