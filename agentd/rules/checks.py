@@ -8,9 +8,8 @@ from agentd.core.rules.kpis import Missing
 from agentd.core.rules.model import Moment
 from agentd.core.rules.rules import Rules
 from agentd.part import Check, CheckFailed, CheckSkipped
+from agentd.rules.lookout import DEFECT, SILENT
 
-_SILENT = "no answer for "
-"""The words of Lookout for a source that does not answer: that is no reason of the sensor's own."""
 _LATE = 3  # samples that may be missing
 _PATIENCE = 5 * SECOND  # microseconds beside these for slow sources
 _WELL = {"ok", "busy", "loading", "sleeping"}
@@ -43,7 +42,8 @@ def checks(
 
 async def sensors(rules: Rules, moment: Callable[[], Moment], every: Callable[[], int]) -> str:
     """Returns how many of the KPIs that rules need have a value, and why each of the others has none: a machine without
-    swap is no fault. Raises CheckFailed where nobody looks, or a source does not answer; CheckSkipped."""
+    swap is no fault. Raises CheckFailed where nobody looks, or a source does not answer or has a defect; CheckSkipped.
+    """
     values = rules.gauges.values
     if not values:
         raise CheckSkipped("no rule needs a sensor")
@@ -70,4 +70,4 @@ async def llm(state: Callable[[], Awaitable[tuple[str, str]]]) -> str:
 
 
 def _is_silent(why: str) -> bool:
-    return not why or why.startswith(_SILENT)
+    return not why or why.startswith((SILENT, DEFECT))

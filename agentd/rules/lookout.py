@@ -16,6 +16,8 @@ Look = Callable[[str], Any]
 Ask = Callable[[str], Awaitable[Any]]
 """The same, for a source that answers over a bus."""
 
+SILENT, DEFECT = "no answer for ", "a defect in looking at it: "
+"""The beginnings of why a source is gone that are no reasons of the machine's."""
 PATIENCE = 2.0
 """Seconds that a source has to answer; one that has not is not waited for again until it does."""
 AGE = 4.5
@@ -112,7 +114,7 @@ class Lookout:
 
     def _answer(self, source: Source, future: asyncio.Future[Any], waited: float) -> Any:
         if not future.done():
-            return Gone(f"no answer for {waited:.0f} s")
+            return Gone(f"{SILENT}{waited:.0f} s")
         del self._open[source]
         if future.cancelled():
             return Gone("agentd stops")
@@ -127,4 +129,4 @@ class Lookout:
             self._broken.add(source)
             name = f"{source.name}:{source.instance}" if source.instance else source.name
             self._on_defect(f"looking at {name}", error)
-        return Gone(f"a defect in looking at it: {type(error).__name__}: {error}")
+        return Gone(f"{DEFECT}{type(error).__name__}: {error}")

@@ -18,7 +18,8 @@ from agentd.core.rules.model import Moment
 from agentd.core.rules.rules import Rules, Saved
 from agentd.core.rules.settings import LlmServer
 from agentd.rules.llm import LlmWatch
-from agentd.rules.part import Senses, Shell, settings
+from agentd.rules.part import Shell, settings
+from agentd.rules.senses import Senses
 from tests.unit.rules.fake_llama import LOADING, NO_KEY, PROPS, FakeLlama, busy
 
 

@@ -256,6 +256,15 @@ def test_a_source_that_does_not_answer_fails(monkeypatch: pytest.MonkeyPatch) ->
     assert machine.look() == "failed: sensors without an answer: FailedUnits (no answer for 0 s)"
 
 
+def test_a_source_with_a_defect_fails() -> None:
+    def look(_: str) -> None:
+        raise KeyError("MemTotal")
+
+    assert Machine("MemoryUsage > 90%", looks={"memory": look}).look() == (
+        "failed: sensors without an answer: MemoryUsage (a defect in looking at it: KeyError: 'MemTotal')"
+    )
+
+
 def test_sensors_that_nobody_reads_any_more_fail() -> None:
     machine = Machine("MemoryUsage > 90%", looks={"memory": lambda _: Memory(100, 50)})
     machine.late = 20 * SECOND  # three samples of 5 s, and 5 s for slow sources
