@@ -10,7 +10,7 @@ from agentd.core.reboots.beside import MOST
 from agentd.core.reboots.model import Facts, Ledger, Reboot, RebootIssues
 from agentd.core.reboots.policy import RebootLimits, RebootPolicy
 from agentd.core.reboots.wishes import ByHand
-from tests.unit.reboots.world import HOUR, INHIBITOR, MINUTE, START, World, nightly
+from tests.unit.reboots.world import HOUR, INHIBITOR, MINUTE, SECOND, START, World, nightly
 
 FREE = RebootLimits(min_uptime=0, per_day=1000, per_week=1000)
 NIGHT = START + 3 * HOUR
@@ -62,6 +62,36 @@ def test_a_request_does_not_wait_for_a_plan_that_comes_later() -> None:
     assert key != far
     world.after(2 * HOUR)
     assert (world.rows[key].state, world.rows[far].state) == ("verified", "waiting")
+
+
+@pytest.mark.parametrize("first", ["rule leak", "rule worn"])
+def test_a_program_takes_back_what_it_asked_for_and_nothing_else(first: str) -> None:
+    world = World(RebootPolicy(limits=FREE))
+    world.facts = HELD
+    second = {"rule leak": "rule worn", "rule worn": "rule leak"}[first]
+    keys = {cause: ask(world, cause) for cause in (first, second)}
+    far = plan(world, START + 28 * DAY)
+    world.after(10 * MINUTE)
+    wishes.withdraw(world.reboots, "rule leak", "the rule leak is over", world.now)
+    wishes.withdraw(world.reboots, "smart", "nobody asked for that", world.now)
+    world.pump()
+    states = (world.rows[keys["rule leak"]].state, world.rows[keys["rule worn"]].state, world.rows[far].state)
+    assert states == ("cancelled", "waiting", "waiting")
+    assert world.rows[keys["rule leak"]].note == "the rule leak is over"
+    world.facts = Facts()
+    world.after(2 * HOUR)
+    assert (world.rows[keys["rule worn"]].state, len(world.rebooted)) == ("verified", 1)
+
+
+def test_what_a_program_asked_for_is_not_taken_back_once_the_machine_goes_down() -> None:
+    world = World(RebootPolicy(limits=FREE))
+    world.silent = True
+    key = ask(world, "rule leak")
+    while world.rows[key].state != "issued" and world.now < START + HOUR:
+        world.after(10 * SECOND)
+    wishes.withdraw(world.reboots, "rule leak", "the rule leak is over", world.now)
+    world.pump()
+    assert world.rows[key].state == "issued"
 
 
 def test_a_plan_comes_before_a_request_once_its_time_has_come() -> None:
