@@ -3,7 +3,7 @@ takes long is looked at on a thread of its own."""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -21,13 +21,14 @@ SILENT, DEFECT = "no answer for ", "a defect in looking at it: "
 PATIENCE = 2.0
 """Seconds that a source has to answer; one that has not is not waited for again until it does."""
 AGE = 4.5
-"""Seconds for which what a thread saw is good enough, a bit less than the usual period: a look on a thread costs ten
-times as much as one at once."""
+"""Seconds for which what was seen of a source that seldom changes is good enough, and of any that is looked at on a
+thread, which costs ten times as much as a look at once: a bit less than the usual period."""
 
 
 class Lookout:
-    """Asks sources, by their names: `glances` at once, `looks` on a thread and not more often than every AGE seconds,
-    `asks` on the loop. A source whose answer has not come is not asked again before it has, and is gone until then.
+    """Asks sources, by their names: `glances` at once, `looks` on a thread, `asks` on the loop. The `looks`, and the
+    glances that are `slow`, are not taken more often than every AGE seconds. A source whose answer has not come is not
+    asked again before it has, and is gone until then.
 
     A source at which looking raises what it must not is gone alone; `on_defect` is told of it once, with where it was.
     """
@@ -40,14 +41,15 @@ class Lookout:
         boot: str,
         wall: Callable[[], int],
         on_defect: Callable[[str, BaseException], None],
+        slow: Collection[str] = (),
     ) -> None:
-        self._glances, self._looks, self._asks = glances, looks, asks
+        self._glances, self._looks, self._asks, self._slow = glances, looks, asks, slow
         self._boot, self._wall, self._on_defect = boot, wall, on_defect
         self._broken: set[Source] = set()  # those whose defect was told
         self._threads = Threads()
         self._one_by_one = asyncio.Lock()
         self._open: dict[Source, tuple[asyncio.Future[Any], float]] = {}
-        self._seen: dict[Source, tuple[float, Any]] = {}  # what threads saw, and when they were asked
+        self._seen: dict[Source, tuple[float, Any]] = {}  # what was seen that is good enough for a while, and when
 
     def moment(self) -> Moment:
         """Returns this moment on all clocks."""
@@ -58,7 +60,7 @@ class Lookout:
         """Returns what each source has to tell, as look() does; None where one of them has to be waited for."""
         now = asyncio.get_running_loop().time()
         if all(source.name in self._glances or self._is_fresh(source, now) for source in sources):
-            return {source: self._known(source) for source in sources}
+            return {source: self._known(source, now) for source in sources}
         return None
 
     async def look(self, sources: Sequence[Source]) -> dict[Source, Any]:
@@ -68,7 +70,7 @@ class Lookout:
         late = [source for source in sources if source.name not in self._glances and not self._is_fresh(source, now)]
         if new := [self._begin(source, now) for source in late if source not in self._open]:
             await asyncio.wait(new, timeout=PATIENCE)
-        found = {source: self._known(source) for source in sources if source not in late}
+        found = {source: self._known(source, now) for source in sources if source not in late}
         for source in late:
             future, begun = self._open[source]
             found[source] = self._answer(source, future, clock() - begun)
@@ -91,14 +93,19 @@ class Lookout:
         seen = self._seen.get(source)
         return seen is not None and now - seen[0] < AGE
 
-    def _known(self, source: Source) -> Any:
+    def _known(self, source: Source, now: float) -> Any:
         """Returns what a source has to tell that need not be waited for."""
-        if source.name not in self._glances:
+        name = source.name
+        slow = name in self._slow
+        if name not in self._glances or (slow and self._is_fresh(source, now)):
             return self._seen[source][1]
         try:
-            return self._glances[source.name](source.instance)
+            found = self._glances[name](source.instance)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are looked at
-            return self._gone(source, error)
+            found = self._gone(source, error)
+        if slow:
+            self._seen[source] = now, found
+        return found
 
     def _begin(self, source: Source, now: float) -> asyncio.Future[Any]:
         future: asyncio.Future[Any]

@@ -1,7 +1,8 @@
 """The senses of rules: where their lookouts look."""
 
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from agentd.part import Host
@@ -35,7 +36,7 @@ def senses(host: Host, asks: Mapping[str, Ask], boot: str, tasks: Tasks, on_stal
     """Returns the senses of the part: `asks` are the sources that answer over a bus, `on_stall` is called as a resource
     becomes scarce."""
     agent, llm = _agent(host), LlmWatch(lambda: time.monotonic_ns() // 1000, tasks.do)
-    lookout = _lookout(host, agent, {**asks, "llm": llm.look}, boot)
+    lookout = _lookout(host, agent, {**asks, "llm": llm.look}, boot, _SLOW)
     return Senses(lookout, agent, llm, Stalls(on_stall), boot)
 
 
@@ -45,10 +46,15 @@ def glancing(host: Host, asks: Mapping[str, Ask], senses: Senses) -> Lookout:
 
 
 def _agent(host: Host) -> AgentFacts:
-    return AgentFacts(store=lambda: (host.folder / "agentd.db").stat().st_size)
+    path = str(host.folder / "agentd.db")
+    return AgentFacts(store=lambda: os.stat(path).st_size)  # noqa: PTH116 - a Path at each look is dear
 
 
-def _lookout(host: Host, agent: AgentFacts, asks: Mapping[str, Ask], boot: str) -> Lookout:
+_SLOW = frozenset({"agent", "load", "oom", "reboot-required", "clock"})
+"""The glances at what seldom changes: the kernel itself works out the load every five seconds."""
+
+
+def _lookout(host: Host, agent: AgentFacts, asks: Mapping[str, Ask], boot: str, slow: Collection[str] = ()) -> Lookout:
     machine = Machine()
     glances: dict[str, Look] = {
         "agent": agent.agent,
@@ -63,4 +69,4 @@ def _lookout(host: Host, agent: AgentFacts, asks: Mapping[str, Ask], boot: str) 
         "uptime": machine.uptime,
     }
     looks: dict[str, Look] = {"disk": machine.disk, "temperature": machine.temperature}
-    return Lookout(glances, looks, asks, boot, host.now, host.defect)
+    return Lookout(glances, looks, asks, boot, host.now, host.defect, slow)

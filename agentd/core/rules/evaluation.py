@@ -185,9 +185,7 @@ class _Source:
 
 def _over(kpi: str, window: Window, look: Look) -> float | None:
     sample = look.values.get(kpi)
-    if sample is not None:
-        window.add(look.at, sample)
-    return window.value(look.at)
+    return window.value(look.at) if sample is None else window.take(look.at, sample)
 
 
 def _mean(kpi: str, baseline: Baseline, look: Look) -> float | None:

@@ -123,10 +123,18 @@ class Window:
         slot.rise += rise
         slot.above += above
 
+    def take(self, at: int, value: float) -> float | None:
+        """Takes a sample as add() does, and returns the function of the span that ends with it."""
+        self.add(at, value)
+        return self._value(at // self._length)
+
     def value(self, at: int) -> float | None:
         """Returns the function of the span that ends at a monotonic instant; None where it has no value."""
         index = at // self._length
         self._pass(index)
+        return self._value(index)
+
+    def _value(self, index: int) -> float | None:
         if not self._slots or index - self._begun + 1 < self._most or 2 * len(self._slots) < self._most:
             return None
         if self._before is None:

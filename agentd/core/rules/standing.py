@@ -89,6 +89,7 @@ class Standing:
         """The KPIs that the rule needs."""
         # A condition that looks back at nothing says the same of the same values.
         self._forgetful = not self._gated and not any(looks_back(node) for node in both)
+        self._plain = not self._gated and self.clear is None
         self.rests = False
         """Whether a look says nothing new as long as no KPI of the rule has another value."""
         self.state: State = "unknown"
@@ -153,6 +154,9 @@ class Standing:
         before, fires = self.state, self.ladder is not None
         look = Look(now.at, now.wall, seen.values, fires, self._bears)
         truth, lax = self.when.look(look)
+        if truth is False and lax is False and before == "inactive" and self._plain:  # most rules, most of the time
+            self._known = now.at
+            return []
         over: Truth = None if truth is None else not truth
         if self.clear is not None:
             over, _ = self.clear.look(look)

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agentd.core.rules.kpis import Agent, Missing
-from agentd.rules.facts.host import number, read, trouble, understood
+from agentd.rules.facts.host import Kept, number, trouble, understood
 
 _CGROUP = re.compile(rb"^0::(/.+)$", re.MULTILINE)  # of cgroup v2; "/" is the whole machine's or container's
 _WHOLE = re.compile(rb"^(\d{1,20})$", re.MULTILINE)
 _INACTIVE = re.compile(rb"^inactive_file (\d{1,20})$", re.MULTILINE)
 _USAGE = re.compile(rb"^usage_usec (\d{1,20})$", re.MULTILINE)
 _PAGE = os.sysconf("SC_PAGE_SIZE")  # bytes
+_THREADS, _RESIDENT = 17, 21  # places in /proc/PID/stat, from 0, after the name of the program
 
 
 class AgentFacts:
@@ -34,6 +35,7 @@ class AgentFacts:
     ) -> None:
         self._store = store
         self._root = str(root).rstrip("/")
+        self._read = Kept(self._root).read
         self._clock = clock
         self._used = used
         self._main = environment.get("SYSTEMD_EXEC_PID") == str(os.getpid())
@@ -56,7 +58,7 @@ class AgentFacts:
             memory=self._memory(group),
             cpu=self._cpu(group),
             tasks=self._tasks(group),
-            open_files=self._entries("fd") - 1,  # the folder itself is open while it is listed
+            open_files=self._open_files(),
             lag=self._lag,
             store=self._stored(),
             uptime=self._clock() - self._start,
@@ -75,21 +77,19 @@ class AgentFacts:
         """Returns the folder of the cgroup that is agentd's alone, or "" where there is none."""
         if not self._main:
             return ""
-        found = _CGROUP.search(read(f"{self._root}/proc/self/cgroup"))
+        found = _CGROUP.search(self._read(f"{self._root}/proc/self/cgroup"))
         return f"{self._root}/sys/fs/cgroup{os.fsdecode(found[1])}" if found else ""
 
     def _memory(self, group: str) -> float:
         """Returns the bytes of memory that are not to be had back without harm."""
-        held, unused = _found(_WHOLE, group, "memory.current"), _found(_INACTIVE, group, "memory.stat")
+        held, unused = self._found(_WHOLE, group, "memory.current"), self._found(_INACTIVE, group, "memory.stat")
         if held is not None and unused is not None:
             return max(0, held - unused)
-        path = f"{self._root}/proc/self/statm"
-        with understood(path):
-            return number(read(path).split()[1]) * _PAGE
+        return self._process(_RESIDENT) * _PAGE
 
     def _cpu(self, group: str) -> float | None:
         """Returns the share of one processor since the look before, in percent; None at the first look."""
-        usage = _found(_USAGE, group, "cpu.stat")
+        usage = self._found(_USAGE, group, "cpu.stat")
         source, used = ("", self._used()) if usage is None else (group, usage / 1e6)
         before, self._before = self._before, (source, self._clock(), used)
         if before is None or before[0] != source or self._before[1] <= before[1]:
@@ -98,24 +98,31 @@ class AgentFacts:
 
     def _tasks(self, group: str) -> float:
         """Returns how many threads there are, of agentd and of the processes it started."""
-        tasks = _found(_WHOLE, group, "pids.current")
-        return self._entries("task") if tasks is None else tasks
+        tasks = self._found(_WHOLE, group, "pids.current")
+        return self._process(_THREADS) if tasks is None else tasks
 
-    def _entries(self, folder: str) -> int:
-        """Returns how many entries a folder of /proc/self has. Raises Missing."""
-        path = f"{self._root}/proc/self/{folder}"
+    def _process(self, place: int) -> int:
+        """Returns a number that /proc/self/stat has in a place. Raises Missing."""
+        path = f"{self._root}/proc/self/stat"
+        with understood(path):
+            return number(self._read(path).rpartition(b") ")[2].split()[place])
+
+    def _open_files(self) -> int:
+        """Returns how many files are open. Raises Missing."""
+        path = f"{self._root}/proc/self/fd"
         try:
-            return len(os.listdir(path))  # noqa: PTH208 - a Path for each entry is dear
+            if not self._root and (count := os.stat(path).st_size):  # noqa: PTH116 - since Linux 6.2
+                return count
+            return len(os.listdir(path)) - 1  # noqa: PTH208 - the folder itself is open while it is listed
         except OSError as error:
             raise Missing(f"{path} cannot be read: {trouble(error)}") from error
 
-
-def _found(what: re.Pattern[bytes], group: str, name: str) -> int | None:
-    """Returns the number in a file of a cgroup; None where the cgroup does not count that, or there is no cgroup."""
-    if not group:
-        return None
-    try:
-        found = what.search(read(f"{group}/{name}"))
-    except Missing:  # a controller that is off has no file
-        return None
-    return int(found[1]) if found else None
+    def _found(self, what: re.Pattern[bytes], group: str, name: str) -> int | None:
+        """Returns the number in a file of a cgroup; None where that is not counted, or there is no cgroup."""
+        if not group:
+            return None
+        try:
+            found = what.search(self._read(f"{group}/{name}"))
+        except Missing:  # a controller that is off has no file
+            return None
+        return int(found[1]) if found else None

@@ -14,6 +14,7 @@ NO_LOOK = "no look before this one"
 """Why a share of the time since the look before is missing at the first look."""
 _NO_TIME = "no time has passed since the look before"
 _MOST = 65536  # bytes of a file
+_SHORT = 2048  # bytes: the kernel gives a long file by whole lines, as many as a page holds, or all of it
 _TICKS = 8  # counters of /proc/stat; those of guests, which follow, are in user and nice already
 _IDLE, _IOWAIT = 3, 4
 _COLDEST, _HOTTEST = -50.0, 126.0  # degrees Celsius; an input without a sensor reads 127 or more, or far below zero
@@ -72,19 +73,24 @@ def read(path: str) -> bytes:
 
 
 class Kept:
-    """Files of the kernel that stay open: to open and to close one takes as long as to read it."""
+    """Files of the kernel that stay open: to open and to close one takes as long as to read it. Those of another `root`
+    do not: they may be others at the next look."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
         self._files: dict[str, int] = {}
+        self._keeps = not root
 
     def read(self, path: str) -> bytes:
         """Returns what a file holds now, as read() does. Raises Missing with the file's trouble."""
-        found = b""
+        if not self._keeps:
+            return read(path)
         try:
             file = self._files.get(path)
             if file is None:
                 file = self._files[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            while len(found) < _MOST and (more := os.pread(file, _MOST - len(found), len(found))):
+            found = more = os.pread(file, _MOST, 0)
+            while len(more) > _SHORT and len(found) < _MOST:
+                more = os.pread(file, _MOST - len(found), len(found))
                 found += more
         except (OSError, ValueError) as error:
             if (file := self._files.pop(path, None)) is not None:
@@ -135,12 +141,13 @@ class Host:
         error: Callable[[], int] = clock_error,
     ) -> None:
         self._root = str(root).rstrip("/")
-        self._read = read if self._root else Kept().read  # another root has files that may be others at the next look
+        self._read = Kept(self._root).read
         self._clock = clock
         self._boot = boot
         self._error = error
         self._ticks: list[int] | None = None
         self._stalls: dict[str, tuple[float, int]] = {}  # when each was looked at, and the microseconds until then
+        self._online = b"", 1  # the processors that are online, as the kernel tells them, and how many that are
 
     def memory(self, _: str) -> Memory:
         """Returns the size of the memory, and what could be had of it without swapping."""
@@ -281,26 +288,29 @@ class Host:
     def _processors(self) -> int:
         """Returns how many processors are online, which the kernel tells as "0-3,5"."""
         path = "/sys/devices/system/cpu/online"
-        spans = [span.partition(b"-") for span in self._read(self._root + path).strip().split(b",")]
-        with understood(path):
-            if (count := sum(number(last or first) - number(first) + 1 for first, _, last in spans)) < 1:
-                raise ValueError("no processor")
-        return count
+        told = self._read(self._root + path)
+        if told != self._online[0]:
+            with understood(path):
+                spans = [span.partition(b"-") for span in told.strip().split(b",")]
+                if (count := sum(number(last or first) - number(first) + 1 for first, _, last in spans)) < 1:
+                    raise ValueError("no processor")
+            self._online = told, count
+        return self._online[1]
 
     def _stalled(self, resource: str, kind: str) -> int:
         """Returns for how many microseconds since the boot `some` or `full` of the tasks waited for a resource."""
         path = f"/proc/pressure/{resource}"
         try:
-            lines = self._read(self._root + path).splitlines()
+            lines = b"\n" + self._read(self._root + path)
         except Missing as error:
             if isinstance(cause := error.__cause__, OSError) and cause.errno in {errno.ENOENT, errno.EOPNOTSUPP}:
                 raise Missing("the kernel keeps no /proc/pressure (psi=0)") from error
             raise
-        line = next((line for line in lines if line.startswith(kind.encode() + b" ")), None)
-        if line is None:
+        line = lines.partition(b"\n%b " % kind.encode())[2].partition(b"\n")[0]
+        if not line:
             raise Missing(f'the kernel tells no "{kind}" in {path}')
         with understood(path):
-            return number(line.rpartition(b" total=")[2])
+            return number(line.rpartition(b"total=")[2])
 
     def _is_there(self, path: str) -> bool:
         """Tells whether a path exists. Raises Missing where that cannot be told."""

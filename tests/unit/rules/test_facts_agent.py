@@ -1,6 +1,7 @@
 """What agentd takes of the machine: by its cgroup where that is its own, else by its process."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from agentd.rules.facts.agent import AgentFacts
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 GROUP = "sys/fs/cgroup/system.slice/agentd.service"
+STAT = f"7 (agentd) x) S 1 {' '.join('9' * 15)} 2 0 0 900 70 {' '.join('5' * 27)}\n"
 MAIN = {"SYSTEMD_EXEC_PID": str(os.getpid())}
 
 
@@ -32,9 +34,9 @@ def write(root: Path, name: str, text: str) -> None:
 def root(tmp_path: Path) -> Path:
     """A machine whose agentd has a unit, 2 threads and, while its files are listed, 4 open files."""
     write(tmp_path, "proc/self/cgroup", "0::/system.slice/agentd.service\n")
-    write(tmp_path, "proc/self/statm", "900 70 30 1 0 60 0\n")
-    for name in ("task/7", "task/8", "fd/0", "fd/1", "fd/2", "fd/3"):
-        write(tmp_path, f"proc/self/{name}", "")
+    write(tmp_path, "proc/self/stat", STAT)
+    for name in ("0", "1", "2", "3"):
+        write(tmp_path, f"proc/self/fd/{name}", "")
     write(tmp_path, f"{GROUP}/memory.current", "50000\n")
     write(tmp_path, f"{GROUP}/memory.stat", "anon 10000\ninactive_file 20000\nactive_file 5\n")
     write(tmp_path, f"{GROUP}/cpu.stat", "usage_usec 3000000\nuser_usec 1\n")
@@ -122,24 +124,23 @@ def test_the_lag_is_the_worst_since_the_look_before_and_unknown_where_nothing_wa
 def test_a_lag_is_kept_for_the_next_look_where_a_look_finds_nothing(root: Path) -> None:
     agent = facts(root, Clock(), {})
     agent.note_lag(0.5)
-    (root / "proc/self/statm").rename(root / "statm")
-    with pytest.raises(Missing, match=r"/proc/self/statm cannot be read: no such file or directory"):
+    (root / "proc/self/stat").rename(root / "stat")
+    with pytest.raises(Missing, match=r"/proc/self/stat cannot be read: no such file or directory"):
         agent.agent("")
-    (root / "statm").rename(root / "proc/self/statm")
+    (root / "stat").rename(root / "proc/self/stat")
     assert agent.agent("").lag == 0.5
 
 
-@pytest.mark.parametrize("text", ["", "900", "900 -7", "900 x", "\0"])
+@pytest.mark.parametrize("text", ["", "7 (agentd) S", STAT.replace("70", "-7"), STAT.replace("70", "x"), "\0"])
 def test_a_process_that_is_not_counted_as_expected_is_missing(root: Path, text: str) -> None:
-    write(root, "proc/self/statm", text)
-    with pytest.raises(Missing, match="statm is not written as the kernel writes it"):
+    write(root, "proc/self/stat", text)
+    with pytest.raises(Missing, match="stat is not written as the kernel writes it"):
         facts(root, Clock(), {}).agent("")
 
 
-@pytest.mark.parametrize("folder", ["task", "fd"])
-def test_a_process_without_its_folders_is_missing(root: Path, folder: str) -> None:
-    (root / "proc/self" / folder).rename(root / folder)
-    with pytest.raises(Missing, match=f"/proc/self/{folder} cannot be read: no such file or directory"):
+def test_a_process_without_the_folder_of_its_files_is_missing(root: Path) -> None:
+    (root / "proc/self/fd").rename(root / "fd")
+    with pytest.raises(Missing, match="/proc/self/fd cannot be read: no such file or directory"):
         facts(root, Clock(), {}).agent("")
 
 
@@ -165,10 +166,17 @@ def test_uptime_counts_from_the_start(root: Path) -> None:
 def test_this_process_tells_of_itself(tmp_path: Path) -> None:
     agent = AgentFacts(lambda: 0.0)
     before = agent.agent("")
+    assert before.open_files == len(list(Path("/proc/self/fd").iterdir())) - 1
+    ending = threading.Event()
+    threads = [threading.Thread(target=ending.wait) for _ in range(3)]
+    for thread in threads:
+        thread.start()
     with (tmp_path / "a").open("w"), (tmp_path / "b").open("w"):
         seen = agent.agent("")
+    held = int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
+    ending.set()
     assert seen.open_files == before.open_files + 2
-    assert 1_000_000 < seen.memory < 10_000_000_000
-    assert seen.tasks >= 1
+    assert seen.tasks == before.tasks + 3
+    assert seen.memory == pytest.approx(held, rel=0.1)
     assert seen.cpu is not None
     assert seen.cpu >= 0

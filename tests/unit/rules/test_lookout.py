@@ -26,12 +26,12 @@ class Sources:
         self.hangs.set()
         self.hanging = {"/", "/none"}
         self.defects: list[str] = []
-        glances = {"memory": self._of("memory"), "agent": self._broken}
+        glances = {"memory": self._of("memory"), "agent": self._broken, "load": self._of("load"), "oom": self._nothing}
         looks, asks = (
             {"disk": self._of("disk"), "temperature": self._broken},
             {"units": self._ask, "unit": self._misask},
         )
-        self.lookout = Lookout(glances, looks, asks, "first", lambda: 0, self._defect)
+        self.lookout = Lookout(glances, looks, asks, "first", lambda: 0, self._defect, {"load", "oom"})
 
     def _of(self, name: str) -> Callable[[str], Any]:
         def look(instance: str) -> str:
@@ -43,6 +43,10 @@ class Sources:
             return f"{name}{instance} {self.asked[name + instance]}"
 
         return look
+
+    def _nothing(self, _: str) -> None:
+        self.asked["oom"] += 1
+        raise Missing("the kernel does not count them")
 
     async def _ask(self, _: str) -> str:
         self.asked["units"] += 1
@@ -103,6 +107,15 @@ def test_a_thread_looks_no_more_often_than_every_few_seconds_but_at_each_look_of
     assert (sources.asked["units"], sources.asked["disk/none"]) == (10, 2)
     assert AGE < 5
     assert [look[DISK] for look in sources.look(DISK, times=3, every=5.0)] == ["disk/ 3", "disk/ 4", "disk/ 5"]
+
+
+def test_what_seldom_changes_is_glanced_at_every_few_seconds(sources: Sources) -> None:
+    load, oom = Source("load"), Source("oom")
+    found = sources.look(MEMORY, load, oom, times=11, every=0.5)
+    assert [look[load] for look in found] == ["load 1"] * 9 + ["load 2"] * 2
+    assert [look[MEMORY] for look in found] == [f"memory {number}" for number in range(1, 12)]
+    assert {look[oom] for look in found} == {Gone("the kernel does not count them")}
+    assert sources.asked["oom"] == 2
 
 
 def test_who_hangs_keeps_nobody_else_and_is_not_asked_again(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
