@@ -15,13 +15,8 @@ import pytest
 
 from agentd.bus.contract import joined
 from tests.bus.harness import ROOT, Agentd, CallError, children_of, processes_with
+from tests.contracts import CONTRACTS
 
-CONTRACT = (
-    "daemon/org.agentd1.Manager.xml",
-    "jobs/org.agentd1.Jobs.xml",
-    "reboots/org.agentd1.Reboot.xml",
-    "rules/org.agentd1.Rules.xml",
-)
 CONFIG = """
 timezone: UTC
 jobs:
@@ -57,12 +52,11 @@ def run(agentd: Agentd, job: str) -> dict[str, Any]:
 def test_introspection_is_the_contract_and_its_parents_lead_to_it(agentd: Agentd) -> None:
     agentd.start(CONFIG)
     shown = agentd.introspect()
-    files = [ROOT / "agentd" / name for name in CONTRACT]
-    assert shown == joined(files)
+    assert shown == joined(CONTRACTS)
     document = ET.fromstring(shown)
     assert [ET.canonicalize(ET.tostring(interface), strip_text=True) for interface in document] == [
         ET.canonicalize(ET.tostring(interface), strip_text=True)
-        for file in files
+        for file in CONTRACTS
         for interface in ET.parse(file).getroot()
     ]
     assert {interface.get("name") for interface in document} == {

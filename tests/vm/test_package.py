@@ -7,14 +7,11 @@ from pathlib import Path
 import pytest
 
 from agentd.bus.contract import joined
+from tests.contracts import CONTRACTS
 from tests.vm.agentd import agentctl, configure, note
 from tests.vm.machine import Machine
 
 ROOT = Path(__file__).parents[2]
-CONTRACT = [
-    ROOT / "agentd" / name
-    for name in ("daemon/org.agentd1.Manager.xml", "jobs/org.agentd1.Jobs.xml", "reboots/org.agentd1.Reboot.xml")
-]
 
 
 def test_the_package_arms_nothing(machine: Machine) -> None:
@@ -39,13 +36,13 @@ def test_it_runs_by_itself_after_a_reboot_and_an_ordinary_user_sees_its_status(m
 def test_introspection_shows_the_contract(machine: Machine) -> None:
     call = ("org.agentd1", "/org/agentd1", "org.freedesktop.DBus.Introspectable", "Introspect")
     shown = json.loads(machine.run("busctl", "--json=short", "call", *call, user="user").out)["data"][0]
-    assert shown == joined(CONTRACT)
+    assert shown == joined(CONTRACTS)
     listed = machine.run("busctl", "introspect", "org.agentd1", "/org/agentd1", user="user").out
     assert ".RunJob" in listed
-    for file in CONTRACT:
+    for file in CONTRACTS:
         assert machine.read(f"/usr/share/dbus-1/interfaces/{file.name}") == file.read_text()
     interfaces = machine.run("sh", "-c", "ls /usr/share/dbus-1/interfaces | grep agentd").out
-    assert interfaces.split() == sorted(file.name for file in CONTRACT)
+    assert interfaces.split() == sorted(file.name for file in CONTRACTS)
 
 
 def test_the_daemon_has_no_privileges_and_little_to_attack(machine: Machine) -> None:
