@@ -177,13 +177,7 @@ def _sample(db: sqlite3.Connection, samples: Sequence[KpisSampled]) -> int:
         "INSERT OR REPLACE INTO samples VALUES (?, ?, ?)",
         ((numbers[name], found[0][0], msgspec.json.encode(found).decode()) for name, found in series.items()),
     )
-    rolled = [
-        (numbers[name], span, at, *row)
-        for name, found in series.items()
-        for span in KEPT
-        if span
-        for at, row in _rolled(found, span).items()
-    ]
+    rolled = [(numbers[name], *row) for name, found in series.items() for row in _rolled(found)]
     db.executemany(
         "INSERT INTO rolled VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, "
         "total = total + excluded.total, least = min(least, excluded.least), most = max(most, excluded.most)",
@@ -192,12 +186,17 @@ def _sample(db: sqlite3.Connection, samples: Sequence[KpisSampled]) -> int:
     return len(series) + len(rolled)
 
 
-def _rolled(series: Sequence[tuple[int, float]], span: int) -> dict[int, tuple[int, float, float, float]]:
-    """Returns count, sum, least and most of the samples in each span, by its beginning."""
-    parts: dict[int, list[float]] = {}
+def _rolled(series: Sequence[tuple[int, float]]) -> Iterator[tuple[int, int, int, float, float, float]]:
+    """Yields a span and its beginning, and the count, sum, least and most of the samples in it: minutes, then hours."""
+    values: dict[int, list[float]] = {}
     for at, value in series:
-        parts.setdefault(at - at % span, []).append(value)
-    return {at: (len(values), sum(values), min(values), max(values)) for at, values in parts.items()}
+        values.setdefault(at - at % MINUTE, []).append(value)
+    minutes = [(at, len(of), sum(of), min(of), max(of)) for at, of in values.items()]
+    for row in minutes:
+        yield (MINUTE, *row)
+    for hour in sorted({at - at % HOUR for at in values}):
+        _, counts, totals, least, most = zip(*(row for row in minutes if row[0] - row[0] % HOUR == hour), strict=True)
+        yield HOUR, hour, sum(counts), sum(totals), min(least), max(most)
 
 
 def _fact(db: sqlite3.Connection, name: str, type_: type[_T]) -> _T | None:
