@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
@@ -18,8 +18,9 @@ from agentd.linux import now
 log = logging.get()
 
 
-FLUSH = 60.0
-"""Seconds that samples are collected before they are stored together."""
+FLUSH, LATER = 60.0, 10.0
+"""Seconds that samples are collected before they are stored together: with the next one that comes, so that agentd does
+not wake up for it, or without one so much later."""
 MOST_SAMPLES = 10_000
 """The most samples that are kept while they cannot be stored; the oldest go first."""
 
@@ -58,7 +59,9 @@ class Storing:
         self._defects: dict[str, Exception] = {}  # in the tables of parts, as the storing thread found them
         self._samples: list[Sampled] = []
         self._leaving: list[Sampled] = []  # samples that are being stored
+        self._writing: Future[None] | None = None  # these
         self._flush: asyncio.TimerHandle | None = None
+        self._first = 0.0  # when the first of the samples came, on the loop's clock
         self._upkeep = Upkeep(store, host, self.call, self.damaged)
         self._replacing: asyncio.Task[None] | None = None
 
@@ -161,24 +164,34 @@ class Storing:
     def _collect(self, sample: Sampled) -> None:
         """Keeps a sample until the minute is over; the timer runs only while there is one."""
         self._samples.append(sample)
+        loop = asyncio.get_running_loop()
         if self._flush is None:
-            self._flush = asyncio.get_running_loop().call_later(FLUSH, self._store_samples)
+            self._first, self._flush = loop.time(), loop.call_later(FLUSH + LATER, self._store_samples)
+        elif loop.time() - self._first >= FLUSH:
+            self._store_samples()
         elif len(self._samples) > MOST_SAMPLES:
             del self._samples[0]
 
     def collected(self, type_: type[Sampled]) -> list[Any]:
         """Returns the samples of a type that may not be stored yet, older ones first."""
+        self._look_after_samples()
         return [sample for sample in (*self._leaving, *self._samples) if isinstance(sample, type_)]
 
     def _store_samples(self) -> None:
+        if self._flush is not None:
+            self._flush.cancel()
+        self._look_after_samples()
         self._flush, samples, self._samples = None, self._samples, []
         if not self.trouble:  # samples are for people and never cost the schedule: without room they go first
             self._leaving = samples
-            stored = asyncio.ensure_future(self.call(self._write_samples, samples))
-            stored.add_done_callback(self._samples_stored)
+            self._writing = self._thread.submit(self._write_samples, samples)  # the loop need not wake up at its end
 
-    def _samples_stored(self, _: object) -> None:
-        self._leaving = []
+    def _look_after_samples(self) -> None:
+        """Lets go the samples that are stored."""
+        if self._writing is not None and self._writing.done():
+            if (error := self._writing.exception()) is not None:
+                self._host.defect("storing samples", error)
+            self._writing, self._leaving = None, []
 
     def _write_samples(self, samples: Sequence[Sampled]) -> None:
         """Stores samples, on the storing thread."""

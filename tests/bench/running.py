@@ -196,13 +196,15 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def usage(pid: int) -> dict[str, float]:
-    """CPU seconds by the scheduler's clock and by ticks, and context switches, of all threads so far."""
-    ran, voluntary, forced = 0, 0, 0
+    """CPU seconds by the scheduler's clock and by ticks, and context switches, of all threads so far; the voluntary ones
+    of the first thread alone, which has the loop, as `wakeups`."""
+    ran, voluntary, forced, wakeups = 0, 0, 0, 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):  # a thread that ended meanwhile
             ran += int((task / "schedstat").read_text().split()[0])
             status = _fields(task / "status")
             voluntary += int(status["voluntary_ctxt_switches"])
+            wakeups += int(status["voluntary_ctxt_switches"]) if task.name == str(pid) else 0
             forced += int(status["nonvoluntary_ctxt_switches"])
     ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return {
@@ -210,6 +212,7 @@ def usage(pid: int) -> dict[str, float]:
         "cpu_ticks_s": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"),
         "voluntary_switches": voluntary,
         "forced_switches": forced,
+        "wakeups": wakeups,
     }
 
 

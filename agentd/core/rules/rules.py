@@ -151,6 +151,7 @@ class Rules(Core):
     def save_all(self) -> None:
         """Wants everything stored once more."""
         self._save([*self.standings.values()])
+        self._save_work()
 
     # What happens
 
@@ -184,10 +185,8 @@ class Rules(Core):
                 due += [Due(standing, change) for change in changes if change.action is not None]
         self._queue(due, moment.wall)
         self._pause(moment.wall)
-        if moment.at - self._saved >= _SAVED_EVERY and self._storable:
-            self._save([one for one in self.standings.values() if one.ages])
-        elif self._counted and self._storable and self.gauges.of_jobs:
-            self._save_work()
+        if self._storable:
+            self._save_what_ages()
 
     def witnessed(self, number: int, processes: Sequence[str], now: int) -> None:
         """Takes the largest processes, and has done what waited for them: the evidence first, then what rules do; of
@@ -283,12 +282,19 @@ class Rules(Core):
         if any(change.matters for change in changes) and not quiet:
             self._effects.append(RuleSaved(name, standing.remember(self.moment)))
 
+    def _save_what_ages(self) -> None:
+        """Wants stored, once in a minute, what has become another though no rule changed; nothing where nothing has."""
+        due = self.moment.at - self._saved >= _SAVED_EVERY
+        if due:
+            self._save([one for one in self.standings.values() if one.ages])
+        if self._counted and (due or self.gauges.of_jobs):
+            self._save_work()
+
     def _save(self, standings: Sequence[Standing]) -> None:
-        """Wants it stored how rules stand, and how the jobs do."""
+        """Wants it stored how rules stand."""
         self._saved = self.moment.at
         for standing in standings:
             self._effects.append(RuleSaved(standing.rule.name, standing.remember(self.moment)))
-        self._save_work()
 
     def _save_work(self) -> None:
         self._counted = False

@@ -153,6 +153,49 @@ def test_samples_are_stored_together_and_cost_no_fsync_each(tmp_path: Path, monk
     asyncio.run(scenario())
 
 
+def test_samples_are_stored_with_the_one_that_ends_the_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FLUSH", 0.0)
+
+    async def scenario() -> None:
+        store, storing, _ = await sampling(tmp_path, range(5))
+        assert await storing.call(Readings().load, store.db) == [0, 1, 2, 3]
+        assert [sample.value for sample in storing.collected(Reading)] == [4]
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+def test_samples_that_no_other_follows_are_stored_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATER", 0.01)
+    monkeypatch.setattr(module, "FLUSH", 0.01)
+
+    async def scenario() -> None:
+        store, storing, _ = await sampling(tmp_path, range(1))
+        while storing._flush is not None:
+            await asyncio.sleep(0.005)
+        assert await storing.call(Readings().load, store.db) == [0]
+        assert storing.collected(Reading) == []
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_defect_in_storing_samples_is_told(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store, storing, _ = await sampling(tmp_path, range(3))
+        told: list[str] = []
+        anything: Any = storing
+        anything._host.defect = lambda where, error: told.append(f"{where}: {error}")
+        store.sample = lambda _: 1 / 0  # type: ignore[method-assign, assignment, return-value]
+        storing._store_samples()
+        await storing.call(list)
+        assert storing.collected(Reading) == []
+        assert told == ["storing samples: division by zero"]
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
 def test_samples_among_what_a_new_database_gets_are_collected_like_others(tmp_path: Path) -> None:
     async def scenario() -> None:
         _, storing, _ = await sampling(tmp_path, range(0))

@@ -365,13 +365,22 @@ def test_a_full_disk_blinds_no_rule_and_piles_nothing_up() -> None:
     machine.sample(95, times=10)
     machine.sample(50)
     machine.take(Effect)
+    machine.core.heard([RunChanged("finished", ended("clean", 1, machine.wall))], machine.wall)
     machine.sample(50, times=1000)
     assert machine.state("high") == "inactive"
-    assert machine.take(RuleSaved) == []
+    assert (machine.take(RuleSaved), machine.take(WorkSaved)) == ([], [])
     assert all(isinstance(wanted, Urgent) for wanted in machine.take(KpisWanted))
     machine.core.storable("", machine.wall)
     machine.sample(50, times=12)
-    assert machine.take(WorkSaved)
+    assert len(machine.take(WorkSaved)) == 1
+
+
+def test_nothing_is_stored_as_long_as_nothing_happens() -> None:
+    machine = Machine(HIGH)
+    machine.sample(50, times=2)
+    machine.take(Effect)
+    machine.sample(50, times=1000)
+    assert {type(effect) for effect in machine.take(Effect)} == {KpisWanted, KpisSampled}
 
 
 def test_once_in_a_minute_a_rule_is_stored_that_would_remember_something_else_and_no_other() -> None:
