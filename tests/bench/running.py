@@ -196,8 +196,8 @@ def memory(pid: int) -> dict[str, float]:
 
 
 def usage(pid: int) -> dict[str, float]:
-    """CPU seconds by the scheduler's clock and by ticks, and context switches, of all threads so far; the voluntary ones
-    of the first thread alone, which has the loop, as `wakeups`."""
+    """CPU seconds by the scheduler's clock and by ticks, and context switches, of all threads so far; as `wakeups` the
+    voluntary ones of the first thread alone, which has the loop."""
     ran, voluntary, forced, wakeups = 0, 0, 0, 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):  # a thread that ended meanwhile

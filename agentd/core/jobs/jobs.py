@@ -99,6 +99,15 @@ class Jobs(Core):
         """Returns the runs under way, those of removed jobs included."""
         return [run for entry in self._roster.all() for run in entry.running.values()]
 
+    def is_running(self, name: str) -> bool:
+        """Returns whether a run of that job is under way."""
+        return name in self.entries and bool(self.entries[name].running)
+
+    def waiting(self, now: int) -> list[Run]:
+        """Returns the runs that wait for nothing but a place, in the order in which they get one."""
+        held = [entry.retry for entry in self._roster.all()] if self._places.closed else []
+        return [*self._places.waiting, *(run for run in held if run is not None and run.not_before <= now)]
+
     def seen(self, run: Run) -> Run:
         """Returns a run as it is seen: one under way of which there is no process yet is "starting"."""
         return self._course.seen(run)

@@ -1,6 +1,6 @@
 """Places for runs: how many are taken, the runs that wait for one, and the holders that keep all from starting."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from agentd.core.jobs.model import Run
 from agentd.core.jobs.roster import Entry
@@ -46,6 +46,11 @@ class Places:
         return self._holds.pop(who, None) is not None and not self._holds
 
     # The line of runs that wait
+
+    @property
+    def waiting(self) -> Collection[Run]:
+        """The runs that wait for a place, in order of arrival."""
+        return self._waiting.values()
 
     def wait(self, entry: Entry, run: Run) -> None:
         """Puts a run at the end of the line."""

@@ -177,7 +177,7 @@ class Rules(Core):
         before, self.moment = self.moment, moment
         found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
-        seen = Seen(found, self._watch.running(), self._test_failed, changed, before.at)
+        seen = Seen(found, self._watch.running(self._gates), self._test_failed, changed, before.at)
         due: list[Due] = []
         for standing in self._awake(changed):
             if changes := standing.look(seen, moment):
@@ -330,6 +330,8 @@ class Rules(Core):
         for name, standing in self.standings.items():
             for kpi in standing.kpis:
                 self._about[kpi].append(name)
+        rules = settings.rules.values()
+        self._gates = {job for rule in rules for job in (*rule.only_while, *rule.except_while)}
         self._pausing = [standing for standing in self.standings.values() if standing.may_pause]
         self._pause(moment.wall)
         self._forget(moment.wall)

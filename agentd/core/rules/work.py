@@ -30,8 +30,11 @@ class JobsSeen(Protocol):
     def release(self, who: str, now: int) -> None:
         """Starts things again unless somebody else holds them."""
 
-    def running(self) -> Sequence[Run]:
-        """Returns the runs under way."""
+    def is_running(self, name: str) -> bool:
+        """Returns whether a run of that job is under way."""
+
+    def waiting(self, now: int) -> Sequence[Run]:
+        """Returns the runs that wait for nothing but a place."""
 
     def all_seen(self) -> list[Run]:
         """Returns the runs that have not ended, and the last one of each job."""
@@ -101,7 +104,7 @@ class Watch:
         ended = sum(count for count, _ in self._minutes.values())
         failed = sum(count for _, count in self._minutes.values())
         watched = min(HOUR, now - self._since)
-        waiting = [run.due for run in self._jobs.all_seen() if run.state == "queued" and run.not_before <= now]
+        waiting = [run.due for run in self._jobs.waiting(now)]
         return Work(
             per_hour=ended * HOUR / watched if watched >= LEAST else None,
             failed=100 * failed / ended if ended >= FEWEST else None,
@@ -114,9 +117,9 @@ class Watch:
         known = self._memory.get(name, JobMemory())
         return JobFacts(known.failures, max(0, now - known.success) / SECOND if known.success else None)
 
-    def running(self) -> frozenset[str]:
-        """Returns the names of the jobs that run."""
-        return frozenset(run.job for run in self._jobs.running())
+    def running(self, names: Iterable[str]) -> frozenset[str]:
+        """Returns those of these jobs that run."""
+        return frozenset(filter(self._jobs.is_running, names))
 
     def memory(self, now: int) -> WorkMemory:
         """Returns what to remember."""

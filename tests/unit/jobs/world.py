@@ -141,6 +141,13 @@ class World:
         assert [key for key, count in self._once.items() if count > 1] == []
         for run in self.core.all_seen():
             assert bool(self.core.waits(run)) == (run.state in {"queued", "starting"})
+        queued = [run for run in self.core.all_seen() if run.state == "queued"]
+        waiting = [run.run_id for run in self.core.waiting(self.now)]
+        assert {run.run_id for run in queued if run.not_before <= self.now} <= set(waiting)
+        assert {*waiting} <= {run.run_id for run in queued}  # a clock that was set back does not end their waiting
+        assert len({*waiting}) == len(waiting)
+        running = {run.job for run in self.core.running()}
+        assert {name for name in self.core.entries if self.core.is_running(name)} == running & self.core.entries.keys()
 
     # How it is done
 

@@ -30,7 +30,7 @@ class World:
     def __init__(self) -> None:
         self.looks: Counter[str] = Counter()
         self.late = 0.0
-        jobs: Any = SimpleNamespace(running=list, all_seen=list)
+        jobs: Any = SimpleNamespace(waiting=lambda _: [], all_seen=list)
         own = {"Room": OwnKpi(name="Room", job="probe", unit="celsius")}
         settings = RuleSettings(
             rules={"memory": RULE}, own=own, every=5 * SECOND, jobs=("probe",), zone=ZoneInfo("UTC")

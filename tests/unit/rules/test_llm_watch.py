@@ -153,7 +153,7 @@ def test_after_a_reload_without_rules_about_the_llm_nobody_asks_and_with_one_aga
 
 def shell_of(watch: LlmWatch, config: Config) -> Shell:
     """The shell of rules with that configuration, of which nothing is carried out."""
-    jobs: Any = SimpleNamespace(running=list, all_seen=list)
+    jobs: Any = SimpleNamespace(waiting=lambda _: [], all_seen=list)
     moment = Moment(0, 0, 0, "boot")
     unused: Any = SimpleNamespace(moment=lambda: moment, follow=list, acts={}, defect=None)
     rules = Rules(jobs, Saved(), settings(config), moment)

@@ -57,8 +57,11 @@ class Jobs:
         self.runs: list[Run] = []
         self.held: dict[str, str] = {}
 
-    def running(self) -> Sequence[Run]:
-        return [run for run in self.runs if run.state == "running"]
+    def is_running(self, name: str) -> bool:
+        return any(run.job == name and run.state == "running" for run in self.runs)
+
+    def waiting(self, now: int) -> Sequence[Run]:
+        return [run for run in self.runs if run.state == "queued" and run.not_before <= now]
 
     def all_seen(self) -> list[Run]:
         return list(self.runs)

@@ -180,7 +180,10 @@ def test_checks_that_take_long_run_only_where_all_is_asked_for() -> None:
 class Jobs:
     """Jobs of which none has run."""
 
-    def running(self) -> list[Any]:
+    def is_running(self, name: str) -> bool:
+        return False
+
+    def waiting(self, now: int) -> list[Any]:
         return []
 
     def all_seen(self) -> list[Any]:
