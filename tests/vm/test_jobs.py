@@ -168,7 +168,7 @@ def test_many_starts_at_once_all_happen(machine: Machine) -> None:
     def over() -> bool:
         return len([run for run in history(machine, *many) if run["state"] == "ended"]) == 40
 
-    machine.wait_until(over, 120, "forty runs to end")
+    machine.wait_until(over, 300, "forty runs to end")  # an emulated machine may start one in three seconds
     runs = history(machine, *many)
     assert {run["result"] for run in runs} == {"success"}
     late = sorted((datetime.fromisoformat(run["started"]) - soon).total_seconds() for run in runs)

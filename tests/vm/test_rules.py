@@ -120,7 +120,7 @@ def test_failing_jobs_have_the_machine_rebooted_once_and_not_again(machine: Mach
     refused = "RequestReboot was refused: rule errors"
     machine.wait_until(lambda: any(refused in one["reason"] for one in decisions(machine)), 240, "a refusal")
     done = [one for one in answer(machine, "reboot", "history") if one["cause"] == "rule errors"]
-    assert [one["state"] for one in done] == ["verified"]
+    assert [one["state"] for one in done] == ["verified"], [(one["state"], one.get("note")) for one in done]
 
 
 def test_the_pack_loads(machine: Machine) -> None:
