@@ -94,7 +94,7 @@ class Peer:
         complaint = _Complaint()
         with contextlib.suppress(*CONFUSING):
             complaint = msgspec.json.decode(text, type=_Complaint)
-        reason = complaint.value or complaint.message or complaint.error or "it gives no reason"
+        reason = complaint.value or complaint.message or complaint.error or "no reason is given"
         kind = complaint.kind or f"status {status}"
         for name, secret in (secrets or {}).items():
             reason, kind = (said.replace(secret, f"[{name}]") for said in (reason, kind))

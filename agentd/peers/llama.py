@@ -184,7 +184,7 @@ class Llama:
 
     def _whole(self, answer: "http.client.HTTPResponse", text: bytes) -> Result:
         if 300 <= answer.status < 400:
-            return NoAnswer("foreign", f"it redirects (status {answer.status}), which is not followed")
+            return NoAnswer("foreign", f"the server redirects (status {answer.status}), which is not followed")
         if len(text) > LARGEST:
             return NoAnswer("foreign", f"its answer is larger than {LARGEST >> 10} KiB")
         if answer.length:  # bytes that were announced and did not come
@@ -193,7 +193,7 @@ class Llama:
         return Answer(answer.status, text.replace(self._key, b"[key]") if self._key else text)
 
 
-_BROKEN = NoAnswer("broken", "it closed the connection before its answer was whole")
+_BROKEN = NoAnswer("broken", "the server closed the connection before its answer was whole")
 
 _UNWANTED = NoAnswer("broken", "agentd waits for its answer no more")
 

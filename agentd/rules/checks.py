@@ -51,7 +51,7 @@ async def sensors(rules: Rules, moment: Callable[[], Moment], every: Callable[[]
     if silence > _LATE * every() + _PATIENCE:
         raise CheckFailed(f"no sensor was read for {format_duration(silence // SECOND * SECOND)}")
     missing = {name: one.missing for name, one in values.items() if one.value is None}
-    if silent := [f"{name} ({why or 'no reason'})" for name, why in missing.items() if _is_silent(why)]:
+    if silent := [f"{name} ({why or 'no reason'})" for name, why in missing.items() if _is_no_reason(why)]:
         raise CheckFailed(f"sensors without an answer: {', '.join(silent)}")
     told = f"{len(values) - len(missing)} of {len(values)} sensors have a value"
     return "; ".join([told, *(f"{name}: {why}" for name, why in missing.items())])
@@ -69,5 +69,5 @@ async def llm(state: Callable[[], Awaitable[tuple[str, str]]]) -> str:
     return why
 
 
-def _is_silent(why: str) -> bool:
+def _is_no_reason(why: str) -> bool:
     return not why or why.startswith((SILENT, DEFECT))

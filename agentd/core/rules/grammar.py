@@ -64,12 +64,11 @@ _TOKEN = re.compile(
 class Measure(Struct, frozen=True):
     """A KPI as conditions see it: its unit, and what its instance is called where its name has one ("path", "job").
 
-    `optional`: the instance may be left out. `counter`: the KPI only grows, until it begins anew.
+    A `counter` only grows, until it begins anew.
     """
 
     unit: Unit
     instance: str = ""
-    optional: bool = False
     counter: bool = False
 
 
@@ -300,7 +299,7 @@ class _Parser:
         if measure is None:
             names = [*self._measures, *(FUNCTIONS if not colon else ()), *(words if isinstance(words, tuple) else ())]
             raise Wrong(f'there is no KPI "{name}"{nearest(name, names)}', token.start)
-        if measure.instance and not instance and not measure.optional:
+        if measure.instance and not instance:
             raise Wrong(f"{name} needs a {measure.instance}: {name}:{measure.instance.upper()}", token.start)
         if instance and not measure.instance:
             raise Wrong(f'{name} takes nothing after its name, and has ":{instance}"', token.start)

@@ -33,7 +33,6 @@ class Kpi(Struct, frozen=True):
     instance: str = ""
     choices: tuple[str, ...] = ()
     usual: tuple[str, ...] = ()
-    optional: bool = False
     counter: bool = False
     by_runs: bool = False
 
@@ -216,7 +215,7 @@ KPIS: Mapping[str, Kpi] = {
         SECONDS,
         "by how much agentd's own timer was late at most",
         "agent",
-        lambda seen, _: _known(seen.lag, "it shows as samples come late, and no rule needs it"),
+        lambda seen, _: _known(seen.lag, "only samples that rules need show how late the loop is"),
     ),
     "StoreSize": Kpi(
         BYTES,

@@ -278,5 +278,5 @@ def _said(body: bytes) -> str:
     found: Any = _decoded(body, dict) or {}
     error = found.get("error")
     words = (error.get("message") if isinstance(error, dict) else error) or found.get("message") or found.get("status")
-    text = words[:_TEXT] if isinstance(words, str) else "it gives no reason"
+    text = words[:_TEXT] if isinstance(words, str) else "no reason is given"
     return "".join(sign if sign.isprintable() else " " for sign in text).strip()

@@ -161,7 +161,7 @@ class OwnKpi(Struct, frozen=True, kw_only=True):
 
 def measures(own: Mapping[str, OwnKpi]) -> dict[str, Measure]:
     """Returns all KPIs as conditions see them, `own` among them."""
-    known = {name: Measure(kpi.unit, kpi.instance, kpi.optional, kpi.counter) for name, kpi in KPIS.items()}
+    known = {name: Measure(kpi.unit, kpi.instance, kpi.counter) for name, kpi in KPIS.items()}
     return known | {name: Measure(BY_NAME[kpi.unit]) for name, kpi in own.items()}
 
 

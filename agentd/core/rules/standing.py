@@ -312,7 +312,7 @@ class Standing:
                 f"{' and '.join(rule.only_while)} {'do' if len(rule.only_while) > 1 else 'does'} not run (only_while)"
             )
         if rule.within is not None and not rule.within.holds(now.wall, self._zone):
-            return "it is not the time of day (within)"
+            return "the time of day is another (within)"
         return ""
 
     @property
@@ -383,14 +383,15 @@ class Standing:
 
     def _refused(self, ladder: Ladder, now: Moment) -> str:
         if self.flaps(now):
-            return f"flapping: it began or ceased to fire {FLAPS + 1} times within {format_duration(FLAPS_WITHIN)}"
+            often = f"{FLAPS + 1} times within {format_duration(FLAPS_WITHIN)}"
+            return f"flapping: the rule began or ceased to fire {often}"
         if ladder.counted:
             return ""
         if self._fires and now.since(self._fires[-1]) < self.rule.cooldown:
-            return f"cooldown of {format_duration(self.rule.cooldown)} since it last fired"
+            return f"cooldown of {format_duration(self.rule.cooldown)} since the rule last fired"
         most = self.rule.max_fires
         if most is not None and len(self._fires) == most.most and now.since(self._fires[0]) < most.span:
-            return f"max_fires: it fired {most.most} times within {format_duration(most.span)}"
+            return f"max_fires: the rule fired {most.most} times within {format_duration(most.span)}"
         return ""
 
     def _unsettled(self, do: Action, now: Moment) -> str:

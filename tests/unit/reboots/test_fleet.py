@@ -506,7 +506,7 @@ def test_fleetlock_is_asked_as_zincati_asks(server: FleetLockServer, group: str)
 
 
 def test_a_path_before_the_protocols_own_is_kept(server: FleetLockServer, group: str) -> None:
-    with pytest.raises(Unavailable, match=r"refuses: it gives no reason \(status 404\)$"):
+    with pytest.raises(Unavailable, match=r"refuses: no reason is given \(status 404\)$"):
         client(f"{server.url}/behind/a/proxy", group).acquire("kernel")
 
 

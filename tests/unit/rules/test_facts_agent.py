@@ -117,7 +117,7 @@ def test_the_lag_is_the_worst_since_the_look_before_and_unknown_where_nothing_wa
     assert [agent.agent("").lag, agent.agent("").lag] == [0.7, None]
     agent.note_lag(0)
     assert KPIS["LoopLag"].of(agent.agent(""), "") == 0
-    with pytest.raises(Missing, match="no rule needs it"):
+    with pytest.raises(Missing, match="only samples that rules need show how late"):
         KPIS["LoopLag"].of(agent.agent(""), "")
 
 

@@ -143,7 +143,7 @@ def test_neither_proxies_of_the_environment_nor_redirects_are_followed(
     assert answer(Llama(server.url), Ask("/health", 0)).status == 200
     with raw(server, b"HTTP/1.1 302 Found\r\nLocation: /props\r\nContent-Length: 0\r\n\r\n") as llama:
         no = no_answer(llama)
-    assert (no.kind, no.why) == ("foreign", "it redirects (status 302), which is not followed")
+    assert (no.kind, no.why) == ("foreign", "the server redirects (status 302), which is not followed")
     assert server.paths == ["/health", "/health"]
 
 
@@ -214,7 +214,7 @@ def test_who_does_not_want_to_wait_any_longer_cuts_the_question_off(server: Fake
     assert begun.wait(30)
     llama.close()
     asking.join(30)
-    assert results == [NoAnswer("broken", "it closed the connection before its answer was whole")]
+    assert results == [NoAnswer("broken", "the server closed the connection before its answer was whole")]
     assert llama.ask(Ask("/health", 0))[0] == NoAnswer("broken", "agentd waits for its answer no more")
 
 

@@ -125,7 +125,7 @@ def test_a_server_that_does_not_listen_or_closes_is_down_at_once(server: Server,
 def test_a_server_behind_a_proxy_that_says_bad_gateway_is_down(server: Server) -> None:
     server.says["/health"] = answer("<html>", 502)
     server.rounds(1)
-    assert server.health.reason == f"{NAME} fails at /health with status 502: it gives no reason"
+    assert server.health.reason == f"{NAME} fails at /health with status 502: no reason is given"
     assert server.state == "down"
 
 
@@ -332,7 +332,7 @@ def test_a_host_that_is_not_reached_three_times_is_down(server: Server) -> None:
             "has no /health, so this is not a llama.cpp server, or llm.url lacks its --api",
         ),
         ("/slots", answer(unsupported("slots"), 501), "support slots endpoint. Start it with `--slots`"),
-        ("/slots", answer("", 501), "does not support /slots: it gives no reason; start it with --slots"),
+        ("/slots", answer("", 501), "does not support /slots: no reason is given; start it with --slots"),
         (
             "/slots",
             answer({"error": "model?"}, 400),
@@ -478,7 +478,7 @@ def test_a_server_has_a_response_time_and_a_failure_rate_from_five_probes_on(ser
         (NoAnswer("foreign", "its answer is not HTTP"), None),
         (REFUSED, 100),
         (SILENT, 100),
-        (NoAnswer("broken", "it closed the connection"), 100),
+        (NoAnswer("broken", "the server closed the connection"), 100),
         (answer({"error": {"message": "CUDA error"}}, 500), 100),
         (answer("", 502), 100),
         (answer("{"), 100),

@@ -69,7 +69,7 @@ def test_a_person_reads_a_line_for_each_change_and_how_often_each_rule_would_hav
     assert ended.code == 0
     lines = [line.strip() for line in ended.out.splitlines()]
     assert lines[3] == "15s  high: firing, and does Notify"
-    assert "35s  low: firing (cooldown of 5min since it last fired)" in lines
+    assert "35s  low: firing (cooldown of 5min since the rule last fired)" in lines
     assert lines[-3:] == [
         "",
         "high would have fired once, and acted once",
