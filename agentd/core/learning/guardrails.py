@@ -1,0 +1,70 @@
+"""Guard rails: whatever a model says, an interval stays within them."""
+
+from collections.abc import Mapping
+
+FACTOR = 2.0
+"""The factor by which an interval changes at most at a time."""
+NOTICED = 0.1
+"""The relative change below which an interval stays what it is."""
+BACK_OFF = 16.0
+"""The most by which failures lengthen an interval."""
+JITTER = 0.05
+"""The relative difference of an interval from machine to machine, at most, so that a fleet does not act as one."""
+LEAST_PREFERENCE, MOST_PREFERENCE = -4, 4
+_BY_HAND = 0.5
+
+
+def lean(preference: int, by_hand: float) -> float:
+    """Returns the steps by which a person wants a job more often: the preference, and half a step for each run that was
+    asked for lately, one step at most."""
+    return max(LEAST_PREFERENCE, min(preference, MOST_PREFERENCE)) + min(1.0, _BY_HAND * by_hand)
+
+
+def within(wanted: float, before: float, shortest: float, longest: float, failures: int) -> tuple[float, str]:
+    """Returns the interval in seconds that takes the place of `before`, and the bound that acted, or ""."""
+    bound = ""
+    interval = wanted
+    if failures:
+        interval, bound = wanted * min(2.0**failures, BACK_OFF), "failures"
+    if interval < shortest:
+        interval, bound = shortest, "min"
+    elif interval > longest:
+        interval, bound = longest, "max"
+    if interval > before * FACTOR:
+        interval, bound = before * FACTOR, "step"
+    elif interval < before / FACTOR:
+        interval, bound = before / FACTOR, "step"
+    return min(max(interval, shortest), longest), bound
+
+
+def noticed(interval: float, before: float) -> bool:
+    """Tells whether an interval differs enough from the one before to take its place."""
+    return abs(interval - before) > NOTICED * before
+
+
+def afford(
+    intervals: Mapping[str, float], costs: Mapping[str, float], most: Mapping[str, float], budget: float
+) -> dict[str, float]:
+    """Returns intervals, in seconds by job, at which all jobs together take no more than `budget` processors: all
+    longer by one factor, none above its `most`."""
+
+    def spent(factor: float) -> float:
+        return sum(costs[name] / min(one * factor, max(one, most[name])) for name, one in intervals.items())
+
+    if not intervals or spent(1.0) <= budget:
+        return dict(intervals)
+    low, high = 1.0, 2.0
+    while spent(high) > budget and high < 1e9:
+        low, high = high, high * 2
+    for _ in range(50):
+        middle = (low + high) / 2
+        if spent(middle) > budget:
+            low = middle
+        else:
+            high = middle
+    return {name: min(one * high, max(one, most[name])) for name, one in intervals.items()}
+
+
+def spread(interval: float, number: int) -> float:
+    """Returns an interval that differs by up to JITTER, by a number between 0 and 255 of the machine and the job."""
+    return interval * (1 + JITTER * (number / 127.5 - 1))
