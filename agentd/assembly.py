@@ -27,6 +27,9 @@ from agentd.core.rules.model import RuleActs, RuleOver
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
 from agentd.jobs.part import Executor, JobsShell
+from agentd.learning import looking
+from agentd.learning import part as learning
+from agentd.learning.networks import Networks
 from agentd.part import Host, Part
 from agentd.reboots import part as reboots
 from agentd.rules import outputs
@@ -36,6 +39,8 @@ from agentd.rules.facts.units import UnitFacts
 if TYPE_CHECKING:
     from agentd.peers.systemd import Systemd
 
+_TRAINING = "agentd-train.service"
+_TRAINS = 900.0  # seconds; the unit has less
 _RESTART = 180.0  # seconds for a unit to stop and to start, which systemd allows 90 each
 Plug = Callable[[Host, Config], Awaitable[Part]]
 Load = Callable[[Path | None], files.Loaded]
@@ -74,6 +79,7 @@ async def standalone(
         ]
         parts += [
             await rules.plug(daemon, jobs.core, loaded.config, boot_id(), without_systemd(executor), parts),
+            await learning.plug(daemon, jobs.core, loaded.config, machine_id(), learning_alone(executor)),
             *[await daemon.plug(name, plug(daemon, loaded.config)) for name, plug in more.items()],
         ]
         await daemon.start(parts, bus)
@@ -123,7 +129,10 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
         await reboots.plug(daemon, jobs.core, bus, systemd, loaded.config, boot, machine_id()),
     ]
     reach = with_systemd(daemon, systemd, parts[-1].core)
-    parts += [await rules.plug(daemon, jobs.core, loaded.config, boot.id, reach, parts)]
+    parts += [
+        await rules.plug(daemon, jobs.core, loaded.config, boot.id, reach, parts),
+        await learning.plug(daemon, jobs.core, loaded.config, machine_id(), learning_with_systemd(systemd)),
+    ]
     await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     sdnotify.notify("READY=1", f"STATUS={daemon.status}")
@@ -175,6 +184,29 @@ def with_systemd(host: Host, systemd: "Systemd", core: Core | None) -> rules.Rea
         last_line=outputs.from_journal(),
         over=over,
     )
+
+
+def learning_alone(jobs: Executor) -> learning.Reach:
+    """Returns what learning reaches in standalone mode: a training is a child process."""
+    from agentd.learning import training  # noqa: PLC0415 - of this mode alone
+
+    return learning.Reach(output=looking.from_files(jobs.output or Path()), train=training.as_child)
+
+
+def learning_with_systemd(systemd: "Systemd") -> learning.Reach:
+    """Returns what learning reaches in system mode: a training is a unit of its own."""
+
+    async def train(_: Networks) -> str:
+        try:
+            result = await systemd.start_and_wait(_TRAINING, patience=_TRAINS)
+        except CallFailed as error:
+            return f"systemd: {error}"
+        if result == "done":
+            return ""
+        how = f"is {result}" if result else f"is not over after {_TRAINS:.0f} s"
+        return f"{_TRAINING} {how}; see: journalctl -u {_TRAINING}"
+
+    return learning.Reach(output=looking.from_journal(), train=train)
 
 
 def _cause(rule: str) -> str:

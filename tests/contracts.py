@@ -9,5 +9,6 @@ CONTRACTS = [
         "jobs/org.agentd1.Jobs.xml",
         "reboots/org.agentd1.Reboot.xml",
         "rules/org.agentd1.Rules.xml",
+        "learning/org.agentd1.Learning.xml",
     )
 ]

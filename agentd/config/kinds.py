@@ -8,6 +8,7 @@ from agentd.core import fields
 from agentd.core.config import Config
 from agentd.core.fields import Fault, Parser
 from agentd.core.jobs import settings as jobs
+from agentd.core.learning import settings as learning
 from agentd.core.reboots import policy as reboots
 from agentd.core.rules import settings as rules
 
@@ -36,6 +37,11 @@ PARTS = (
         rules.KINDS,
         faults=lambda its: rules.faults(its.rules, its.kpis, its.sampling.every, its.jobs, its.may_restart),
         doubts=lambda its: rules.doubts(its.rules, its.kpis),
+    ),
+    Settings(
+        learning.KINDS,
+        faults=lambda its: learning.faults(its.learning, its.jobs),
+        doubts=lambda its: learning.doubts(its.jobs),
     ),
 )
 """One line a part. A line may use what stands before it."""

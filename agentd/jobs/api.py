@@ -119,7 +119,7 @@ class JobsApi:
         handlers = (
             self.ListJobs, self.GetJob, self.RunJob, self.StopJob, self.Increase, self.Decrease, self.SetInterval,
             self.SetEnabled, self.Reset, self.NextTimes, self.ListRuns, self.ListDecisions, self.ReadOutput,
-            self.ReportProgress,
+            self.ReportProgress, self.ReportChange,
         )  # fmt: skip
         return {handler.__name__: handler for handler in handlers}
 
@@ -279,6 +279,10 @@ class JobsApi:
     async def ReportProgress(self, run_id: str, text: str) -> None:
         line = " ".join(text.split())[:_PROGRESS]
         self._jobs.progress(run_id, line)
+        await self._host.settle()
+
+    async def ReportChange(self, run_id: str) -> None:
+        self._jobs.report_change(run_id)
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:

@@ -192,7 +192,7 @@ class JobsShell:
                 _sentence(run), id="run-failed" if failed else "run-finished", job=run.job, run_id=run.run_id
             )
             server.emit("Jobs", "JobFinished", run.job, run.run_id, run.result, run_record(run))
-        else:
+        elif effect.event == "progress":
             server.emit("Jobs", "JobProgress", run.job, run.run_id, run.progress)
         server.changed("Jobs.Running")
 

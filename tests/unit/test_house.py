@@ -19,7 +19,7 @@ ONLY_IN = {
     "sklearn": {"agentd/learning/train.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
-    "systemd": {"agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py"},
+    "systemd": {"agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py", "agentd/learning/looking.py"},
     "sqlite3": {
         *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),
         *("agentd/part.py", "agentd/__main__.py", "agentd/jobs/output.py"),

@@ -10,6 +10,13 @@ from agentd.core.quantities import SECOND, format_duration
 
 STEP = 1.5
 """The factor of one increase or decrease: large enough to notice, small enough to take back."""
+MOST_PREFERENCE = 4
+"""The most steps by which a person prefers a job more often, or less often, than it would be."""
+
+
+def preferred(old: int, direction: int) -> int:
+    """Returns the preference after one more step, within its bounds."""
+    return max(-MOST_PREFERENCE, min(old + direction, MOST_PREFERENCE))
 
 
 def with_interval(trigger: Trigger, interval: int | None) -> Trigger:
@@ -22,6 +29,18 @@ def with_interval(trigger: Trigger, interval: int | None) -> Trigger:
     low, high = trigger.bounds
     interval = max(low, min(interval, high))
     return replace(trigger, period=interval) if isinstance(trigger, Every) else Every(interval)
+
+
+def leaned(trigger: Trigger, steps: int) -> int | None:
+    """Returns the trigger's interval by so many steps shorter (longer, where negative) within its bounds, in whole
+    seconds from 10 s on; None where the trigger has no interval."""
+    if trigger.interval is None:
+        return None
+    low, high = trigger.bounds
+    wanted = round(trigger.interval / STEP**steps)
+    if wanted >= 10 * SECOND:
+        wanted = round(wanted / SECOND) * SECOND
+    return max(low, min(wanted, high))
 
 
 def step(job: str, trigger: Trigger, direction: int) -> int:

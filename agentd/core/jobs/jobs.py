@@ -191,7 +191,7 @@ class Jobs(Core):
         entry = self.entry(name)
         old = entry.schedule.trigger.interval or 0
         new = interval.step(name, entry.schedule.trigger, direction)
-        state = replace(entry.state, interval=new, preference=entry.state.preference + direction)
+        state = replace(entry.state, interval=new, preference=interval.preferred(entry.state.preference, direction))
         word = "increase" if direction > 0 else "decrease"
         self._override(entry, state, "interval", f"{word}: every {format_duration(old)} to {format_duration(new)}", now)
         return old, new
@@ -207,9 +207,36 @@ class Jobs(Core):
                 f"not every {format_duration(new)}",
             )
         old = entry.schedule.trigger.interval or 0
-        state = replace(entry.state, interval=new)
+        state = replace(entry.state, interval=new, fixed=True)
         self._override(entry, state, "interval", f"set to every {format_duration(new)}", now)
         return old
+
+    def prefer(self, name: str, preference: int, now: int) -> tuple[int, int]:
+        """Sets by how many steps a person wants an adaptive job more often (4 at most) or less often (-4) than it would
+        be; the interval moves by as many at once. Returns old and new interval. Raises Refused."""
+        entry, most = self.entry(name), interval.MOST_PREFERENCE
+        if not -most <= preference <= most:
+            raise Refused("InvalidArgument", f"a preference lies between {-most} and {most}, not {preference}")
+        if entry.job.trigger.key != "adaptive":
+            raise Refused(
+                "Unsupported",
+                f"{name} is not adaptive, it runs {entry.job.trigger.phrase()}: a preference has no effect",
+            )
+        trigger = entry.schedule.trigger
+        old = trigger.interval or 0
+        new = interval.leaned(trigger, preference - entry.state.preference) or old
+        state = replace(entry.state, interval=new if new != old else entry.state.interval, preference=preference)
+        text = f"preference {preference:+d}: every {format_duration(old)} to {format_duration(new)}"
+        self._override(entry, state, "interval", text, now)
+        return old, new
+
+    def adapt(self, name: str, new: int, now: int) -> None:
+        """Gives an adaptive job another interval, in microseconds, within its bounds; one that a person fixed stays."""
+        entry = self.entries.get(name)
+        if entry is None or entry.state.fixed or entry.job.trigger.key != "adaptive":
+            return
+        low, high = entry.job.trigger.bounds
+        self._roster.override(entry, replace(entry.state, interval=max(low, min(new, high))), now)
 
     def set_enabled(self, name: str, enabled: bool, now: int) -> list[str]:
         """Overrides the job's `enabled`. Due times of a disabled job are not made up for; what waited of it is taken
@@ -227,7 +254,7 @@ class Jobs(Core):
         that the job is off. Raises Refused NoSuchJob."""
         entry = self.entry(name)
         state = entry.state if entry.enabled else self._roster.rested(entry, now)
-        state = replace(state, interval=None, enabled=None, preference=0)
+        state = replace(state, interval=None, fixed=False, enabled=None, preference=0)
         self._override(entry, state, "reset", "back to the configuration", now)
         return self._course.take_back(entry, entry.off, now) if entry.off else []
 
@@ -239,6 +266,13 @@ class Jobs(Core):
         run = entry.running[run_id] = replace(entry.running[run_id], progress=text)
         self._effects += [RunSaved(run), RunChanged("progress", run)]
         self._ends.notify(entry.job, "progress", run, text)
+
+    def report_change(self, run_id: str) -> None:
+        """Takes note that a run found what it looked for, in its own words. Raises Refused NoSuchRun."""
+        entry = self._roster.running(run_id)
+        if entry is None:
+            raise Refused("NoSuchRun", f"the run {run_id} is not under way")
+        self._effects.append(RunChanged("changed", entry.running[run_id]))
 
     # Reports of the executor and of the machine
 

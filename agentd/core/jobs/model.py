@@ -55,6 +55,7 @@ class JobState(Struct, frozen=True, kw_only=True):
     Every due time in [since, handled] and in the ranges of `past` has been dealt with and never starts a run
     again. `anchor` is an instant of the interval grid. `grids` are those from before the clock was set back: of each an
     instant, the last due time that was dealt with, and the interval. `schedule` tells whether the trigger is the same.
+    An interval that is `fixed` was set by a person, and nothing but a person changes it.
     """
 
     schedule: str = ""
@@ -64,6 +65,7 @@ class JobState(Struct, frozen=True, kw_only=True):
     past: tuple[tuple[int, int], ...] = ()
     grids: tuple[tuple[int, int, int], ...] = ()
     interval: int | None = None
+    fixed: bool = False
     enabled: bool | None = None
     preference: int = 0
     last_skip: str = ""
@@ -122,7 +124,7 @@ class RunStops(Urgent, frozen=True):
 
 
 class RunChanged(Effect, frozen=True):
-    """Something for listeners: event is started | finished | progress."""
+    """Something for listeners: event is started | finished | progress | changed (the run found what it looked for)."""
 
     event: str
     run: Run

@@ -28,6 +28,7 @@ from agentd.core.quantities import MINUTE, SECOND, nearest, parse_duration
 Command = Annotated[tuple[str, ...], Meta(extra={"kind": "command"})]
 When = Annotated[Any, Meta(extra={"kind": "when"})]
 Event = Literal["start", "success", "failure", "progress"]
+Mode = Literal["on", "shadow", "off"]
 
 WRITTEN_BY_AGENTD = frozenset({
     "Type", "ExecStart", "Slice", "User", "Group", "WorkingDirectory", "Environment", "StandardInput",
@@ -44,6 +45,7 @@ _OF_SYSTEMD = re.compile(
     r"|LOG_NAMESPACE|SERVICE_RESULT|EXIT_CODE|EXIT_STATUS"
 )
 """Variables in which systemd tells a service about itself (systemd.exec(5)): a value of one's own would be a lie."""
+_EXIT_CODES = 255
 _NO_COMMANDS = {"ExecPaths", "ExecSearchPath"}
 _WITH_ROOTS_RIGHTS = re.compile(r"""(^|;)[-@:|"'\s]*[+!\\]""")
 """The beginning of a command, or of one behind a semicolon, with systemd's sign for rights that the user lacks; a
@@ -97,6 +99,7 @@ class Job(Struct, frozen=True, kw_only=True):
     critical: bool = False  # the machine is not rebooted while it runs
     notify: tuple[Event, ...] = ()
     useful: Annotated[str | None, Meta(extra={"kind": "useful"})] = None
+    learning: Mode | None = None  # None: as `learning.mode` says
     systemd: Annotated[dict[str, tuple[str, ...]], Meta(extra={"kind": "directives"})] = {}
 
     @property
@@ -178,11 +181,21 @@ def _missed(raw: Any) -> Missed:
 
 
 def _useful(raw: Raw) -> str:
-    if raw in ("output", "exit-code"):
+    """Returns output, exit-code, reported, exit-code:10,11 or file:/path."""
+    if raw in ("output", "exit-code", "reported"):
         return str(raw)
     if isinstance(raw, dict) and set(raw) == {"file"}:
         return f"file:{absolute_path(raw['file'], 'file')}"
-    raise _none_of(raw, "output, exit-code, {file: /path}")
+    if isinstance(raw, dict) and set(raw) == {"exit-code"}:
+        codes = raw["exit-code"] if isinstance(raw["exit-code"], list) else [raw["exit-code"]]
+        return f"exit-code:{','.join(str(_exit_code(code)) for code in codes)}"
+    raise _none_of(raw, "output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}")
+
+
+def _exit_code(raw: Raw) -> int:
+    if isinstance(raw, str) and raw.isascii() and raw.isdecimal() and len(raw) <= 3 and int(raw) <= _EXIT_CODES:
+        return int(raw)
+    raise Invalid(f"expected exit codes between 0 and {_EXIT_CODES}", "exit-code")
 
 
 def _none_of(raw: Raw, words: str) -> Invalid:

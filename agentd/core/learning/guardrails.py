@@ -11,6 +11,8 @@ BACK_OFF = 16.0
 JITTER = 0.05
 """The relative difference of an interval from machine to machine, at most, so that a fleet does not act as one."""
 LEAST_PREFERENCE, MOST_PREFERENCE = -4, 4
+HELD_RUNS, HELD = 6, 3600.0
+"""For so many runs, and so many seconds, an interval does not go against what a person wanted."""
 _BY_HAND = 0.5
 
 
@@ -35,6 +37,11 @@ def within(wanted: float, before: float, shortest: float, longest: float, failur
     elif interval < before / FACTOR:
         interval, bound = before / FACTOR, "step"
     return min(max(interval, shortest), longest), bound
+
+
+def held(interval: float, before: float, wish: int) -> bool:
+    """Tells whether an interval would go against what a person just wanted: 1 more often, -1 less often, 0 nothing."""
+    return (interval - before) * wish > 0
 
 
 def noticed(interval: float, before: float) -> bool:
@@ -65,6 +72,6 @@ def afford(
     return {name: min(one * high, max(one, most[name])) for name, one in intervals.items()}
 
 
-def spread(interval: float, number: int) -> float:
-    """Returns an interval that differs by up to JITTER, by a number between 0 and 255 of the machine and the job."""
-    return interval * (1 + JITTER * (number / 127.5 - 1))
+def spread(number: float) -> float:
+    """Returns the factor of a machine's and job's intervals, by a number of theirs between 0 and 1."""
+    return 1 + JITTER * (2 * number - 1)

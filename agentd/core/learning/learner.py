@@ -52,7 +52,7 @@ class State(Struct):
 
 
 class Row(Struct, frozen=True):
-    """What the network learns from: the features before a run, the counted rate (changes a second) and the span
+    """A run that the network learns from: the features before a run, the counted rate (changes a second) and the span
     (seconds) since the run before, and whether the run found a change."""
 
     features: list[float]
@@ -86,6 +86,7 @@ class Decision(Struct, frozen=True, kw_only=True):
     """The interval that the deciding model and the person's wishes lead to, before any bound."""
     bound: str
     """The bound that acted, or ""."""
+    features: list[float]
 
 
 def begin(terms: Terms, cost: float) -> State:
@@ -115,8 +116,21 @@ def outcome(state: State, terms: Terms, at: float, *, useful: bool, cost: float,
     return row
 
 
-def decide(state: State, terms: Terms, at: float, preference: int, model: Mlp | None, local: float) -> Decision:
-    """Decides about the interval, and has the models foretell the next run. The caller puts the interval in force."""
+def decide(
+    state: State,
+    terms: Terms,
+    at: float,
+    preference: int,
+    model: Mlp | None,
+    local: float,
+    *,
+    spread: float = 1.0,
+    wish: int = 0,
+) -> Decision:
+    """Decides about the interval, and has the models foretell the next run. The caller puts the interval in force.
+
+    `spread` is the factor of this machine and job, `wish` what a person just wanted (see guardrails.held).
+    """
     memory, run_price = state.memory, price(state, terms)
     counted = memories.mean_rate(memory)
     state.features = features(memory, at, state.interval, preference, local)
@@ -139,7 +153,9 @@ def decide(state: State, terms: Terms, at: float, preference: int, model: Mlp | 
     if chosen != state.model:
         state.model, state.runs = chosen, 0
     wanted = intervals[chosen] / STEP ** guardrails.lean(preference, memories.by_hand(memory, at))
-    interval, bound = guardrails.within(wanted, state.interval, terms.shortest, terms.longest, memory.failures)
+    interval, bound = guardrails.within(wanted * spread, state.interval, terms.shortest, terms.longest, memory.failures)
+    if guardrails.held(interval, state.interval, wish):
+        interval, bound = state.interval, "wish"
     return Decision(
         interval=interval,
         model=chosen,
@@ -149,6 +165,7 @@ def decide(state: State, terms: Terms, at: float, preference: int, model: Mlp | 
         intervals=intervals,
         wanted=wanted,
         bound=bound,
+        features=state.features,
     )
 
 

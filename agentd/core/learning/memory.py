@@ -26,7 +26,7 @@ BY_HAND = DAY
 
 
 class Memory(Struct):
-    """What is remembered of a job. Lists by span are in the order of SPANS."""
+    """The memory of a job. Lists by span are in the order of SPANS."""
 
     prior: float
     """The rate that the configured interval deserves, in changes a second."""
@@ -108,6 +108,13 @@ def look(memory: Memory, at: float, *, useful: bool, local: float) -> float:
     memory.useful = useful
     memory.runs += 1
     return span
+
+
+def move(memory: Memory, by: float) -> None:
+    """Moves the instants with a clock that was set by so many seconds."""
+    memory.at += by if memory.at else 0.0
+    memory.changed += by if memory.changed else 0.0
+    memory.by_hand_at += by
 
 
 def spend(memory: Memory, cost: float) -> None:

@@ -6,13 +6,17 @@ intervals in seconds, a price in square seconds: the age (in seconds, over secon
 
 from math import cbrt, exp, expm1, log, sqrt
 
-AIM = 18_803.68
-"""The price of one second of processor time, in square seconds: with it, a job that takes one second and watches what
-changes once an hour runs each 10 minutes."""
 LEAST_RATE, MOST_RATE = 1e-9, 10.0
 """Changes a second between which rates are kept: one in 30 years, and more than any interval of a second can tell."""
+_HOUR = 3600.0
 _SMALL = 1e-3
 _PRECISE = 1e-12
+
+
+def price_of(aim: float) -> float:
+    """Returns the price of one second of processor time, in square seconds, with which a job that takes one second and
+    watches what changes once an hour runs each `aim` seconds."""
+    return _bend(aim / _HOUR) * _HOUR * _HOUR
 
 
 def best(rate: float, price: float) -> float:
@@ -85,3 +89,8 @@ def _turn(wanted: float) -> float:
         if abs(step) <= _PRECISE * x:
             break
     return x
+
+
+AIM = price_of(600.0)
+"""The price of a second of processor time by default: a job that takes one second and watches what changes once an hour
+runs each 10 minutes."""

@@ -1,4 +1,4 @@
-"""A replay: the instants of changes in, what each way to choose an interval would have cost out.
+"""A replay: the instants of changes go in, the cost of each way to choose an interval comes out.
 
 A run costs what it costs, a change that nobody has seen yet costs its age: both in seconds of processor time, by the
 price of rate.AIM. Instants are in seconds from the beginning of the history.
@@ -23,8 +23,8 @@ GRID = 60
 
 
 class Cost(Struct, frozen=True):
-    """What a history cost: runs, the processor time of all of them in seconds, and the age of what was not seen yet,
-    in square seconds (its mean over time, in seconds, is age / length)."""
+    """The cost of a history: its runs, the processor time of all of them in seconds, and the age of what was not seen
+    yet, in square seconds (its mean over time, in seconds, is age / length)."""
 
     runs: int
     processor: float

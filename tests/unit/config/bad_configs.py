@@ -5,11 +5,15 @@ One entry each: what is wrong, the file, and every sentence in order, with line 
 
 NINES = "9" * 5000
 LONG = "a" * 101
-TOP = "concurrency, history, jobs, kpis, llm, may_restart, reboot, rules, sampling, stop_timeout, timezone, watch"
-JOB = (
-    "concurrency, critical, description, enabled, environment, group, jitter, limits, missed, notify, overlap, "
-    "retries, run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
+TOP = (
+    "concurrency, history, jobs, kpis, learning, llm, may_restart, reboot, rules, sampling, stop_timeout, timezone, "
+    "watch"
 )
+JOB = (
+    "concurrency, critical, description, enabled, environment, group, jitter, learning, limits, missed, notify, "
+    "overlap, retries, run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
+)
+USEFUL = "output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}"
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"
 EVERYWHERE = """timezon: UTC
 jobs:
@@ -864,7 +868,9 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "useful that does not exist",
         job("useful: exitcode"),
-        ['4:13: jobs.backup.useful: "exitcode" is not one of output, exit-code, {file: /path}'],
+        [
+            '4:13: jobs.backup.useful: "exitcode" is not one of output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}'
+        ],
     ),
     (
         "useful with a relative file",
@@ -874,7 +880,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "useful with another key",
         job("useful: {files: /last}"),
-        ["4:13: jobs.backup.useful: expected one of output, exit-code, {file: /path}"],
+        [f"4:13: jobs.backup.useful: expected one of {USEFUL}"],
     ),
     (
         "notify that does not exist",

@@ -1,0 +1,390 @@
+"""Learning: what runs were of use goes in, intervals of adaptive jobs come out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from agentd.core.jobs.model import FAILURES, JobSaved, Run, RunChanged
+from agentd.core.jobs.roster import Entry
+from agentd.core.jobs.settings import Mode
+from agentd.core.learning import guardrails, learner, outcomes, story
+from agentd.core.learning import memory as memories
+from agentd.core.learning.learner import START_COST, Decision, State, Terms
+from agentd.core.learning.mlp import Mlp
+from agentd.core.learning.model import (
+    PART,
+    JobLearns,
+    Learnt,
+    LearntSaved,
+    NetworkChosen,
+    NetworkDoubted,
+    Outcome,
+    OutcomeKept,
+    Saved,
+    TrainingWanted,
+    UseWanted,
+)
+from agentd.core.learning.rate import log_likelihood, price_of
+from agentd.core.learning.settings import LearningSettings, mode_of
+from agentd.core.part import Core, Decided, Effect
+from agentd.core.quantities import SECOND
+from agentd.core.times import jitter_offset, offset_at
+
+TRAIN_CYCLES = 20
+"""The cycles between two trainings, at least."""
+FEWEST_ROWS = 500
+"""The rows from which a network can be trained."""
+NEWS = 200
+"""The rows that must have come since the last training, at least; and a tenth of all."""
+DOUBT = -8.0
+"""The log-likelihood, in nats over all jobs, by which a network foretells worse than the counted rate before the one
+before it takes its place."""
+_PARTS = 1 << 16
+
+
+class JobsLearning(Protocol):
+    """The core of jobs, as learning needs it."""
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The configured jobs by name."""
+
+    def adapt(self, name: str, new: int, now: int) -> None:
+        """Gives an adaptive job another interval, in microseconds."""
+
+
+class Network(Struct, frozen=True):
+    """A network in force, and its number: 0 for the one that agentd brings along."""
+
+    number: int
+    mlp: Mlp
+
+
+class Learning(Core):
+    """Decides how often adaptive jobs run. `host` seeds the jitter."""
+
+    def __init__(
+        self, jobs: JobsLearning, saved: Saved, settings: LearningSettings, now: int, *, host: str = ""
+    ) -> None:
+        self.settings = settings
+        self.network: Network | None = None
+        self.learnt = dict(saved.jobs)
+        self.rows = saved.rows
+        """The rows that there are to learn from."""
+        self.training = False
+        self.gain = 0.0
+        """The log-likelihood, in nats, by which the network in force foretold runs better than the counted rate."""
+        self._jobs = jobs
+        self._host = host
+        self._effects: list[Effect] = []
+        self._news: set[str] = set()
+        self._unsaved: set[str] = set()
+        self._next_cycle = now + settings.cycle
+        self._cycles = 0  # since the last training
+        self._fresh = 0  # rows since the last training
+        self._draining = False
+
+    # As every core
+
+    def effects(self) -> list[Effect]:
+        """Returns the effects since the last call, in order."""
+        saved = [LearntSaved(name, msgspec.json.encode(self.learnt[name])) for name in sorted(self._unsaved)]
+        taken, self._effects = [*saved, *self._effects], []
+        self._unsaved.clear()
+        return taken
+
+    def wakeup(self) -> int | None:
+        """Returns when the next cycle is due, where there is news of some job."""
+        return self._next_cycle if self._news and not self._draining else None
+
+    def tick(self, now: int) -> None:
+        """Goes through the jobs with news, where a cycle is due."""
+        if self._news and not self._draining and now >= self._next_cycle:
+            self._next_cycle = now + self.settings.cycle
+            self._cycle(now)
+
+    def heard(self, effects: Sequence[Effect], now: int) -> None:
+        """Takes note of runs and of what people want of jobs."""
+        for effect in effects:
+            if isinstance(effect, RunChanged):
+                self._hear_run(effect, now)
+            elif isinstance(effect, JobSaved):
+                self._hear_wish(effect, now)
+
+    def clock_stepped(self, delta: int, now: int) -> None:
+        """Moves along what counts elapsed time."""
+        self._next_cycle = min(self._next_cycle + delta, now + self.settings.cycle)
+        for name, learnt in self.learnt.items():
+            learnt.wish_until += delta if learnt.wish_until else 0
+            if learnt.state is not None:
+                memories.move(learnt.state.memory, delta / SECOND)
+                self._unsaved.add(name)
+
+    def drain(self) -> None:
+        """Decides nothing from here on: agentd stops."""
+        self._draining = True
+
+    def save_all(self) -> None:
+        """Wants everything stored once more: the store that had it is gone."""
+        self._unsaved |= set(self.learnt)
+        if self.network is not None:
+            self._effects.append(NetworkChosen(self.network.number))
+
+    def configure(self, settings: LearningSettings, now: int) -> None:
+        """Takes the settings that are in force from now on; jobs are decided about again."""
+        if settings != self.settings:
+            self._next_cycle = min(self._next_cycle, now + settings.cycle)
+        self.settings = settings
+        self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
+
+    # For others to read
+
+    def mode(self, entry: Entry) -> Mode:
+        """Returns what is done with a job: "off" where it is not adaptive."""
+        return mode_of(self.settings, entry.job) if entry.job.trigger.key == "adaptive" else "off"
+
+    def terms(self, entry: Entry) -> Terms:
+        """Returns the terms on which a job learns."""
+        low, high = entry.job.trigger.bounds
+        return Terms(
+            start=(entry.job.trigger.interval or low) / SECOND,
+            shortest=low / SECOND,
+            longest=high / SECOND,
+            price=price_of(self.settings.aim / SECOND),
+        )
+
+    def deciding(self, entry: Entry, now: int, preference: int | None = None) -> Decision | None:
+        """Returns what would be decided about a job now, with its preference or another; None where nothing is known of
+        it yet. Nothing changes by this."""
+        learnt = self.learnt.get(entry.job.name)
+        if learnt is None or learnt.state is None:
+            return None
+        state = msgspec.json.decode(msgspec.json.encode(learnt.state), type=State)
+        wanted = entry.state.preference if preference is None else preference
+        return self._decide(entry, learnt, state, wanted, now)
+
+    # What happens
+
+    def looked(self, run: Run, mark: str, why_not: str, now: int) -> None:
+        """Takes what a run left where it is watched, as text that tells one content from another; or why that cannot
+        be told, as a sentence."""
+        entry = self._entry(run)
+        if entry is None:
+            return
+        learnt = self._of(run.job)
+        if why_not:
+            self._unknown(learnt, run, why_not)
+            return
+        before, learnt.mark = (learnt.mark if learnt.watched == entry.job.useful else ""), mark
+        learnt.watched = entry.job.useful or ""
+        self._use(entry, run, None if not before else mark != before)
+        self._next_cycle = max(self._next_cycle, now)
+
+    def take_network(self, network: Network | None, why: str, now: int) -> None:
+        """Takes the network that is in force from now on; `why` is a sentence, "" where nothing was decided."""
+        self.network, self.gain = network, 0.0
+        if why:
+            number = network.number if network is not None else -1
+            self._effects += [NetworkChosen(number), Decided(now, PART, "model", "", why)]
+            self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
+
+    def train(self) -> None:
+        """Begins a training, if none is under way."""
+        if not self.training:
+            self.training, self._cycles, self._fresh = True, 0, 0
+            self._effects.append(TrainingWanted())
+
+    def trained(self, network: Network | None, why: str, now: int) -> None:
+        """Takes the end of a training: a network that is better, or why there is none, as a sentence."""
+        self.training = False
+        if network is not None:
+            self.take_network(network, why, now)
+        else:
+            self._effects.append(Decided(now, PART, "model", "", why))
+
+    # How it is done
+
+    def _entry(self, run: Run) -> Entry | None:
+        """Returns the job of a run, if that job learns."""
+        entry = self._jobs.entries.get(run.job)
+        return None if entry is None or entry.job.useful is None or self.mode(entry) == "off" else entry
+
+    def _of(self, name: str) -> Learnt:
+        self._unsaved.add(name)
+        return self.learnt.setdefault(name, Learnt())
+
+    def _hear_wish(self, effect: JobSaved, now: int) -> None:
+        """Takes note that a person prefers a job otherwise than before."""
+        learnt = self.learnt.get(effect.job)
+        if learnt is None or learnt.preference == effect.state.preference:
+            return
+        learnt.wish = 1 if effect.state.preference > learnt.preference else -1
+        learnt.wish_until, learnt.wish_runs = now + round(guardrails.HELD * SECOND), 0
+        learnt.preference = effect.state.preference
+        self._unsaved.add(effect.job)
+        if learnt.state is not None:
+            self._news.add(effect.job)
+
+    def _hear_run(self, effect: RunChanged, now: int) -> None:
+        run, entry = effect.run, self._entry(effect.run)
+        if entry is None:
+            return
+        learnt = self._of(run.job)
+        if effect.event == "started" and run.cause == "manual" and learnt.state is not None:
+            memories.ran_by_hand(learnt.state.memory, now / SECOND)
+            self._news.add(run.job)
+        elif effect.event == "changed":
+            learnt.reported = [*learnt.reported[-9:], run.run_id]
+        elif effect.event == "finished" and run.result != "cancelled":
+            self._finished(entry, learnt, run)
+
+    def _finished(self, entry: Entry, learnt: Learnt, run: Run) -> None:
+        watch = outcomes.watch(entry.job.useful or "")
+        if watch.kind in ("exit-code", "exit-codes") and run.exit_code is not None:
+            if watch.kind == "exit-codes":
+                self._use(entry, run, run.exit_code in watch.codes)
+            else:
+                before, learnt.mark = (learnt.mark if learnt.watched == "exit-code" else ""), str(run.exit_code)
+                learnt.watched = "exit-code"
+                self._use(entry, run, None if not before else learnt.mark != before)
+        elif run.result in FAILURES:
+            if learnt.state is not None:
+                learnt.state.memory.failures += 1
+            self._unknown(learnt, run, f"the last run ended with {run.result}, and what it found does not count")
+        elif run.result != "success":
+            self._unknown(learnt, run, f"the last run was {run.result}")
+        elif watch.kind == "reported":
+            self._use(entry, run, run.run_id in learnt.reported)
+        else:
+            self._effects.append(UseWanted(run, watch))
+        learnt.reported = [run_id for run_id in learnt.reported if run_id != run.run_id]
+
+    def _unknown(self, learnt: Learnt, run: Run, why: str) -> None:
+        learnt.unknown = why
+        if learnt.state is not None:
+            self._news.add(run.job)
+
+    def _use(self, entry: Entry, run: Run, useful: bool | None) -> None:
+        """Takes whether a run was of use; None: there was nothing yet to compare with."""
+        learnt, terms = self._of(run.job), self.terms(entry)
+        at, cpu = (run.started or run.ended) / SECOND, run.cpu_usec / SECOND
+        if learnt.state is None:
+            learnt.state = learner.begin(terms, cpu)
+            learnt.state.interval = (entry.schedule.trigger.interval or 0) / SECOND or terms.start
+            learnt.preference = entry.state.preference
+        state, learnt.unknown = learnt.state, ""
+        if useful is None:
+            memories.spend(state.memory, cpu)
+            state.memory.at, state.foretold = at, []
+        else:
+            self._judge(state, at, useful=useful)
+            row = learner.outcome(
+                state, terms, at, useful=useful, cost=cpu, local=at + self._offset(entry, run.started)
+            )
+            if row is not None:
+                self.rows, self._fresh = self.rows + 1, self._fresh + 1
+                self._effects.append(OutcomeKept(Outcome(at=run.started or run.ended, job=run.job, row=row, cpu=cpu)))
+        learnt.wish_runs += 1
+        self._news.add(run.job)
+
+    def _judge(self, state: State, at: float, *, useful: bool) -> None:
+        """Has the network in force answer for what it foretold."""
+        span = at - state.memory.at
+        if self.network is None or span <= 0 or not state.foretold or not state.foretold[-1]:
+            return
+        counted, corrected = state.foretold[-2], state.foretold[-1]
+        better = log_likelihood(corrected, span, useful=useful) - log_likelihood(counted, span, useful=useful)
+        self.gain = min(0.0, self.gain + better)
+        if self.gain < DOUBT and self.network.number > 0:
+            self._effects.append(NetworkDoubted(self.network.number, self.gain))
+            self.gain = 0.0
+
+    def _offset(self, entry: Entry, at: int) -> float:
+        return offset_at(at, entry.zone).total_seconds()
+
+    def _decide(self, entry: Entry, learnt: Learnt, state: State, preference: int, now: int) -> Decision:
+        wished = learnt.wish and (learnt.wish_runs < guardrails.HELD_RUNS or now < learnt.wish_until)
+        number = jitter_offset(self._host, f"interval of {entry.job.name}", _PARTS) / _PARTS
+        return learner.decide(
+            state,
+            self.terms(entry),
+            now / SECOND,
+            preference,
+            None if self.network is None else self.network.mlp,
+            now / SECOND + self._offset(entry, now),
+            spread=guardrails.spread(number),
+            wish=learnt.wish if wished else 0,
+        )
+
+    def _cycle(self, now: int) -> None:
+        """Decides about the jobs with news, then about what all of them together may take."""
+        news, self._news = self._news, set()
+        self._cycles += 1
+        decided: dict[str, Decision] = {}
+        acting: dict[str, Entry] = {}
+        for name, learnt in self.learnt.items():
+            entry, state = self._jobs.entries.get(name), learnt.state
+            if entry is None or state is None or (mode := self.mode(entry)) == "off":
+                continue
+            in_force = (entry.schedule.trigger.interval or 0) / SECOND
+            acts = mode == "on" and not entry.state.fixed and in_force > 0
+            if acts:
+                acting[name] = entry
+                if in_force != learnt.given:  # a person, or the configuration, gave the job another
+                    state.interval = learnt.given = in_force
+            if name in news:
+                decided[name] = self._decide(entry, learnt, state, entry.state.preference, now)
+                learnt.bound = decided[name].bound
+                self._unsaved.add(name)
+                if not acts:
+                    self._would(entry, state, decided[name], now)
+        self._act(acting, decided, now)
+        self._train_in_time()
+
+    def _would(self, entry: Entry, state: State, decision: Decision, now: int) -> None:
+        """Notes what would be done with a job whose interval is not to be changed."""
+        if guardrails.noticed(decision.interval, state.interval):
+            reason = story.reason(state, decision, decision.bound)
+            state.interval = whole(decision.interval)
+            interval = round(state.interval * SECOND)
+            mode = "fixed" if self.mode(entry) == "on" else "shadow"
+            text = f"would run {story.every(state.interval)}: {reason}"
+            self._effects.append(Decided(now, PART, "shadow", entry.job.name, text))
+            self._effects.append(JobLearns(entry.job.name, interval, mode, reason))
+
+    def _act(self, acting: Mapping[str, Entry], decided: Mapping[str, Decision], now: int) -> None:
+        """Gives jobs their intervals, as far as all of them together can be afforded."""
+        states = {name: state for name in acting if (state := self.learnt[name].state) is not None}
+        wanted = {name: decided[name].interval if name in decided else one.interval for name, one in states.items()}
+        costs = {name: START_COST + one.memory.cost for name, one in states.items()}
+        most = {name: acting[name].job.trigger.bounds[1] / SECOND for name in states}
+        given = guardrails.afford(wanted, costs, most, self.settings.cpu_budget)
+        for name, interval in given.items():
+            learnt, state = self.learnt[name], states[name]
+            if name in decided and interval > wanted[name]:
+                learnt.bound = "budget"
+            if not guardrails.noticed(interval, learnt.given):
+                continue
+            decision = decided.get(name)
+            reason = (
+                story.reason(state, decision, learnt.bound) if decision else "all adaptive jobs share the CPU budget"
+            )
+            text = f"{story.every(learnt.given)} to {story.every(whole(interval))}: {reason}"
+            state.interval, learnt.given = wanted[name], whole(interval)
+            self._unsaved.add(name)
+            self._effects.append(Decided(now, PART, "interval", name, text))
+            self._jobs.adapt(name, round(learnt.given * SECOND), now)
+            self._effects.append(JobLearns(name, round(learnt.given * SECOND), "on", reason))
+
+    def _train_in_time(self) -> None:
+        """Begins a training where enough new rows came."""
+        due = self._cycles >= TRAIN_CYCLES and self._fresh >= max(NEWS, self.rows // 10) and self.rows >= FEWEST_ROWS
+        if due and self.settings.training:
+            self.train()
+
+
+def whole(interval: float) -> float:
+    """Returns an interval in seconds as one that people read: whole seconds from ten on."""
+    return round(interval) if interval >= 10 else round(interval, 1)

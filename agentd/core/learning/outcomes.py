@@ -1,0 +1,66 @@
+"""The use of a run: whether what it watches is another than it was at the run before."""
+
+import hashlib
+import re
+from typing import Literal
+
+from msgspec import Struct
+
+MOST = 256 << 10
+"""Bytes of an output or a file that are looked at, from its beginning."""
+Kind = Literal["output", "exit-code", "exit-codes", "file", "reported"]
+
+_NUMBER = r"\d+(?:[.,]\d+)*"
+_MASKS = re.compile(
+    "|".join((
+        r"\b\d{4}-\d\d?-\d\d?(?:[T ]\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?)?(?:\s?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?",  # ISO
+        r"\b\d\d?[./]\d\d?[./]\d{2,4}\b",  # 25.11.2026, 11/25/26
+        r"\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+(?=(?:\d|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))",
+        r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s+\d\d?(?:,?\s+\d{4})?\b",
+        r"\b\d\d?\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*(?:\s+\d{4})?\b",
+        r"\b\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?(?:\s?[ap]m)?(?:\s?(?:Z|UTC|GMT|CES?T|[+-]\d\d:?\d\d))?",  # 12:30:01.5
+        r"\b1[5-9]\d{8}(?:\d{3}|\d{6}|\d{9})?(?:\.\d+)?\b",  # seconds since 1970, and parts of them
+        rf"\b{_NUMBER}\s?(?:ns|us|µs|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b(?:\s+ago\b)?",
+        r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",  # a UUID
+        r"\b0x[0-9a-f]+\b",  # an address in memory
+        r"\b(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b",  # an address with the port of a connection
+        r"(?<=\w\[)\d+(?=\])",  # a process: sshd[1234]
+        rf"\b(?:pid|process|run|attempt|try|iteration|seq|sequence|counter|serial|request|id|uptime|elapsed|took)\b(?:\s?[:=#]\s?|\s)#?{_NUMBER}",
+        rf"#{_NUMBER}\b",
+    )),
+    re.IGNORECASE,
+)  # fmt: skip
+"""Texts that differ from run to run and mean no change: times, durations, addresses, and counters."""
+
+
+class Watch(Struct, frozen=True):
+    """The thing that a useful run changes. `codes` are exit codes, `path` is that of a file."""
+
+    kind: Kind
+    codes: tuple[int, ...] = ()
+    path: str = ""
+
+
+def watch(useful: str) -> Watch:
+    """Returns the thing that a job's setting `useful` names."""
+    if useful.startswith("file:"):
+        return Watch("file", path=useful.removeprefix("file:"))
+    if useful.startswith("exit-code:"):
+        return Watch("exit-codes", codes=tuple(map(int, useful.removeprefix("exit-code:").split(","))))
+    return Watch("reported" if useful == "reported" else "exit-code" if useful == "exit-code" else "output")
+
+
+def masked(text: str) -> str:
+    """Returns an output without what differs from run to run and means no change, and without white space at the ends
+    of lines."""
+    return "\n".join(line.rstrip() for line in _MASKS.sub("~", text).splitlines()).strip()
+
+
+def mark(data: bytes) -> str:
+    """Returns a text that tells one content from another."""
+    return hashlib.blake2b(data, digest_size=12).hexdigest()
+
+
+def mark_of_output(data: bytes) -> str:
+    """Returns a text that tells one output from another, but for what masked() leaves out."""
+    return mark(masked(data[:MOST].decode(errors="replace")).encode())

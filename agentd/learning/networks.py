@@ -1,0 +1,96 @@
+"""The networks on disk: the one that agentd brings along, number 0, and those that were trained here since."""
+
+import contextlib
+import re
+from pathlib import Path
+
+from agentd.core.learning import weights
+from agentd.core.learning.learning import Network
+from agentd.core.learning.weights import Model, Unusable
+
+FIRST = Path(__file__).with_name("first-model.json")
+KEPT = 10
+"""The networks that are kept, beside number 0: the newest."""
+_NAME = re.compile(r"(\d{6})\.json")
+
+
+class Networks:
+    """The folder of networks. Every method raises OSError."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.fresh = folder / "new.json"
+        """The result of a training, until it is taken."""
+        self.told = folder / "told"
+        """The sentence that a training says of itself."""
+        self.rows = folder / "rows.json"
+        """The rows that a training learns from."""
+
+    def path(self, number: int) -> Path:
+        """Returns the file of a network."""
+        return self.folder / f"{number:06}.json" if number else FIRST
+
+    def numbers(self) -> list[int]:
+        """Returns the numbers of the networks that there are, the lowest first."""
+        found = [match for name in self._names() if (match := _NAME.fullmatch(name))]
+        return [0, *sorted(int(match[1]) for match in found if int(match[1]))]
+
+    def read(self, number: int) -> Model:
+        """Returns a network as its file has it. Raises OSError and Unusable."""
+        return parse(self.path(number))
+
+    def take(self) -> tuple[int, Model]:
+        """Takes the result of a training among the networks; returns its number. Raises OSError and Unusable, and then
+        the result is no more."""
+        try:
+            model = parse(self.fresh)
+            number = self.numbers()[-1] + 1
+            self.fresh.rename(self.path(number))
+        except (OSError, Unusable):
+            with contextlib.suppress(OSError):
+                self.fresh.unlink(missing_ok=True)
+            raise
+        for old in self.numbers()[1:-KEPT]:
+            self.path(old).unlink(missing_ok=True)
+        return number, model
+
+    def write_rows(self, rows: bytes) -> None:
+        """Writes the rows for a training."""
+        self.folder.mkdir(mode=0o700, exist_ok=True)
+        for old in (self.fresh, self.told):
+            old.unlink(missing_ok=True)
+        beside = self.rows.with_suffix(".tmp")
+        beside.write_bytes(rows)
+        beside.rename(self.rows)
+
+    def clear(self) -> str:
+        """Removes what a training worked with; returns what it said, as one line."""
+        said = ""
+        with contextlib.suppress(OSError), self.told.open("rb") as file:
+            said = " ".join(file.read(500).decode(errors="replace").split())
+        for old in (self.rows, self.told):
+            with contextlib.suppress(OSError):
+                old.unlink(missing_ok=True)
+        return "".join(letter for letter in said if letter.isprintable())
+
+    def _names(self) -> list[str]:
+        try:
+            return [file.name for file in self.folder.iterdir()]
+        except FileNotFoundError:
+            return []
+
+
+def parse(path: Path) -> Model:
+    """Returns the network in a file. Raises OSError and Unusable."""
+    with path.open("rb") as file:
+        return weights.parse(file.read(weights.LONGEST + 1), str(path))
+
+
+def words(error: OSError | Unusable) -> str:
+    """Returns why a network cannot be used, for people."""
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def network(number: int, model: Model) -> Network:
+    """Returns a network as the core asks it."""
+    return Network(number, weights.network(model))

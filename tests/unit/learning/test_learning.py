@@ -1,0 +1,278 @@
+"""The core of learning on a simulated clock: what runs of use do to intervals, and what people and bounds do."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from agentd.core.jobs.settings import Job
+from agentd.core.jobs.triggers import Every
+from agentd.core.learning import model
+from agentd.core.learning.learning import Learning
+from agentd.core.learning.settings import LearningSettings
+from agentd.core.part import Refused
+from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.unit.learning.life import START, Life, Watched, adaptive
+
+
+def each(period: int) -> Watched:
+    """Returns what changes once in a period."""
+    return lambda _name, at: str(at // period)
+
+
+def test_jobs_are_ordered_by_how_often_what_they_watch_changes() -> None:
+    periods = {"fast": 2 * MINUTE, "middle": 40 * MINUTE, "slow": 20 * HOUR}
+    life = Life(*map(adaptive, periods), watched=lambda name, at: str(at // periods[name]))
+    life.live(START + 2 * DAY)
+    assert life.interval("fast") < life.interval("middle") < life.interval("slow")
+    assert life.interval("slow") > 20 * 60
+
+
+def test_each_change_of_an_interval_is_a_decision_with_its_reason() -> None:
+    life = Life(adaptive("feed"), watched=each(20 * HOUR))
+    life.live(START + DAY)
+    first = life.decisions("interval")[0]
+    assert first.about == "feed"
+    assert first.reason.startswith("every 5min to every ")
+    assert "the counted rate of changes expects a change each" in first.reason
+
+
+def test_an_interval_changes_by_a_factor_of_two_at_most_and_stays_within_its_bounds() -> None:
+    life = Life(adaptive("feed", high=HOUR), watched=each(300 * DAY))
+    given, before = [], life.interval("feed")
+    for hour in range(1, 100):
+        life.live(START + hour * HOUR // 4)
+        given.append(life.interval("feed"))
+    changes = [one for one in life.seen if isinstance(one, model.JobLearns)]
+    for change in changes:
+        assert change.interval / SECOND <= before * 2.0001
+        before = change.interval / SECOND
+    assert max(given) <= 3600
+
+
+def test_shadow_changes_nothing_and_says_what_it_would_do() -> None:
+    life = Life(adaptive("feed"), watched=each(20 * HOUR), settings=LearningSettings())
+    life.live(START + DAY)
+    assert life.interval("feed") == 300
+    assert len(life.runs) == DAY // (5 * MINUTE)
+    assert life.decisions("shadow")[0].reason.startswith("would run every ")
+    assert not life.decisions("interval")
+
+
+@pytest.mark.parametrize(
+    ("settings", "more"),
+    [(LearningSettings(mode="off"), {}), (LearningSettings(mode="on"), {"learning": "off"})],
+    ids=["everywhere", "of the job"],
+)
+def test_off_learns_nothing(settings: LearningSettings, more: dict[str, Any]) -> None:
+    life = Life(adaptive("feed", **more), watched=each(20 * HOUR), settings=settings)
+    life.live(START + DAY)
+    assert life.interval("feed") == 300
+    assert not life.learning.learnt
+    assert life.learning.wakeup() is None
+
+
+def test_a_job_may_learn_while_the_others_are_shadowed() -> None:
+    life = Life(adaptive("a", learning="on"), adaptive("b"), watched=each(20 * HOUR), settings=LearningSettings())
+    life.live(START + DAY)
+    assert life.interval("a") > 300
+    assert life.interval("b") == 300
+
+
+def test_a_job_that_does_not_say_what_is_of_use_keeps_its_interval() -> None:
+    life = Life(adaptive("feed", useful=None))
+    life.live(START + DAY)
+    assert life.interval("feed") == 300
+    assert not life.learning.learnt
+
+
+def test_an_increase_makes_the_next_run_sooner_at_once_and_is_not_taken_back_soon() -> None:
+    life = Life(adaptive("feed"), watched=each(20 * HOUR))
+    life.live(START + DAY)
+    before, due = life.interval("feed"), life.jobs.entry("feed").due
+    life.jobs.step_interval("feed", 1, life.now)
+    life.pump()
+    increased, sooner = life.interval("feed"), life.jobs.entry("feed").due
+    assert increased <= before / 1.25
+    assert due is not None
+    assert sooner is not None
+    assert sooner < due
+    life.live(life.now + HOUR)
+    assert life.interval("feed") <= increased
+
+
+def test_a_preference_acts_once_and_does_not_compound() -> None:
+    plain = Life(adaptive("feed"), watched=each(2 * HOUR))
+    preferred = Life(adaptive("feed"), watched=each(2 * HOUR))
+    preferred.jobs.prefer("feed", 1, START)
+    for life in (plain, preferred):
+        life.live(START + 6 * DAY)
+    ratio = plain.interval("feed") / preferred.interval("feed")
+    assert 1.2 < ratio < 1.9
+
+
+def test_a_preference_is_bounded_and_for_adaptive_jobs_alone() -> None:
+    life = Life(adaptive("feed"), Job(name="fixed", run=("x",), when=Every(HOUR)))
+    with pytest.raises(Refused, match="a preference lies between -4 and 4, not 5"):
+        life.jobs.prefer("feed", 5, START)
+    with pytest.raises(Refused, match="fixed is not adaptive, it runs every 1h"):
+        life.jobs.prefer("fixed", 1, START)
+    for _ in range(3):
+        life.jobs.step_interval("feed", -1, START)
+    life.jobs.prefer("feed", -4, START)
+    life.jobs.step_interval("feed", -1, START)
+    assert life.jobs.entry("feed").state.preference == -4
+
+
+def test_an_interval_that_a_person_set_stays_until_a_reset() -> None:
+    life = Life(adaptive("feed"), watched=each(20 * HOUR))
+    life.jobs.set_interval("feed", 2 * MINUTE, START)
+    life.live(START + DAY)
+    assert life.interval("feed") == 120
+    life.jobs.reset("feed", life.now)
+    life.pump()
+    assert life.interval("feed") == 300
+    life.live(life.now + DAY)
+    assert life.interval("feed") > 600
+
+
+def test_a_run_by_hand_makes_a_job_run_more_often_and_fades() -> None:
+    life = Life(adaptive("feed"), watched=each(3 * HOUR))
+    life.live(START + 4 * DAY)
+    before = life.interval("feed")
+    for _ in range(2):
+        life.jobs.run("feed", life.now)
+        life.pump()
+    life.live(life.now + 2 * HOUR)
+    urged = life.interval("feed")
+    assert urged < before * 0.85
+    life.live(life.now + 6 * DAY)
+    assert life.interval("feed") > urged * 1.15
+
+
+def test_failures_double_the_interval_and_teach_nothing() -> None:
+    life = Life(adaptive("feed"), watched=each(30 * MINUTE))
+    life.live(START + 2 * DAY)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    before, known = life.interval("feed"), list(state.memory.counts)
+    life.result, life.exit_code = "exit-code", 1
+    life.live(life.now + 12 * HOUR)
+    assert life.interval("feed") > 4 * before
+    assert state.memory.counts == known
+    assert "ended with exit-code" in life.learning.learnt["feed"].unknown
+    life.result, life.exit_code = "success", 0
+    life.live(life.now + 2 * DAY)
+    assert life.interval("feed") < 2 * before
+
+
+def test_the_first_run_is_compared_with_nothing() -> None:
+    life = Life(adaptive("feed"), watched=each(SECOND))
+    life.live(START + 5 * MINUTE)
+    assert life.finished("feed") == 1
+    assert life.learning.rows == 0
+    life.live(START + 11 * MINUTE)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    assert state.memory.useful
+
+
+def test_exit_codes_of_use_are_no_failures() -> None:
+    life = Life(adaptive("feed", useful="exit-code:10,11"))
+    life.result, life.exit_code = "exit-code", 10
+    life.live(START + HOUR)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    assert (state.memory.failures, state.memory.useful) == (0, True)
+
+
+def test_another_exit_code_is_of_use() -> None:
+    life = Life(adaptive("feed", useful="exit-code"))
+    life.live(START + 12 * MINUTE)
+    life.result, life.exit_code = "exit-code", 1
+    life.live(life.now + 12 * MINUTE)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    assert state.memory.changed > 0
+    assert state.memory.failures == 0
+
+
+def test_a_run_that_reports_a_change_is_of_use() -> None:
+    life = Life(adaptive("feed", useful="reported"))
+    life.live(START + 12 * MINUTE)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    before = state.memory.changed
+    life.during = life.jobs.report_change  # type: ignore[method-assign]
+    life.live(life.now + 12 * MINUTE)
+    assert state.memory.changed > before == 0
+    with pytest.raises(Refused, match="is not under way"):
+        life.jobs.report_change("feed.1")
+
+
+def test_an_output_that_cannot_be_read_keeps_the_interval() -> None:
+    life = Life(adaptive("feed"))
+    life.learning.looked = lambda run, *_: Learning.looked(  # type: ignore[method-assign]
+        life.learning, run, "", "the journal cannot be read", life.now
+    )
+    life.live(START + DAY)
+    assert life.interval("feed") == 300
+    assert life.learning.learnt["feed"].unknown == "the journal cannot be read"
+
+
+def test_all_adaptive_jobs_together_stay_within_the_budget() -> None:
+    names = [f"job{number}" for number in range(20)]
+    settings = LearningSettings(mode="on", cpu_budget=0.05)
+    life = Life(*map(adaptive, names), watched=each(MINUTE), settings=settings)
+    life.live(START + DAY)
+    spent = sum(1.05 / life.interval(name) for name in names)
+    assert spent <= 0.05 * 1.12  # an interval within a tenth of the wanted one stays
+    assert {life.learning.learnt[name].bound for name in names} == {"budget"}
+
+
+def test_a_restart_keeps_everything() -> None:
+    life = Life(adaptive("feed"), watched=each(40 * MINUTE))
+    life.live(START + 2 * DAY)
+    last = [one for one in life.seen if isinstance(one, model.LearntSaved)][-1]
+    read = msgspec.json.decode(last.record, type=model.Learnt)
+    again = Life(
+        adaptive("feed"), watched=each(40 * MINUTE), saved=model.Saved(jobs={"feed": read}, rows=3), now=life.now
+    )
+    assert again.learning.learnt["feed"] == life.learning.learnt["feed"]
+    assert again.learning.rows == 3
+
+
+def test_a_clock_that_is_set_changes_no_rate() -> None:
+    lives = [Life(adaptive("feed"), watched=lambda _name, at: str(at // HOUR)) for _ in range(2)]
+    lives[0].live(START + DAY)
+    lives[1].live(START + DAY)
+    moved = lives[1]
+    step = 3 * HOUR
+    moved.now += step
+    moved.parts.clock_stepped(step, moved.now)
+    moved.pump()
+    state, other = (life.learning.learnt["feed"].state for life in lives)
+    assert state is not None
+    assert other is not None
+    assert other.memory.at == state.memory.at + step / SECOND
+    assert other.memory.counts == state.memory.counts
+
+
+def test_a_training_is_wanted_when_enough_is_new_and_not_again_before_its_end() -> None:
+    life = Life(adaptive("feed", start=MINUTE), watched=each(90 * SECOND))
+    life.live(START + 2 * DAY)
+    assert sum(isinstance(one, model.TrainingWanted) for one in life.seen) == 1
+    life.learning.trained(None, "nothing better", life.now)
+    life.pump()
+    assert life.decisions("model")[-1].reason == "nothing better"
+    life.live(life.now + 2 * DAY)
+    assert sum(isinstance(one, model.TrainingWanted) for one in life.seen) == 2
+
+
+def test_nothing_is_due_without_news() -> None:
+    life = Life(adaptive("feed"))
+    life.live(START + 6 * MINUTE)
+    assert life.learning.wakeup() is None
+    life.learning.drain()
+    life.live(START + DAY)
+    assert life.learning.wakeup() is None
