@@ -868,9 +868,7 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "useful that does not exist",
         job("useful: exitcode"),
-        [
-            '4:13: jobs.backup.useful: "exitcode" is not one of output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}'
-        ],
+        [f'4:13: jobs.backup.useful: "exitcode" is not one of {USEFUL}'],
     ),
     (
         "useful with a relative file",
