@@ -8,24 +8,27 @@ from msgspec import Struct
 
 MOST = 256 << 10
 """Bytes of an output or a file that are looked at, from its beginning."""
+_PIECE = 4096
+"""Characters of a line that are masked at a time: an expression lets no other thread run."""
 Kind = Literal["output", "exit-code", "exit-codes", "file", "reported"]
 
-_NUMBER = r"\d+(?:[.,]\d+)*"
+_UNIT = r"(?:ns|us|µs|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b"
+_NUMBER = r"\d{1,20}(?:[.,]\d{1,20}){0,4}"  # bounded: an output of nothing but "12,12," takes no longer than another
 _MASKS = re.compile(
     "|".join((
-        r"\b\d{4}-\d\d?-\d\d?(?:[T ]\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?)?(?:\s?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?",  # ISO
+        r"\b\d{4}-\d\d?-\d\d?(?:[T ]\d\d?:\d\d(?::\d\d)?(?:[.,]\d{1,9})?)?(?:\s?(?:Z|UTC|GMT|[+-]\d\d:?\d\d))?",  # ISO
         r"\b\d\d?[./]\d\d?[./]\d{2,4}\b",  # 25.11.2026, 11/25/26
-        r"\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*,?\s+(?=(?:\d|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))",
-        r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*\s+\d\d?(?:,?\s+\d{4})?\b",
-        r"\b\d\d?\s+(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*(?:\s+\d{4})?\b",
-        r"\b\d\d?:\d\d(?::\d\d)?(?:[.,]\d+)?(?:\s?[ap]m)?(?:\s?(?:Z|UTC|GMT|CES?T|[+-]\d\d:?\d\d))?",  # 12:30:01.5
-        r"\b1[5-9]\d{8}(?:\d{3}|\d{6}|\d{9})?(?:\.\d+)?\b",  # seconds since 1970, and parts of them
-        rf"\b{_NUMBER}\s?(?:ns|us|µs|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b(?:\s+ago\b)?",
+        r"\b(?:mon|tue|wed|thu|fri|sat|sun)[a-z]{0,7},?\s{1,4}(?=(?:\d|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec))",
+        r"\b(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,7}\s{1,4}\d\d?(?:,?\s{1,4}\d{4})?\b",
+        r"\b\d\d?\s{1,4}(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]{0,7}(?:\s{1,4}\d{4})?\b",
+        r"\b\d\d?:\d\d(?::\d\d)?(?:[.,]\d{1,9})?(?:\s?[ap]m)?(?:\s?(?:Z|UTC|GMT|CES?T|[+-]\d\d:?\d\d))?(?:\s\d{4}\b)?",
+        r"\b1[5-9]\d{8}(?:\d{3}|\d{6}|\d{9})?(?:\.\d{1,9})?\b",  # seconds since 1970, and parts of them
+        rf"\b{_NUMBER}\s?{_UNIT}(?:\s{1,4}ago\b)?",
         r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b",  # a UUID
-        r"\b0x[0-9a-f]+\b",  # an address in memory
+        r"\b0x[0-9a-f]{1,32}\b",  # an address in memory
         r"\b(?:\d{1,3}\.){3}\d{1,3}:\d{1,5}\b",  # an address with the port of a connection
-        r"(?<=\w\[)\d+(?=\])",  # a process: sshd[1234]
-        rf"\b(?:pid|process|run|attempt|try|iteration|seq|sequence|counter|serial|request|id|uptime|elapsed|took)\b(?:\s?[:=#]\s?|\s)#?{_NUMBER}",
+        r"(?<=\w\[)\d{1,10}(?=\])",  # a process: sshd[1234]
+        rf"\b(?:pid|process|run|attempt|try|iteration|seq|sequence|counter|serial|request|id|uptime|elapsed|took)\b(?:\s?[:=#]\s?|\s)#?{_NUMBER}(?:\s?{_UNIT})?(?![\w-])",
         rf"#{_NUMBER}\b",
     )),
     re.IGNORECASE,
@@ -53,7 +56,8 @@ def watch(useful: str) -> Watch:
 def masked(text: str) -> str:
     """Returns an output without what differs from run to run and means no change, and without white space at the ends
     of lines."""
-    return "\n".join(line.rstrip() for line in _MASKS.sub("~", text).splitlines()).strip()
+    pieces = (line[begin : begin + _PIECE] for line in text.splitlines() for begin in range(0, len(line) or 1, _PIECE))
+    return "\n".join(_MASKS.sub("~", piece).rstrip() for piece in pieces).strip()
 
 
 def mark(data: bytes) -> str:

@@ -2,7 +2,7 @@
 
 from agentd.core.learning.champion import AIMD, CONFIGURED, COUNTED, MLP
 from agentd.core.learning.learner import Decision, State
-from agentd.core.learning.memory import SPANS, Memory
+from agentd.core.learning.memory import DAY, Memory
 from agentd.core.quantities import SECOND, format_duration
 
 MODELS = {
@@ -22,7 +22,7 @@ BOUNDS = {
     "budget": "budget: all adaptive jobs together take no more than learning.cpu_budget",
 }
 """The bounds by name, as people read them."""
-_DAYS = SPANS[2]
+_RARE = 1 / (365 * DAY)
 
 
 def every(seconds: float) -> str:
@@ -31,13 +31,21 @@ def every(seconds: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds as people read them: at most two units, and tenths below ten seconds."""
-    return format_duration(round(seconds * 10) * SECOND // 10 if seconds < 10 else round(seconds) * SECOND)
+    """Returns seconds as people read them: tenths below ten seconds, whole minutes from an hour on."""
+    if seconds < 10:
+        return f"{round(seconds, 1):g}s"
+    step = 1.0 if seconds < 3600 else 60.0 if seconds < DAY else 3600.0
+    return format_duration(round(round(seconds / step) * step * SECOND))
+
+
+def changes(rate: float) -> str:
+    """Returns a rate, in changes a second, as people read it."""
+    return f"a change each {duration(1 / rate)}" if rate > _RARE else "no change within a year"
 
 
 def reason(state: State, decision: Decision, bound: str) -> str:
     """Returns why a job gets that interval."""
-    told = f"{MODELS[decision.model]} expects a change each {duration(1 / decision.rate)}"
+    told = f"{MODELS[decision.model]} expects {changes(decision.rate)}"
     if decision.model in (CONFIGURED, AIMD):
         told = MODELS[decision.model]
     share = useful_share(state.memory)
