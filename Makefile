@@ -12,13 +12,14 @@ CONFIG ?= config/examples
 WORKERS := $(shell echo $$((1 + $$(nproc))))
 export PYTHON
 
-.PHONY: run test chaos lint bench deb test-vm test-newest lock format clean help system-run system-develop system-vm
+.PHONY: run test chaos lint bench bench-interval deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
 	@echo "make test         unit and bus tests        make lint   ruff, mypy, man pages"
 	@echo "make chaos        random faults against truth    SECONDS=120 SEED=n WORLD=n"
 	@echo "make bench        speed and memory, beside others"
+	@echo "make bench-interval   how well intervals are chosen, beside others    ARGS=--seeds=1,2"
 	@echo "make deb          the Debian package        make test-vm   the package in a real machine"
 	@echo "make test-newest  the tests with the newest Python packages, not the locked ones"
 	@echo "make lock         renew the lock of the Python packages (.ci/locked)"
@@ -66,6 +67,9 @@ lint: $(VENV)/develop
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)
+
+bench-interval: $(VENV)/develop
+	$(BIN)/python tests/bench/interval.py $(ARGS)
 
 format: $(VENV)/develop
 	$(BIN)/ruff check --fix .

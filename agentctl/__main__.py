@@ -30,6 +30,10 @@ COMMANDS = {
     "fleet": ("agentctl.reboots.commands:fleet", "Shows which machines of the fleet hold a slot to reboot."),
     "kpi": ("agentctl.rules.commands:kpi", "Shows the KPIs that agentd samples, or the past of one NAME."),
     "rules": ("agentctl.rules.commands:rules", "Shows the rules, explains one, and tries rules on old samples."),
+    "learning": (
+        "agentctl.learning.commands:learning",
+        "Shows what agentd has learnt of each job, and tries it on old events.",
+    ),
     "self-test": ("agentctl.rules.commands:self_test", "Runs agentd's self-test and prints what it finds."),
     "watch": ("agentctl.rules.watching:watch", "Prints what happens as it happens."),
     "reload": ("agentctl.manager:reload", "Reads the configuration again and prints what changed."),
