@@ -39,6 +39,7 @@ _NUMBER = re.compile(r"\d+(\.\d*)?(e[-+]?\d+)?", re.ASCII | re.IGNORECASE)
 _TITLES = {
     "keep": "keep {start}",
     "aimd": "AIMD",
+    "aimd-tuned": "AIMD, tuned in hindsight",
     "ewma": "EWMA of the gaps",
     "gamma-poisson": "Gamma-Poisson, one memory",
     "original": "agentd's forerunner",

@@ -142,10 +142,10 @@ def decide(
         MLP: bounded(counted * ratio) if ratio else 0.0,
     }
     state.foretold = [bounded(rates[name]) if rates[name] else 0.0 for name in MODELS]
+    # Where every run finds something, AIMD ends at `min`, whatever that costs: its rate is taken, not its interval.
     intervals = {
         CONFIGURED: terms.start,
-        AIMD: state.aimd,
-        **{name: best(rates[name], run_price) for name in (COUNTED, MLP) if rates[name]},
+        **{name: best(rates[name], run_price) for name in (AIMD, COUNTED, MLP) if rates[name]},
     }
     chosen, state.why = champion.choose(state.model, state.scores, state.runs)
     if chosen == MLP and not ratio:

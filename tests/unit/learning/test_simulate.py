@@ -63,6 +63,7 @@ def test_a_person_reads_what_each_way_would_have_cost(program: Program) -> None:
         "best fixed, in hindsight",
         "keep 5min",
         "AIMD",
+        "AIMD, tuned in hindsight",
         "EWMA of the gaps",
         "Gamma-Poisson, one memory",
         "agentd's forerunner",

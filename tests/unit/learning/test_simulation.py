@@ -202,3 +202,9 @@ def test_a_geometric_mean_lies_between_and_scales(values: list[float]) -> None:
     assert min(values) * (1 - 1e-9) <= mean <= max(values) * (1 + 1e-9)
     assert geometric_mean([3 * value for value in values]) == pytest.approx(3 * mean)
     assert geometric_mean([2.0, 8.0]) == pytest.approx(4.0)
+
+
+def test_where_every_run_finds_something_costs_decide_and_not_the_bound() -> None:
+    events = [5.0 * number for number in range(1, 3 * 17_280)]
+    found = compare(events, 3 * 86_400.0, 0.95, TERMS, None)
+    assert found["agentd"][1] < 1.1
