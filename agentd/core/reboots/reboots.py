@@ -66,7 +66,7 @@ class Reboots(Core):
             self._pass_over_open_windows(now)
         for wish in self._after.take_up(boot, now, fleet=policy.fleet is not None):
             if wish.state == "issued":
-                self._course.pending = wish
+                self._shutdown.take_up(wish, now)
             else:
                 self._beside.put(wish)
         self._keep_to_the_policy(now)
