@@ -134,7 +134,8 @@ def pending_line(status: Record, blockers: list[Record], now: int) -> str:
     if state == "announced" and at:
         return f"reboot: announced for {clock(at, now)}{cause}"
     if state != "waiting":
-        return f"reboot: {state}{cause}: {_MEANINGS.get(str(state), 'see agentctl reboot status')}"
+        how = reboot.get("note") or _MEANINGS.get(str(state), "see agentctl reboot status")
+        return f"reboot: {state}{cause}: {how}"
     if begin > now:
         return f"reboot: waiting for {clock(begin, now)}{cause}"
     since = max(begin, reboot.get("requested", 0))

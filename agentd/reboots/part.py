@@ -143,6 +143,8 @@ class Shell:
         pending = self.reboots.pending
         if pending is None or (pending.id, pending.state, pending.attempts) != (reboot.id, "issued", reboot.attempts):
             return  # storing took so long that the reboot was given up meanwhile
+        if pending.taken_back:
+            return  # somebody cancelled a shutdown while that was stored
         if self._host.now() >= reboot.until:
             late = "its time was over before that was stored"
             self._host.hear(PART, lambda: self.reboots.refused(late, self._host.now()))

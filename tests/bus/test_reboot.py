@@ -268,6 +268,7 @@ def test_a_reboot_by_hand_drains_is_issued_and_is_verified_after_the_boot(machin
 
 
 def test_logind_is_asked_for_the_kind_that_is_wanted(machine: Machine) -> None:
+    machine.times["stays_up"] = 1
     machine.up()
     for kind, flags in (("reboot", 1), ("kexec", 3), ("soft-reboot", 5)):
         assert machine.ctl("reboot-now", "--kind", kind).returncode == 0
@@ -535,6 +536,7 @@ def test_the_second_of_two_shutdowns_is_waited_for_in_full(machine: Machine) -> 
 
 @pytest.mark.parametrize("told", [True, False])
 def test_our_own_shutdown_that_is_cancelled_is_over(machine: Machine, told: bool) -> None:
+    machine.times["stays_up"] = 1
     machine.up()
     machine.now()
     machine.until(lambda: machine.logind.down_after >= 0, "the delay lock to be given back")
@@ -545,6 +547,41 @@ def test_our_own_shutdown_that_is_cancelled_is_over(machine: Machine, told: bool
     machine.until(lambda: machine.logind.delays == ["agentd"], "the lock to be taken again")
     machine.boot()
     assert [one["state"] for one in machine.reboots()] == ["cancelled"]
+
+
+def until_taken_back(machine: Machine) -> None:
+    """A reboot that logind was asked for, began, and takes back."""
+    machine.up(AT_ONCE)
+    machine.request("it leaks", cause=("s", "rule leak"))
+    machine.until(lambda: machine.logind.down_after >= 0, "the delay lock to be given back")
+    machine.logind.cancel(told=True)
+    machine.until(lambda: "as logind says" in machine.reboots()[0]["note"], "the signal to be heard")
+
+
+def test_a_machine_that_goes_down_though_logind_took_that_back_was_rebooted(machine: Machine) -> None:
+    until_taken_back(machine)
+    assert machine.reboot_state == "issued"
+    assert "once the machine has stayed up for 1min this reboot is over" in machine.ctl("reboot", "status").stdout
+    assert "the shutdown was cancelled, as logind says" in machine.ctl("status").stdout
+    name, sentence = refusal(machine.cancel)
+    assert (name, "as logind says" in sentence) == ("TooLate", True)
+    assert refusal(lambda: machine.call("Jobs.RunJob", "sa{sv}", "quick", {}))[0] == "Draining"
+    machine.boot()
+    assert plain(machine.until_told("RebootFinished")[0])["state"] == "verified"
+    assert refusal(lambda: machine.request("it leaks", cause=("s", "rule leak")))[0] == "Breaker"
+    assert (len(machine.reboots()), machine.logind.reboots) == (1, [1])
+
+
+def test_a_reboot_that_was_taken_back_is_over_after_a_restart_too(machine: Machine) -> None:
+    machine.times["stays_up"] = 2
+    until_taken_back(machine)
+    machine.kill()
+    machine.up(AT_ONCE)
+    assert (machine.reboot_state, machine.property("Manager.State")) == ("issued", "draining")
+    record = plain(machine.until_told("RebootFinished", 10)[0])
+    assert (record["state"], record["note"]) == ("cancelled", "the shutdown was cancelled")
+    assert machine.call("Jobs.RunJob", "sa{sv}", "quick", {})
+    assert machine.logind.reboots == [1]
 
 
 def test_only_logind_says_that_the_machine_goes_down(machine: Machine) -> None:
@@ -613,6 +650,7 @@ STATES = ("waiting", "announced", "draining", "locked", "issued")
 
 @pytest.mark.parametrize("state", STATES)
 def test_a_killed_agentd_goes_on_in_the_same_boot(machine: Machine, state: str) -> None:
+    machine.times["stays_up"] = 1
     pending_in(machine, state)
     machine.kill()
     assert machine.logind.reboots == ([1] if state == "issued" else [])

@@ -40,6 +40,7 @@ def standalone(folder: Path, recorded: Path) -> Iterator[tuple[Agentd, Client]]:
 def of_machine(folder: Path, recorded: Path) -> Iterator[tuple[Machine, Client]]:
     """An agentd that may reboot its machine, in the same boot as the one that was killed."""
     machine = Machine(folder)
+    machine.times["stays_up"] = 0.5  # as soon as logind says so, a shutdown that was cancelled was over then
     machine.boots = json.loads((recorded / "about.json").read_text())["boot"]
     machine.config.write_text(f"{CONFIGURATION}reboot: {{{POLICY}}}\n")
     try:

@@ -44,7 +44,7 @@ class AfterBoot:
         if issued is not None and issued.boot == boot.id:
             open_ones.append(issued)
         elif issued is not None:
-            reboot = replace(issued, state="verified", up=now, led_to=boot.id, health="pending")
+            reboot = replace(issued, state="verified", up=now, led_to=boot.id, health="pending", note="")
             book.enter(reboot)
             book.decide(now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
         self.due = now + self._after if self._to_check else 0

@@ -29,6 +29,10 @@ class Times(Struct, frozen=True, kw_only=True):
     """Between two looks whether the machine asks for a reboot, within a window."""
     answer: int = 2 * MINUTE
     """After logind was asked: by then the machine goes down, or the reboot did not happen."""
+    stays_up: int = MINUTE
+    """After logind took a shutdown back: by then the machine has stayed up, or it goes down all the same. logind gives
+    systemd 25 s to begin a shutdown (the D-Bus default), then says that none comes; a systemd that was only slow begins
+    it a little later, and agentd is among the first that it stops."""
     hook_again: int = 5 * MINUTE
     """Before a hook that said no is asked again."""
     check: int = 30 * SECOND
@@ -48,7 +52,8 @@ class Reboot(Struct, frozen=True, kw_only=True):
 
     The reboot may be carried out in [begin, until]; `at` is the instant that was announced, `boot` the boot that the
     reboot is to end, `down` the last sign of life before it, `led_to` the boot after it. The sessions of its `owner`,
-    who asked for it, do not hold it. `health` is "pending" until the machine was checked after its boot.
+    who asked for it, do not hold it. `health` is "pending" until the machine was checked after its boot. An issued
+    reboot has a `note` where logind said, at the instant `down`, that it does not come.
     """
 
     id: int
@@ -74,6 +79,11 @@ class Reboot(Struct, frozen=True, kw_only=True):
     health: str = ""
 
     @property
+    def taken_back(self) -> int:
+        """The instant at which logind said that this reboot, which was issued, does not come; 0 where it did not."""
+        return self.down if self.state == "issued" and self.note else 0
+
+    @property
     def downtime(self) -> int:
         """Microseconds from the last sign of life to agentd's start; 0 for a reboot that did not happen."""
         return max(0, self.up - (self.down or self.issued)) if self.up else 0
@@ -81,7 +91,7 @@ class Reboot(Struct, frozen=True, kw_only=True):
     def stepped(self, delta: int) -> "Reboot":
         """Returns the reboot after the wall clock was set by `delta`: instants that were meant as elapsed time move
         along, those of the wall clock stay."""
-        moved = replace(self, issued=self.issued and self.issued + delta)
+        moved = replace(self, issued=self.issued and self.issued + delta, down=self.down and self.down + delta)
         if self.begin == self.requested and not self.occurrence:  # at once, not at an instant of the wall clock
             begin, until = self.begin + delta, self.until + delta
             moved = replace(moved, requested=begin, begin=begin, until=until)

@@ -7,14 +7,13 @@ from msgspec.structs import replace
 
 from agentd.core.jobs.model import RunChanged, RunStarts, RunStops
 from agentd.core.part import Core, Effect
-from agentd.core.quantities import HOUR, MINUTE, format_duration
+from agentd.core.quantities import MINUTE
 from agentd.core.reboots import drain, guards
 from agentd.core.reboots.afterboot import AfterBoot
 from agentd.core.reboots.beside import Beside, leads
 from agentd.core.reboots.book import Book
 from agentd.core.reboots.course import Course
 from agentd.core.reboots.model import (
-    PART,
     TIMES,
     Blocker,
     Boot,
@@ -26,6 +25,7 @@ from agentd.core.reboots.model import (
 )
 from agentd.core.reboots.nights import Nights
 from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.reboots.shutdown import Shutdown
 from agentd.core.reboots.windows import Occurrence
 from agentd.core.reboots.work import Work
 
@@ -54,11 +54,11 @@ class Reboots(Core):
     ) -> None:
         self._draining = False
         self._jobs = jobs
-        self._times = times
         self.book = Book(ledger)
         self._after = AfterBoot(self.book, jobs, times.check)
         self._course = Course(self.book, jobs, self._after, policy, boot, times)
         self._slot, self._lookout = self._course.slot, self._course.lookout
+        self._shutdown = Shutdown(self._course, self.book, jobs, times)
         self._beside = Beside()
         done = (reboot.occurrence for reboot in ledger.reboots)
         self._nights = Nights(host, done, policy, zone, booted=boot.at, now=now)
@@ -66,7 +66,7 @@ class Reboots(Core):
             self._pass_over_open_windows(now)
         for wish in self._after.take_up(boot, now, fleet=policy.fleet is not None):
             if wish.state == "issued":
-                self._course.pending = wish
+                self._shutdown.take_up(wish, now)
             else:
                 self._beside.put(wish)
         self._keep_to_the_policy(now)
@@ -305,35 +305,12 @@ class Reboots(Core):
 
     def refused(self, why: str, now: int) -> None:
         """Notes that the machine does not reboot, though logind was asked to; tries again later."""
-        reboot = self.pending
-        if reboot is None or reboot.state != "issued":
-            self.book.decide(now, f"not expected: {why} (the state is {self.state})")
-            return
-        pause = min(HOUR, MINUTE << min(reboot.attempts, 6))
-        self._lookout.said_no(
-            Blocker("logind", "systemd-logind", f"the reboot did not happen: {why}", now), now + pause
-        )
-        self._course.pending = replace(reboot, attempts=reboot.attempts + 1, issued=0, down=0)
-        self._course.withdraw(f"{why}; tried again in {format_duration(pause)}", now)
+        self._shutdown.refused(why, now)
 
     def preparing(self, down: bool, now: int) -> None:
         """Notes that the machine goes down, whoever wanted that, or stays up after all, as logind says."""
-        self._course.going_down = down
-        reboot = self.pending
-        if down:
-            self._jobs.hold(PART, "the machine is going down; nothing new starts")
-            if reboot is not None and reboot.state == "issued":
-                self._course.save(replace(reboot, down=now))
-            self.book.decide(
-                now, "the machine is going down" + ("" if reboot is not None else "; somebody else asked for that")
-            )
-        elif reboot is not None and reboot.state == "issued":
-            self.finish("cancelled", "the shutdown was cancelled", now)
-        else:
-            self.book.decide(now, "the shutdown was cancelled; work goes on")
-            if reboot is None or reboot.state in {"waiting", "announced"}:
-                self._jobs.release(PART, now)
-            self.tick(now)  # runs may have ended, or an instant may have passed, meanwhile
+        self._shutdown.preparing(down, now)
+        self.tick(now)  # where work goes on, runs may have ended meanwhile, or an instant may have passed
 
     # Due
 
@@ -350,7 +327,7 @@ class Reboots(Core):
             "announced": [over, *((when, warnings.warn) for when in warnings.due[:1]), look, *last],
             "draining": [(min(course.drain.until, reboot.until), course.go_on_draining), look],
             "locked": [over, look],
-            "issued": [(reboot.issued + self._times.answer, self._miss_the_shutdown)],
+            "issued": [self._shutdown.due(reboot)],
         }
         return states[reboot.state]
 
@@ -386,9 +363,6 @@ class Reboots(Core):
                 self._finish(wish, "cancelled", "the window begins later now; then there is another try", now)
             elif (window.begin, window.end) != (wish.begin, wish.until):
                 self._save(replace(wish, begin=window.begin, until=window.end))
-
-    def _miss_the_shutdown(self, now: int) -> None:
-        self.refused("the machine did not go down", now)
 
     # Beside the pending reboot
 

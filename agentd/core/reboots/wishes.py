@@ -90,7 +90,7 @@ def cancel(reboots: Reboots, note: str, now: int) -> Reboot:
     if reboots.pending is None:
         raise Refused("NoSuchReboot", "no reboot is pending")
     if reboots.pending.state == "issued":
-        raise Refused("TooLate", "the machine is going down already; try: shutdown -c")
+        raise Refused("TooLate", reboots.pending.note or "the machine is going down already; try: shutdown -c")
     return reboots.cancel(note, now)
 
 

@@ -445,6 +445,7 @@ def second_line(ended: Any) -> str:
         ("waiting", {"requested": NOW}, [], "reboot: waiting since 00:26"),
         ("draining", REBOOT, [], "reboot: draining (nightly): nothing new starts, what runs gets its time"),
         ("issued", {}, [], "reboot: issued: the machine was asked to go down"),
+        ("issued", {"note": "the shutdown was cancelled"}, [], "reboot: issued: the shutdown was cancelled"),
         ("of a later version", {}, [], "reboot: of a later version: see agentctl reboot status"),
     ],
 )

@@ -103,6 +103,8 @@ class Misfortune(World):
         self.inhibited = self.packages = self.required = self.mute = False
         self.holder = ""  # of the fleet's only slot
         self.looks = 0  # when the look under way is answered
+        self.lies = random.Random(seed)  # of logind: that the machine stays up
+        self.falls = 0  # when the machine goes down all the same
         self.asked: dict[int, Asked] = {}
         self.plans: dict[int, tuple[int, int]] = {}
         self.forced: set[int] = set()
@@ -219,6 +221,7 @@ class Misfortune(World):
         if self.forgetful and delta < 0:
             self.done.clear()  # nights come again, and nobody can know
         self.looks = self.looks and self.looks + delta
+        self.falls = self.falls and self.falls + delta
         self.step_clock(delta)
 
     def program(self) -> None:
@@ -281,8 +284,12 @@ class Misfortune(World):
         self.reboots.preparing(down=True, now=self.now)
         self.pump()
         self.after(self.chance.choice([SECOND, 10 * MINUTE]))
-        self.taken_back += self.state == "issued"
+        ours, boots = self.reboots.pending if self.state == "issued" else None, self.boots
+        self.taken_back += ours is not None
         self.reboots.preparing(down=False, now=self.now)
+        if ours is not None:
+            self.after(TIMES.stays_up)
+            assert self.boots > boots or self.rows[ours.id].state == "cancelled", f"nothing became of {ours}"
 
     def configures(self) -> None:
         if self.forgetful:
@@ -310,12 +317,15 @@ class Misfortune(World):
             self.see(told=False)
             self.show()
         super().pump()
+        if self.falls and self.now >= self.falls:
+            self.power_cycle(self.downtime)
 
     def _next(self, otherwise: int) -> int:
-        return min(super()._next(otherwise), self.looks or otherwise)
+        return min(super()._next(otherwise), self.looks or otherwise, self.falls or otherwise)
 
     def power_cycle(self, away: int) -> None:
         self.up_since = self.elapsed + away
+        issued = [key for key, row in self.rows.items() if row.state == "issued"]
         self.people.clear()
         self.inhibited = self.packages = False
         self.required = self.required and self.chance.random() < 0.3
@@ -327,8 +337,10 @@ class Misfortune(World):
             self.offset, self.wrong_by = self.offset + wrong, self.wrong_by + wrong
             self.now += wrong
         self.see_nothing()
-        self.looks = 0
+        self.looks = self.falls = 0
         super().power_cycle(away)
+        for key in () if self.forgetful else issued:
+            assert self.rows[key].state == "verified", f"the machine was rebooted: {self.rows[key]}"
 
     def see_nothing(self) -> None:
         self.facts = Facts(blockers=(Blocker("logind", "", "not looked at yet"),))
@@ -353,6 +365,9 @@ class Misfortune(World):
                     self.issued.append((self.now, self.elapsed))
                 if effect.reboot.occurrence:
                     self.done.add(effect.reboot.occurrence)
+                if self.lies.random() < 0.2:
+                    self.lie()
+                    return
             super().carry_out(effect)
         else:
             self._let_go()
@@ -361,6 +376,13 @@ class Misfortune(World):
                 if effect.run_id.startswith("feed."):
                     self.judge_stop()
             super().carry_out(effect)
+
+    def lie(self) -> None:
+        """logind takes the shutdown back, but systemd was only slow to answer: the machine goes down all the same."""
+        self.reboots.preparing(down=True, now=self.now)
+        self.reboots.preparing(down=False, now=self.now)
+        self.falls = self.now + self.lies.choice([SECOND, 20 * SECOND, TIMES.stays_up - SECOND])
+        self.counts["lied"] += 1
 
     # The laws
 

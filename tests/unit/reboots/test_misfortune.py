@@ -20,4 +20,5 @@ def test_whatever_happens_nobody_is_rebooted_away_and_nothing_is_lost(seed: int,
     assert counts["other"] > 10 * YEARS, counts
     assert counts["asked, and deferred"] > YEARS, counts
     assert counts["stopped"], counts
+    assert counts["lied"] > YEARS, counts
     assert counts["refused without a word"] == 0, counts

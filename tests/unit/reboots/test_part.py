@@ -40,6 +40,7 @@ def shell(given: Any = None, **reboots: Any) -> Any:
     [
         (ISSUED, 1),
         (None, 0),
+        (replace(ISSUED, down=1, note="the shutdown was cancelled, as logind says"), 0),
         (Reboot(id=8, cause="manual", reason="later", state="issued", attempts=1, until=1 << 60), 0),
         (Reboot(id=7, cause="nightly", reason="the window", state="waiting", attempts=2), 0),
         (Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=2), 0),

@@ -310,6 +310,8 @@ def test_a_cancelled_shutdown_of_ours_is_not_tried_again() -> None:
     world.pump()
     assert world.state == "issued"
     world.reboots.preparing(False, world.now)
+    world.after(Times().stays_up)
+    assert (world.rows[1].state, world.jobs.held) == ("cancelled", "")
     world.after(3 * HOUR)
     assert (world.rows[1].state, world.jobs.held, len(world.told(RebootIssues))) == ("cancelled", "", 1)
 
