@@ -12,7 +12,7 @@ CONFIG ?= config/examples
 WORKERS := $(shell echo $$((1 + $$(nproc))))
 export PYTHON
 
-.PHONY: run test chaos lint bench bench-interval deb test-vm test-newest lock format clean help system-run system-develop system-vm
+.PHONY: run test chaos lint bench bench-interval first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
@@ -20,6 +20,7 @@ help:
 	@echo "make chaos        random faults against truth    SECONDS=120 SEED=n WORLD=n"
 	@echo "make bench        speed and memory, beside others"
 	@echo "make bench-interval   how well intervals are chosen, beside others    ARGS=--seeds=1,2"
+	@echo "make first-model  the model with which jobs begin that learn, anew"
 	@echo "make deb          the Debian package        make test-vm   the package in a real machine"
 	@echo "make test-newest  the tests with the newest Python packages, not the locked ones"
 	@echo "make lock         renew the lock of the Python packages (.ci/locked)"
@@ -70,6 +71,10 @@ bench: $(VENV)/develop
 
 bench-interval: $(VENV)/develop
 	$(BIN)/python tests/bench/interval.py $(ARGS)
+
+# A minute or two. To be done where the features or the histories change; a test says when the model is of others.
+first-model: $(VENV)/develop
+	$(BIN)/python -P -m agentd.learning.train --synthetic --result agentd/learning/first-model.json
 
 format: $(VENV)/develop
 	$(BIN)/ruff check --fix .

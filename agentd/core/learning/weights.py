@@ -109,8 +109,8 @@ def parse(data: bytes, what: str) -> Model:
         model = msgspec.json.decode(data, type=Model)
     except Unusable:
         raise
-    # UnicodeDecodeError is a ValueError, too deep a nesting a RecursionError.
-    except (ValueError, ArithmeticError, RecursionError) as error:
+    # Errors of msgspec were no ValueErrors in 0.19, UnicodeDecodeError is one; too deep nesting is a RecursionError.
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
         raise Unusable(f"{what} is not a model of agentd, or only a part of one: {error}") from None
     for fault in _faults(model, data):
         raise Unusable(f"{what}: {fault}")

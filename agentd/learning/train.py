@@ -1,0 +1,410 @@
+"""The program that makes the model of jobs that learn, apart from the daemon: scikit-learn needs 100 MiB and more.
+
+    python -P -m agentd.learning.train --rows ROWS --result FILE [--now-in-force FILE] [--told FILE] [--seed N]
+    python -P -m agentd.learning.train --synthetic --result FILE [--histories N] [--seed N]
+
+ROWS is a file that agentd writes, for whoever trains may not read what else it has: a JSON list of rows, oldest first,
+each a list of at (microseconds since 1970), job, rate, span, useful, and the features as JSON. FILE is as
+core/learning/weights.py says; the old one stays whole until the new one is. stdout has how well the model foretells,
+stderr everything else; what became of all that is told in the file of --told as well. Exit codes: 0 written, 1 no model
+could be made or written, 2 bad usage, 3 nothing better than what there is.
+
+The rows of a machine show few situations. What is learnt from them alone is worth nothing to a job of another kind, so
+learning goes on from the first model, and half of the rows are synthetic: with that, jobs of the other kinds cost in
+replays what they cost with the first model, and those that were learnt from cost less.
+"""
+
+import argparse
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+# The matrices are small: more threads cost more than they save, and the machine has other things to do.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+try:
+    import numpy as np
+    import sklearn
+    from sklearn.neural_network import MLPRegressor
+except ImportError as _error:
+    _missing = f"{_error.name or _error} is not there: the model is made by scikit-learn (apt install python3-sklearn)"
+else:
+    _missing = ""
+
+from agentd.core.learning import weights
+from agentd.core.learning.features import NAMES
+from agentd.core.learning.learner import LEAST_RATIO, MOST_RATIO, Row
+from agentd.core.learning.rate import LEAST_RATE, MOST_RATE
+from agentd.core.learning.weights import Model, Origin, Score, Unusable, rounded
+from agentd.learning import synthetic
+from agentd.learning.histories import KINDS
+
+FEWEST = 500
+"""The rows below which nothing is learnt."""
+MOST = 10_000
+"""The rows of a store that are looked at, the newest."""
+MOST_SYNTHETIC = 80_000
+"""The rows drawn from synthetic ones."""
+HELD_OUT = 5
+"""One row of so many, the newest, judges the model and is not learnt from."""
+HISTORIES = 60
+"""Synthetic histories of each kind."""
+_UNITS = 32
+_ROUNDS = 60
+_PACE, _PACE_ON = 2e-3, 1e-3
+"""The learning rates: from nothing, and on from a model."""
+_FIRST = Path(__file__).with_name("first-model.json")
+_MIXED = 4  # synthetic histories of each kind beside the rows of a store: a few seconds to replay
+_MOST_WEIGHT = 3.0  # a row after a long span would otherwise be drawn all the time
+_MOST_TARGET = 8.0
+_CONSTANT = 1e-3  # the standard deviation below which an input tells nothing
+_LONGEST_ROWS = 64 << 20  # bytes
+_COLUMNS = 6
+_LATEST = 1 << 60  # microseconds since 1970
+_LONGEST_SPAN = 1e9  # seconds
+_FEATURE = 8.0
+_PRECISE = 1e-12
+_NOT_COMPARED = "a new model is compared with the counted rate alone"
+Array = Any  # numpy's own types differ from version to version
+
+
+class Nothing(Exception):
+    """Says why there is no better model; the text is a sentence."""
+
+
+class Found(NamedTuple):
+    """Rows of a store, oldest first, what they are of, and how many were left out because they are malformed."""
+
+    rows: list[Row]
+    origin: Origin
+    malformed: int
+
+
+class _Examples(NamedTuple):
+    """Rows as arrays: a line of inputs each, the counted rate, the span, and whether a change was found."""
+
+    inputs: Array
+    rates: Array
+    spans: Array
+    useful: Array
+
+    def some(self, which: Any) -> "_Examples":
+        """Returns those of the rows."""
+        return _Examples(*(column[which] for column in self))
+
+    def and_(self, others: "_Examples") -> "_Examples":
+        """Returns these rows and the others."""
+        return _Examples(*(np.concatenate(pair) for pair in zip(self, others, strict=True)))
+
+
+def examples(rows: Iterable[Row]) -> _Examples:
+    """Returns the arrays of rows, which are let go as they are read: there may be a million."""
+    inputs, rest, left = [np.empty((0, len(NAMES)), np.float32)], [np.empty((0, 3))], iter(rows)
+    while some := list(islice(left, 4096)):
+        inputs.append(np.array([row.features for row in some], dtype=np.float32))
+        rest.append(np.array([(row.rate, row.span, row.useful) for row in some], dtype=np.float64))
+    rates, spans, useful = np.concatenate(rest).T
+    return _Examples(np.concatenate(inputs), rates, spans, useful > 0)
+
+
+def train(
+    rows: Iterable[Row],
+    *,
+    origin: Origin,
+    made: int,
+    seed: int = 0,
+    most: int = MOST,
+    first: Model | None = None,
+    more: Iterable[Row] = (),
+) -> Model:
+    """Returns a model of rows, which are in their order of time, with its score by the newest of them.
+
+    Of the others at most `most` are learnt from, and as many of `more`, which judge nothing. Learning goes on from the
+    model `first`. Raises Nothing where there are too few, ValueError where scikit-learn finds no weights.
+    """
+    own = examples(rows)
+    count = len(own.rates)
+    if count < FEWEST:
+        raise Nothing(f"there are {count} rows to learn from: expected at least {FEWEST}")
+    held = own.some(slice(count - count // HELD_OUT, None))
+    random = np.random.RandomState(seed)  # whose numbers are the same with every version of numpy
+    learnt = _drawn(own.some(slice(count - count // HELD_OUT)), random, most)
+    if len((others := examples(more)).rates):
+        learnt = learnt.and_(_drawn(others, random, len(learnt.rates)))
+    model = _fitted(learnt, seed, first)
+    score = Score(rows=len(held.rates), model=_loss(held, model), counted=_loss(held))
+    return weights.sealed(replace(model, origin=replace(origin, rows=count), score=score, made=made))
+
+
+def loss(model: Model | None, rows: Iterable[Row]) -> float:
+    """Returns the mean log loss, in nats, with which the newest of rows, that train() holds out, were foretold by a
+    model, or by the counted rate."""
+    own = examples(rows)
+    held = len(own.rates) - len(own.rates) // HELD_OUT
+    return _loss(own.some(slice(held, None)), model)
+
+
+def _loss(rows: _Examples, model: Model | None = None) -> float:
+    """Returns the mean log loss, in nats, with which rows were foretold; rate.log_likelihood, of arrays."""
+    expected = rows.rates * rows.spans
+    if model is not None:
+        inputs = (rows.inputs.astype(np.float64) - model.mean) / model.scale
+        outputs = np.tanh(inputs @ np.array(model.hidden).T + model.bias) @ np.array(model.output) + model.rest
+        expected = np.clip(rows.rates * outputs.clip(LEAST_RATIO, MOST_RATIO), LEAST_RATE, MOST_RATE) * rows.spans
+    expected = np.maximum(expected, _PRECISE)
+    return rounded(float(-np.where(rows.useful, np.log(-np.expm1(-expected)), -expected).mean()))
+
+
+def _drawn(rows: _Examples, random: Any, most: int) -> _Examples:
+    """Returns at most so many of the rows. Of plenty those are likelier that tell more: scikit-learn before 1.7 weights
+    no rows. Of few none is drawn twice: early stopping would judge by rows that were learnt from, and stop late."""
+    count = len(rows.rates)
+    chances = np.minimum(rows.rates * rows.spans, _MOST_WEIGHT) if count >= 2 * most else np.ones(count)
+    return rows.some(random.choice(count, min(count, most), replace=False, p=chances / chances.sum()))
+
+
+def _fitted(rows: _Examples, seed: int, first: Model | None) -> Model:
+    """Returns the model that rows lead to, on from the model `first`; its origin and score are yet to be filled in."""
+    expected = np.maximum(rows.rates * rows.spans, _PRECISE)
+    targets = np.where(rows.useful, 1 / -np.expm1(-expected), 0.0).clip(0, _MOST_TARGET)
+    mean, scale = rows.inputs.mean(axis=0, dtype=np.float64), rows.inputs.std(axis=0, dtype=np.float64)
+    constant = scale < _CONSTANT
+    scale[constant] = 1.0
+    if first is not None:
+        mean, scale = np.array(first.mean), np.array(first.scale)
+    inputs = (rows.inputs - mean) / scale
+    if first is None:
+        inputs[:, constant] = 0.0
+    network = _network(inputs, targets, seed, first)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the rounds were not enough to converge: more gain nothing
+        network.fit(inputs, targets)
+    hidden, output = network.coefs_
+    bias, rest = network.intercepts_
+    if first is None:  # of what was always the same nothing was learnt: the weights of the beginning must not count
+        hidden[constant] = 0.0
+    return Model(
+        version=weights.VERSION,
+        features=list(NAMES),
+        units=len(bias),
+        mean=_rounded(mean),
+        scale=_rounded(scale),
+        hidden=[_rounded(unit) for unit in hidden.T],
+        bias=_rounded(bias),
+        output=_rounded(output[:, 0]),
+        rest=rounded(float(rest[0])),
+        origin=Origin(rows=0, jobs=0, since=0, until=0, synthetic=False),
+        score=Score(rows=0, model=0.0, counted=0.0),
+        sklearn=str(sklearn.__version__),
+        made=0,
+    )
+
+
+def _network(inputs: Array, targets: Array, seed: int, first: Model | None) -> Any:
+    """Returns a network that is yet to learn; of a model `first` the network has the weights."""
+    network = MLPRegressor(  # by keyword: from 1.7 on the first argument is another
+        hidden_layer_sizes=(_UNITS if first is None else first.units,),
+        activation="tanh",
+        alpha=1e-3,
+        max_iter=_ROUNDS,
+        random_state=seed,
+        learning_rate_init=_PACE if first is None else _PACE_ON,
+        batch_size=256,
+        early_stopping=True,
+        n_iter_no_change=8,
+        tol=1e-5,
+        warm_start=first is not None,
+    )
+    if first is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network.set_params(max_iter=1).fit(inputs[:FEWEST], targets[:FEWEST])  # only so that there are weights
+        network.set_params(max_iter=_ROUNDS)
+        network.coefs_ = [np.array(first.hidden).T.copy(), np.array(first.output)[:, np.newaxis]]
+        network.intercepts_ = [np.array(first.bias), np.array([first.rest])]
+        network.best_validation_score_ = -np.inf  # of the weights that were replaced
+    return network
+
+
+def _rounded(values: Array) -> list[float]:
+    return [rounded(float(value)) for value in values]
+
+
+# --- the program
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Makes a model; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        if _missing:
+            raise Unusable(_missing)
+        model = _of_histories(options) if options.synthetic else _of_store(options)
+        _write(options.result, weights.written(model))
+    except Nothing as nothing:
+        return _told(options, f"nothing was written: {nothing}", 3)
+    except (Unusable, ValueError, ArithmeticError) as error:
+        return _told(options, f"no model was made: {error}", 1)
+    except OSError as error:
+        return _told(options, f"the model could not be written to {options.result}: {error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return 130
+    origin, score = model.origin, model.score
+    return _told(
+        options,
+        f"made from {origin.rows} rows of {origin.jobs} jobs; log loss {score.model} on {score.rows} rows held out, "
+        f"that of the counted rate {score.counted}",
+        0,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("agentd.learning.train", description="Makes the model of jobs that learn.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--rows", type=Path, metavar="ROWS", help="a JSON file with what runs found")
+    source.add_argument("--synthetic", action="store_true", help="the first model, from histories drawn at random")
+    parser.add_argument("--result", type=Path, required=True, metavar="FILE", help="the file for the model")
+    parser.add_argument("--now-in-force", type=Path, metavar="FILE", help="the model that must not be better")
+    parser.add_argument("--told", type=Path, metavar="FILE", help="the file for the sentence that tells what became")
+    parser.add_argument("--histories", type=_positive, default=HISTORIES, metavar="N", help="of each kind")
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="0 where absent")
+    return parser
+
+
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError(text)
+    return number
+
+
+def _seed(text: str) -> int:
+    if not 0 <= (number := int(text)) < 1 << 32:  # what RandomState takes
+        raise ValueError(text)
+    return number
+
+
+def _told(options: argparse.Namespace, sentence: str, code: int) -> int:
+    """Tells what became of the training; returns the exit code."""
+    print(sentence, file=sys.stderr if code else sys.stdout)
+    if options.told is not None:
+        try:
+            options.told.write_text(f"{sentence}\n")
+        except OSError as error:
+            print(f"that could not be written to {options.told}: {error.strerror}", file=sys.stderr)
+    return code
+
+
+def _now() -> int:
+    """Returns the time, in seconds since 1970; as reproducible-builds.org has it where a model shall be made again."""
+    return int(os.environ.get("SOURCE_DATE_EPOCH") or time.time())
+
+
+def _of_histories(options: argparse.Namespace) -> Model:
+    """Returns the first model. Raises Nothing where there are too few histories."""
+    all_histories, count = options.histories * len(KINDS), 0
+
+    def rows() -> Iterator[Row]:
+        nonlocal count
+        for number, some in enumerate(synthetic.rows(options.histories, options.seed), start=1):
+            count += len(some)
+            if number % 25 == 0:
+                print(f"{number} of {all_histories} histories replayed, {count} rows", file=sys.stderr)
+            yield from some
+
+    origin = Origin(rows=0, jobs=all_histories, since=0, until=0, synthetic=True)
+    return train(rows(), origin=origin, made=_now(), seed=options.seed, most=MOST_SYNTHETIC)
+
+
+def _of_store(options: argparse.Namespace) -> Model:
+    """Returns a model of the rows of a store. Raises Nothing where there is none that is better, Unusable."""
+    found = read(options.rows)
+    if found.malformed:
+        some = "1 row of {} is" if found.malformed == 1 else f"{found.malformed} rows of {{}} are"
+        print(f"{some.format(options.rows)} malformed or of other features: left out", file=sys.stderr)
+    more = chain.from_iterable(synthetic.rows(_MIXED, options.seed)) if len(found.rows) >= FEWEST else ()
+    first = _usable(_FIRST, "learning begins from nothing")
+    model = train(found.rows, origin=found.origin, made=_now(), seed=options.seed, first=first, more=more)
+    if model.score.model > model.score.counted:
+        raise Nothing(
+            f"the counted rate foretells better: log loss {model.score.counted}, a new model {model.score.model}"
+        )
+    if options.now_in_force is not None and (old := _usable(options.now_in_force, _NOT_COMPARED)) is not None:
+        before = loss(old, found.rows)
+        if model.score.model > before:
+            raise Nothing(f"the model in force foretells better: log loss {before}, a new model {model.score.model}")
+    return model
+
+
+def _usable(file: Path, otherwise: str) -> Model | None:
+    """Returns the model in a file; None, after a sentence with what happens otherwise, where it cannot be used."""
+    try:
+        with file.open("rb") as opened:
+            return weights.parse(opened.read(weights.LONGEST + 1), str(file))
+    except OSError as error:
+        print(f"{file} cannot be read: {error.strerror}; {otherwise}", file=sys.stderr)
+    except Unusable as error:
+        print(f"{error}; {otherwise}", file=sys.stderr)
+    return None
+
+
+def read(file: Path) -> Found:
+    """Returns the newest rows of a file, oldest first. Raises Unusable where there are none to be read."""
+    try:
+        with file.open("rb") as opened:
+            told = msgspec.json.decode(opened.read(_LONGEST_ROWS), type=list[Any])[-MOST:]
+    except OSError as error:
+        raise Unusable(f"{file} cannot be read: {error.strerror}") from None
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:
+        raise Unusable(f"{file}: expected a JSON list of rows: {error}") from None
+    rows, instants, jobs = [], [], set()
+    for one in told:
+        at, job, *rest = one if isinstance(one, list) and len(one) == _COLUMNS else [None] * _COLUMNS
+        if type(at) is int and 0 <= at <= _LATEST and isinstance(job, str) and (row := _row(*rest)) is not None:
+            rows.append(row)
+            instants.append(at // 1_000_000)
+            jobs.add(job)
+    first, last = min(instants, default=0), max(instants, default=0)
+    origin = Origin(rows=len(rows), jobs=len(jobs), since=first, until=last, synthetic=False)
+    return Found(rows, origin, len(told) - len(rows))
+
+
+def _row(rate: object, span: object, useful: object, features: object) -> Row | None:
+    """Returns the row that columns tell; None: they are malformed."""
+    if not (isinstance(rate, float) and isinstance(span, float) and type(useful) is int and isinstance(features, str)):
+        return None
+    try:
+        values = msgspec.json.decode(features, type=list[float])
+    except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError):
+        return None
+    bounded = LEAST_RATE <= rate <= MOST_RATE and 0 < span <= _LONGEST_SPAN and useful in {0, 1}
+    if not bounded or len(values) != len(NAMES) or not all(-_FEATURE <= value <= _FEATURE for value in values):
+        return None
+    return Row(values, rate, span, bool(useful))
+
+
+def _write(file: Path, data: bytes) -> None:
+    """Puts data in place of a file at once: whoever reads it finds the old or the new. Raises OSError."""
+    new = file.with_name(f"{file.name}.new")  # one name: what a kill leaves, the next training takes away
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    with open(descriptor, "wb") as opened:  # noqa: PTH123 - a descriptor
+        opened.write(data)
+        opened.flush()
+        os.fsync(opened.fileno())
+    new.replace(file)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
