@@ -75,11 +75,8 @@ class Api:
         return {
             "Mode": lambda: self._core.settings.mode,
             "Training": lambda: self._core.training,
-            "Network": self._in_force,
+            "Network": lambda: self._core.number,
         }
-
-    def _in_force(self) -> int:
-        return -1 if self._core.network is None else self._core.network.number
 
     async def ListLearners(self, filter: dict[str, Any]) -> Records[dict[str, Any]]:
         only(filter, name=str, after=str, savings=bool)
@@ -131,7 +128,7 @@ class Api:
 
     async def Rollback(self) -> int:
         self._host.ready()
-        now = self._in_force()
+        now = self._core.number
         before = self._shell.before(now)
         if before < 0:
             raise Refused("Unsupported", "there is no network before the one in force: agentctl model history")
@@ -221,7 +218,7 @@ class Api:
 
     def _network(self, one: tuple[int, Model | None, str]) -> dict[str, Any]:
         number, model, wrong = one
-        values: dict[str, Any] = {"number": number, "in_force": number == self._in_force(), "wrong": wrong}
+        values: dict[str, Any] = {"number": number, "in_force": number == self._core.number, "wrong": wrong}
         if model is not None:
             values |= {
                 "made": model.made * SECOND,

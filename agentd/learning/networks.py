@@ -25,6 +25,8 @@ class Networks:
         """The sentence that a training says of itself."""
         self.rows = folder / "rows.json"
         """The rows that a training learns from."""
+        self.in_force = folder / "in-force.json"
+        """A copy of the network that the result of a training must not be worse than."""
 
     def path(self, number: int) -> Path:
         """Returns the file of a network."""
@@ -54,11 +56,13 @@ class Networks:
             self.path(old).unlink(missing_ok=True)
         return number, model
 
-    def write_rows(self, rows: bytes) -> None:
-        """Writes the rows for a training."""
+    def prepare(self, rows: bytes, in_force: int) -> None:
+        """Writes what a training works with: rows, and the network in force by its number (-1: none)."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        for old in (self.fresh, self.told):
+        for old in (self.fresh, self.told, self.in_force):
             old.unlink(missing_ok=True)
+        if in_force >= 0:
+            self.in_force.write_bytes(self.path(in_force).read_bytes())
         beside = self.rows.with_suffix(".tmp")
         beside.write_bytes(rows)
         beside.rename(self.rows)
@@ -68,7 +72,7 @@ class Networks:
         said = ""
         with contextlib.suppress(OSError), self.told.open("rb") as file:
             said = " ".join(file.read(500).decode(errors="replace").split())
-        for old in (self.rows, self.told):
+        for old in (self.rows, self.told, self.in_force):
             with contextlib.suppress(OSError):
                 old.unlink(missing_ok=True)
         return "".join(letter for letter in said if letter.isprintable())

@@ -97,7 +97,7 @@ class Shell:
         try:
             rows = await self._host.ask(list_rows)
             text = await asyncio.to_thread(msgspec.json.encode, rows)
-            await asyncio.to_thread(self._files.write_rows, text)
+            await asyncio.to_thread(self._files.prepare, text, self._core.number)
             failed = await self._reach.train(self._files)
             said = await asyncio.to_thread(self._files.clear)
             if failed:

@@ -19,18 +19,19 @@ _FAILED = (*[0] * 9, 1, 3)
 _OVERWRITTEN = tuple(NAMES.index(name) for name in ("preference", "manual_runs", "failure_streak", "log_cost"))
 
 
-def rows(histories: int, seed: int) -> Iterator[list[Row]]:
-    """Yields the rows of each history, of as many histories of each kind. The same seed gives the same rows."""
+def rows(histories: int, seed: int, length: float = LENGTH) -> Iterator[list[Row]]:
+    """Yields the rows of each history of `length` seconds, of as many histories of each kind. The same seed gives the
+    same rows."""
     for number in range(histories):
         for kind in KINDS:
-            yield list(_rows(kind, Random(f"train {kind} {number} {seed}")))  # noqa: S311 - nothing secret
+            yield list(_rows(kind, Random(f"train {kind} {number} {seed}"), length))  # noqa: S311 - nothing secret
 
 
-def _rows(kind: str, random: Random) -> Iterator[Row]:
+def _rows(kind: str, random: Random, length: float) -> Iterator[Row]:
     """Yields the rows of one history."""
     terms, cost = (_USUAL, _USUAL_COST) if random.random() < _USUALLY else _terms(random)
     agent = Agent(terms, cost, None, vary=_Varying(random))
-    replay(KINDS[kind](random, LENGTH), LENGTH, cost, terms.start, agent)
+    replay(KINDS[kind](random, length), length, cost, terms.start, agent)
     for row in agent.rows:
         # These tell nothing of the changes; were they always 0, the network would make anything of them.
         values = (

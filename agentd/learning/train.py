@@ -44,7 +44,7 @@ from agentd.core.learning.learner import LEAST_RATIO, MOST_RATIO, Row
 from agentd.core.learning.rate import LEAST_RATE, MOST_RATE
 from agentd.core.learning.weights import Model, Origin, Score, Unusable, rounded
 from agentd.learning import synthetic
-from agentd.learning.histories import KINDS
+from agentd.learning.histories import DAY, KINDS
 
 FEWEST = 500
 """The rows below which nothing is learnt."""
@@ -61,7 +61,7 @@ _ROUNDS = 60
 _PACE, _PACE_ON = 2e-3, 1e-3
 """The learning rates: from nothing, and on from a model."""
 _FIRST = Path(__file__).with_name("first-model.json")
-_MIXED = 4  # synthetic histories of each kind beside the rows of a store: a few seconds to replay
+_MIXED, _MIXED_LENGTH = 4, 6 * DAY  # synthetic histories of each kind beside the rows of a store: a second to replay
 _MOST_WEIGHT = 3.0  # a row after a long span would otherwise be drawn all the time
 _MOST_TARGET = 8.0
 _CONSTANT = 1e-3  # the standard deviation below which an input tells nothing
@@ -328,7 +328,7 @@ def _of_store(options: argparse.Namespace) -> Model:
     if found.malformed:
         some = "1 row of {} is" if found.malformed == 1 else f"{found.malformed} rows of {{}} are"
         print(f"{some.format(options.rows)} malformed or of other features: left out", file=sys.stderr)
-    more = chain.from_iterable(synthetic.rows(_MIXED, options.seed)) if len(found.rows) >= FEWEST else ()
+    more = chain.from_iterable(synthetic.rows(_MIXED, options.seed, _MIXED_LENGTH)) if len(found.rows) >= FEWEST else ()
     first = _usable(_FIRST, "learning begins from nothing")
     model = train(found.rows, origin=found.origin, made=_now(), seed=options.seed, first=first, more=more)
     if model.score.model > model.score.counted:

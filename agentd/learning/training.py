@@ -14,7 +14,16 @@ async def as_child(files: Networks) -> str:
     """Trains a network by a process of its own, at the lowest priority; returns why that failed, or ""."""
     child = await asyncio.create_subprocess_exec(
         *("nice", "-n", "19", sys.executable, "-P", "-m", "agentd.learning.train"),
-        *("--rows", str(files.rows), "--result", str(files.fresh), "--told", str(files.told)),
+        *(
+            "--rows",
+            str(files.rows),
+            "--result",
+            str(files.fresh),
+            "--told",
+            str(files.told),
+            "--now-in-force",
+            str(files.in_force),
+        ),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

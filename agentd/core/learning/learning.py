@@ -129,8 +129,7 @@ class Learning(Core):
     def save_all(self) -> None:
         """Wants everything stored once more: the store that had it is gone."""
         self._unsaved |= set(self.learnt)
-        if self.network is not None:
-            self._effects.append(NetworkChosen(self.network.number))
+        self._effects.append(NetworkChosen(self.number))
 
     def configure(self, settings: LearningSettings, now: int) -> None:
         """Takes the settings that are in force from now on; jobs are decided about again."""
@@ -140,6 +139,11 @@ class Learning(Core):
         self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
 
     # For others to read
+
+    @property
+    def number(self) -> int:
+        """The number of the network in force; -1: none is."""
+        return -1 if self.network is None else self.network.number
 
     def mode(self, entry: Entry) -> Mode:
         """Returns what is done with a job: "off" where it is not adaptive."""
@@ -186,8 +190,7 @@ class Learning(Core):
         """Takes the network that is in force from now on; `why` is a sentence, "" where nothing was decided."""
         self.network, self.gain = network, 0.0
         if why:
-            number = network.number if network is not None else -1
-            self._effects += [NetworkChosen(number), Decided(now, PART, "model", "", why)]
+            self._effects += [NetworkChosen(self.number), Decided(now, PART, "model", "", why)]
             self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
 
     def train(self) -> None:

@@ -10,6 +10,7 @@ LEAST_RATE, MOST_RATE = 1e-9, 10.0
 """Changes a second between which rates are kept: one in 30 years, and more than any interval of a second can tell."""
 _HOUR = 3600.0
 _SMALL = 1e-3
+_MOST_TURNS = 10.0  # changes an interval, beyond which nothing is told from more
 _PRECISE = 1e-12
 
 
@@ -33,17 +34,17 @@ def best(rate: float, price: float) -> float:
 def deserved(interval: float, price: float) -> float:
     """Returns the rate of changes, a second, for which an interval in seconds is the best one; where the interval is
     shorter than any rate deserves, ten changes an interval."""
-    wanted = price / (interval * interval)
-    low, high = 0.0, 10.0
-    if _bend(high) / (high * high) <= wanted:
-        return high / interval
-    for _ in range(60):
-        middle = (low + high) / 2
-        if _bend(middle) / (middle * middle) < wanted:
-            low = middle
-        else:
-            high = middle
-    return high / interval
+    wanted, x = price / (interval * interval), _MOST_TURNS
+    if wanted < _bend(x) / (x * x):
+        x = (
+            3 * wanted
+        )  # from below: _bend(x) / (x * x), at most x / 3, is concave, and Newton's method never passes the root
+        for _ in range(100):
+            step = (wanted - _bend(x) / (x * x)) / _slope(x)
+            x += step
+            if step <= _PRECISE * x:
+                break
+    return x / interval
 
 
 def cost(interval: float, rate: float, price: float) -> float:
@@ -77,6 +78,11 @@ def _ratio(x: float) -> float:
 def _bend(x: float) -> float:
     """Returns x * x / 2 + (x + 1) * exp(-x) - 1, which is x ** 3 / 3 near 0."""
     return x * x * x * (1 / 3 - x / 8 + x * x / 30) if x < _SMALL else x * x / 2 + (x + 1) * exp(-x) - 1
+
+
+def _slope(x: float) -> float:
+    """Returns the slope of _bend(x) / (x * x)."""
+    return 1 / 3 - x / 4 + x * x / 10 if x < _SMALL else (-x * x * expm1(-x) - 2 * _bend(x)) / (x * x * x)
 
 
 def _turn(wanted: float) -> float:
