@@ -191,8 +191,11 @@ def test_interval_steps_are_bounded_remembered_and_undone(agentd: Agentd) -> Non
     agentd.call("Jobs.Increase", "s", "feed")
     with pytest.raises(CallError, match="already runs every 2min, the shortest it may"):
         agentd.call("Jobs.Increase", "s", "feed")
+    assert not agentd.job("feed")["fixed"], "a preference is no interval that stays"
+    agentd.call("Jobs.SetInterval", "st", "feed", 240_000_000)
+    assert agentd.job("feed")["fixed"]
     agentd.call("Jobs.Reset", "s", "feed")
-    assert agentd.job("feed")["interval"] == 300_000_000
+    assert (agentd.job("feed")["interval"], agentd.job("feed")["fixed"]) == (300_000_000, False)
 
 
 def test_a_disabled_job_is_not_due_until_it_is_enabled(agentd: Agentd) -> None:
