@@ -138,14 +138,16 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def command(name: str, group: click.Group | None = None) -> Callable[[Callable[..., None]], click.Command]:
-    """Makes a command of a function, which gets the session first, then its own parameters.
+def command(
+    name: str, group: click.Group | None = None, **settings: Any
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Makes a command of a function, which gets the session first, then its own parameters; `settings` are click's.
 
     A command of `group` is registered there; one of agentctl itself stands in the table of agentctl.__main__.
     """
     make = group.command if group else click.command
 
     def register(function: Callable[..., None]) -> click.Command:
-        return make(name)(address_option(json_option(pass_session(function))))
+        return make(name, **settings)(address_option(json_option(pass_session(function))))
 
     return register

@@ -7,6 +7,8 @@ from agentctl.cli import Session, command, count_option, now, parsed
 from agentctl.client import Call, Failure, Record
 from agentctl.jobs import calls, records
 from agentctl.jobs.arguments import job_argument
+from agentctl.learning import calls as learning_calls
+from agentctl.learning import records as learning_records
 from agentctl.reboots import calls as reboot_calls
 from agentctl.reboots import records as reboot_records
 from agentctl.rules import calls as rule_calls
@@ -20,7 +22,8 @@ def status(session: Session, job: str | None = None) -> None:
     """Shows all jobs, or one JOB in detail.
 
     Above the table stand the rules that fire, and a reboot that is pending. The table tells which jobs run and how far
-    each is, when it is due next, and how its last run went. A star marks a setting that you changed.
+    each is, when it is due next, and how its last run went. A star marks a setting that you changed, not an interval
+    that agentd learnt.
 
     \b
     Examples:
@@ -85,6 +88,7 @@ def _status_of(session: Session, name: str) -> None:
     (job,) = session.client.call(calls.GET_JOB, name)
     (due,) = session.client.call(calls.NEXT_TIMES, name, 0, 3)
     (runs,) = session.client.call(calls.LIST_RUNS, {"job": name, "limit": 5})
+    learner = learning_calls.learner(session.client, name) if job.get("adaptive") else None
     if session.json:
         print_json(
             {
@@ -92,11 +96,13 @@ def _status_of(session: Session, name: str) -> None:
                 "jobs": [records.job_json(job)],
                 "next": [{"job": name, "due": times.iso(at)} for name, at in due],
                 "runs": [records.run_json(run) for run in runs],
+                "learning": learning_records.learner_json(learner) if learner else None,
             }
         )
         return
     print_line(name, bold=True)
-    for label, text in records.job_facts(job, [at for _, at in due], now()):
+    learning = learning_records.status_line(learner) if learner else ""
+    for label, text in records.job_facts(job, [at for _, at in due], now(), learning):
         print_line(f"{label:>11}  {text}")
     if runs:
         click.echo()

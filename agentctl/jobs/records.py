@@ -9,7 +9,18 @@ from agentd.core.quantities import SECOND, format_duration
 
 JOB_KEYS = (
     *("name", "description", "command", "trigger", "kind", "timezone", "enabled", "adaptive", "state", "next"),
-    *("interval", "overridden", "preference", "running", "starting", "queued", "progress", "last_run_id", "last_due"),
+    *(
+        "interval",
+        "overridden",
+        "fixed",
+        "preference",
+        "running",
+        "starting",
+        "queued",
+        "progress",
+        "last_run_id",
+        "last_due",
+    ),
     *("last_started", "last_ended", "last_result", "last_exit_code", "last_signal", "last_skip", "last_skip_at"),
 )
 JOB_INSTANTS = ("next", "last_due", "last_started", "last_ended", "last_skip_at")
@@ -44,13 +55,13 @@ def change_json(change: Record) -> Record:
 
 
 def job_row(job: Record, now: int) -> tuple[str, ...]:
-    """Returns a row under JOB_HEADER. A star marks what was changed at run time."""
+    """Returns a row under JOB_HEADER. A star marks what a person changed at run time."""
     overridden = job.get("overridden", [])
     due = job.get("next", 0)
     return (
         job["name"],
         state(job) + (" *" if "enabled" in overridden else ""),
-        schedule(job) + (" *" if "interval" in overridden else ""),
+        schedule(job) + (" *" if _leans(job) or by_hand(job) else ""),
         f"{relative(due, now)} ({clock(due, now)})" if due else "-",
         last(job, now),
     )
@@ -83,16 +94,26 @@ def state(job: Record) -> str:
     return text
 
 
+def by_hand(job: Record) -> bool:
+    """Tells whether a person set the interval in force: that of an adaptive job is changed by learning as well. An
+    agentd that does not tell whether it is fixed does not learn."""
+    return "interval" in job.get("overridden", []) and (not job.get("adaptive") or job.get("fixed") is not False)
+
+
+def _leans(job: Record) -> bool:
+    """Tells whether a person prefers an adaptive job more or less often than it would be."""
+    return bool(job.get("adaptive") and job.get("preference") and not by_hand(job))
+
+
 def schedule(job: Record) -> str:
-    """Returns the schedule in force: an interval set at run time replaces the configured trigger."""
+    """Returns the schedule in force: an interval set by hand replaces the configured trigger, and that of an adaptive
+    job stands there once it is another than the one to begin with."""
     trigger, interval = str(job.get("trigger", "")), job.get("interval", 0)
-    if not interval:
-        return trigger
-    if "interval" in job.get("overridden", []):
+    if interval and by_hand(job):
         return f"every {format_duration(interval)}"
-    # An adaptive trigger's phrase tells where it began: worth a word only once it has moved.
-    moved = job.get("adaptive") and f"from {format_duration(interval)} " not in trigger
-    return f"{trigger}, now every {format_duration(interval)}" if moved else trigger
+    moved = interval and job.get("adaptive") and f"from {format_duration(interval)} " not in trigger
+    text = f"adaptive, now every {format_duration(interval)}" if moved else trigger
+    return f"{text}, preference {job['preference']:+d}" if _leans(job) else text
 
 
 def last(job: Record, now: int) -> str:
@@ -118,25 +139,25 @@ def outcome(run: Record) -> str:
 
 def changes(jobs: list[Record]) -> str:
     """Returns the footnote to the stars of job_row; empty when there are none."""
-    names = [job["name"] for job in jobs if job.get("overridden")]
+    names = [job["name"] for job in jobs if "enabled" in job.get("overridden", []) or by_hand(job) or _leans(job)]
     if not names:
         return ""
     return f"* set by you; agentctl reset {shlex.quote(names[0]) if len(names) == 1 else 'JOB'} undoes it"
 
 
-def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
-    """Returns the labelled lines about one job."""
+def job_facts(job: Record, due: list[int], now: int, learning: str = "") -> list[tuple[str, str]]:
+    """Returns the labelled lines about one job; `learning` is what learning does with it."""
     overridden, zone = job.get("overridden", []), str(job.get("timezone", ""))
     undo = f" (set by you; agentctl reset {shlex.quote(job['name'])} undoes it)"
-    changed = "interval" in overridden and schedule(job) != job.get("trigger")
     facts = [
         ("about", str(job.get("description", ""))),
         ("state", state(job) + (undo if "enabled" in overridden else "")),
         ("command", shlex.join(job.get("command", []))),
-        ("schedule", schedule(job) + (undo if "interval" in overridden else "")),
-        ("configured", str(job.get("trigger", "")) if changed else ""),
+        ("schedule", schedule(job) + (undo if by_hand(job) else "")),
+        ("configured", str(job.get("trigger", "")) if schedule(job) != job.get("trigger") else ""),
         ("timezone", zone),
-        ("preference", preference(job.get("preference", 0))),
+        ("preference", preference(job)),
+        ("learning", learning),
         *(("" if index else "next", f"{stamp(at, zone)}  {relative(at, now)}") for index, at in enumerate(due)),
         ("running", ", ".join(job.get("running", []))),
         ("last", last(job, now)),
@@ -147,12 +168,15 @@ def job_facts(job: Record, due: list[int], now: int) -> list[tuple[str, str]]:
     return [(label, text) for label, text in facts if text]
 
 
-def preference(balance: int) -> str:
-    """Returns the balance of increase and decrease requests in words; empty for none."""
+def preference(job: Record) -> str:
+    """Returns by how many steps a person wants a job more or less often, in words; empty for none."""
+    balance = job.get("preference", 0)
     if not balance:
         return ""
-    times = "once" if abs(balance) == 1 else f"{abs(balance)} times"
-    return f"{'more' if balance > 0 else 'less'} often, asked {times}"
+    word = "more often" if balance > 0 else "less often"
+    if job.get("adaptive"):
+        return f"{balance:+d}, {word} (agentctl prefer {shlex.quote(job['name'])} 0 takes it back)"
+    return f"{word}, asked {'once' if abs(balance) == 1 else f'{abs(balance)} times'}"
 
 
 def ending(run: Record) -> str:

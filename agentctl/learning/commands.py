@@ -7,18 +7,27 @@ import click
 
 from agentctl.cli import Commands, Session, address_option, command, json_option
 from agentctl.client import ExitCode
+from agentctl.learning.listing import print_learners
 
 
-@click.group("learning", cls=Commands)
+@click.group("learning", cls=Commands, invoke_without_command=True)
 @address_option
 @json_option
-def learning() -> None:
+@click.pass_context
+def learning(context: click.Context) -> None:
     """Shows what agentd has learnt of each job, and tries it on old events.
 
+    Without a command the adaptive jobs are listed, with what learning brought: what their runs cost and how old the
+    news was, against the configured interval. The figures are estimates.
+
     \b
-    Example:
+    Examples:
+      agentctl learning
+      agentctl learning --json | jq .total
       agentctl learning simulate --events deploys.log
     """
+    if context.invoked_subcommand is None:
+        print_learners(context.ensure_object(Session))
 
 
 @command("simulate", learning)

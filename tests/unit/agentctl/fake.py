@@ -49,9 +49,9 @@ class NoAnswer(Exception):
 
 def variants(record: dict[str, Any]) -> dict[str, Any]:
     """A record as a{sv}, with the types of the contract."""
-    special = {"exit_code": "i", "preference": "i", "attempt": "u", "queued": "u", "Blockers": "aa{sv}"}
+    special = {"exit_code": "i", "preference": "i", "Network": "i", "attempt": "u", "queued": "u", "Blockers": "aa{sv}"}
     special |= dict.fromkeys(("last_day", "last_week", "per_day", "per_week", "attempts", "pending_attempts"), "u")
-    kinds = {bool: "b", int: "t", str: "s", list: "as"}
+    kinds = {bool: "b", int: "t", float: "d", str: "s", list: "as"}
     return {key: (special.get(key, kinds[type(value)]), typed(value)) for key, value in record.items()}
 
 
@@ -110,13 +110,13 @@ class FakeDaemon:
             name, sentence = refused.args
             self.connection.send(new_error(message, name, "s", (sentence,)))
             return
-        signature = "a{sv}"
+        types = ["a{sv}"]
         if member != "GetAll":
             path = f"interface[@name='{interface}']/method[@name='{member}']/arg[@direction='out']"
-            outs = CONTRACT.findall(path)
-            signature = "".join(arg.attrib["type"] for arg in outs)
+            types = [arg.attrib["type"] for arg in CONTRACT.findall(path)]
         body = () if result is None else result if isinstance(result, tuple) else (result,)
-        reply = new_method_return(message, signature or None, tuple(typed(value) for value in body))
+        values = (value if kind == "a{sd}" else typed(value) for kind, value in zip(types, body, strict=False))
+        reply = new_method_return(message, "".join(types) or None, tuple(values))
         self.connection.send(reply)
 
     def emit(self, interface: str, member: str, signature: str, values: tuple[Any, ...]) -> None:
@@ -178,7 +178,7 @@ def bus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def daemon(surroundings: None, bus: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
     fake = FakeDaemon(bus)
-    fake.answers = {"GetAll": DAEMON, "ListJobs": [FEED, BACKUP], "ListRuns": []}
+    fake.answers = {"GetAll": DAEMON, "ListJobs": [FEED, BACKUP], "ListRuns": [], "ListLearners": []}
     monkeypatch.setenv("AGENTD_ADDRESS", bus)
     yield fake
     fake.close()
@@ -194,7 +194,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     monkeypatch.setenv("_AGENTCTL_COMPLETE", "")
     for name in ("AGENTD_ADDRESS", "AGENTD_TIMEOUT", "AGENTD_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    for module in ("jobs.commands", "reboots.commands", "jobs.runs"):
+    for module in ("jobs.commands", "reboots.commands", "jobs.runs", "learning.explain", "learning.model"):
         monkeypatch.setattr(f"agentctl.{module}.now", lambda: NOW)
     monkeypatch.setattr(runs, "POLL_SECONDS", 0)
     yield
@@ -248,6 +248,7 @@ FEED = {
     "next": NOW + 4 * MINUTE,
     "interval": 2 * HOUR,
     "overridden": ["interval"],
+    "fixed": True,
     "preference": 2,
     "running": ["feed.7"],
     "starting": [],

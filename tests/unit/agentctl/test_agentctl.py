@@ -81,7 +81,7 @@ def test_the_options_have_the_types_of_the_contract() -> None:
         for key, kind in call.options.items():
             assert re.search(rf"\b{key} {kind}\b", listed), f"{interface}.{member}: {key} {kind}"
             compared += 1
-    assert compared >= 22
+    assert compared >= 25
 
 
 def test_only_calls_with_options_declare_any() -> None:
@@ -406,6 +406,11 @@ def test_completion_prints_a_script(ctl: Ctl, shell: str) -> None:
         ("agentctl dec", ["decrease"]),
         ("agentctl re", ["reset", "reboot-now", "reboot", "reload"]),
         ("agentctl reboot c", ["cancel", "clear"]),
+        ("agentctl model s", ["show"]),
+        ("agentctl explain f", ["feed"]),
+        ("agentctl explain b", []),
+        ("agentctl prefer f", ["feed"]),
+        ("agentctl pre", ["prefer"]),
         ("agentctl reboot-now --k", ["--kind"]),
         ("agentctl reboot at 03:00 --kind k", ["kexec"]),
         ("agentctl set feed --every 1h", ["1hour"]),

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agentd.core.quantities import HOUR, MINUTE, SECOND
-from tests.unit.agentctl.fake import DAEMON, FEED, NOW, RUN, Ctl, FakeDaemon
+from tests.unit.agentctl.fake import DAEMON, FEED, NOW, RUN, Ctl, FakeDaemon, Refused
 
 # Status
 
@@ -64,7 +64,7 @@ def test_status_of_one_job_shows_details_next_times_and_runs(daemon: FakeDaemon,
     assert "command  /opt/feed.py '--all of it'" in out
     assert "every 2h (set by you; agentctl reset feed undoes it)" in out
     assert "configured  adaptive, from 5min" in out
-    assert "more often, asked 2 times" in out
+    assert "preference  +2, more often (agentctl prefer feed 0 takes it back)" in out
     assert "next  Sun 2026-10-25 01:26:40 +0200  in 1h" in out
     assert "Sun 2026-10-25 02:26:40 +0100  in 3h" in out
     assert "skipped  it was still running (1h ago)" in out
@@ -74,6 +74,47 @@ def test_status_of_one_job_shows_details_next_times_and_runs(daemon: FakeDaemon,
     assert document["jobs"][0]["name"] == "feed"
     assert document["next"][1] == {"job": "feed", "due": "2026-10-25T02:26:40.000000+01:00"}
     assert [run["run_id"] for run in document["runs"]] == ["feed.6"]
+    assert document["learning"] is None
+
+
+LEARNT = {**FEED, "fixed": False, "preference": 0, "interval": 90 * MINUTE}
+
+
+def test_an_interval_that_agentd_learnt_does_not_look_as_if_somebody_had_set_it(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers |= {"ListJobs": [LEARNT], "GetJob": LEARNT, "NextTimes": []}
+    out = ctl("status").out
+    assert "  adaptive, now every 1h 30min  " in out
+    assert "set by you" not in out
+    assert "*" not in out
+    out = ctl("status", "feed").out
+    assert "schedule  adaptive, now every 1h 30min\n" in out
+    assert "configured  adaptive, from 5min (30s to 6h)" in out
+    assert "set by you" not in out
+    assert "preference" not in out
+    unmoved = {**LEARNT, "interval": 5 * MINUTE}
+    daemon.answers |= {"ListJobs": [unmoved], "GetJob": unmoved}
+    assert "  adaptive, from 5min (30s to 6h)  " in ctl("status").out
+    assert "configured" not in ctl("status", "feed").out
+
+
+def test_a_preference_is_a_change_of_ones_own(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListJobs"] = [{**LEARNT, "preference": -1}]
+    lines = ctl("status").out.splitlines()
+    assert "  adaptive, now every 1h 30min, preference -1 *  " in lines[3]
+    assert lines[-1] == "* set by you; agentctl reset feed undoes it"
+
+
+def test_the_interval_of_an_older_agentd_which_does_not_learn_was_set_by_somebody(daemon: FakeDaemon, ctl: Ctl) -> None:
+    def unknown(_filter: object) -> None:
+        raise Refused("org.freedesktop.DBus.Error.UnknownInterface", "there is no org.agentd1.Learning")
+
+    older = {key: value for key, value in FEED.items() if key != "fixed"}
+    daemon.answers |= {"ListJobs": [older], "GetJob": older, "NextTimes": [], "ListLearners": unknown}
+    assert "every 2h *" in ctl("status").out
+    ended = ctl("status", "feed")
+    assert (ended.code, ended.err) == (0, "")
+    assert "every 2h (set by you" in ended.out
+    assert "learning" not in ended.out
 
 
 # Schedules

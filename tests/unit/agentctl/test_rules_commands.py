@@ -69,15 +69,8 @@ EVIDENCE = {
 
 
 @pytest.fixture(autouse=True)
-def known_time_and_numbers(surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commands about rules see the known time, and the fake daemon can answer with fractions."""
-    of_others = fake.variants
-
-    def variants(record: dict[str, Any]) -> dict[str, Any]:
-        fractions = {key: ("d", value) for key, value in record.items() if isinstance(value, float)}
-        return of_others({key: value for key, value in record.items() if key not in fractions}) | fractions
-
-    monkeypatch.setattr(fake, "variants", variants)
+def known_time(surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands about rules see the known time."""
     monkeypatch.setattr("agentctl.rules.commands.now", lambda: NOW)
 
 
