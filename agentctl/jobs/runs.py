@@ -240,20 +240,29 @@ def _decisions(client: Client, job: str | None, limit: int) -> list[Record]:
 
 
 @command("progress")
-@click.argument("text", nargs=-1, required=True)
-def progress(session: Session, text: tuple[str, ...]) -> None:
+@click.argument("text", nargs=-1)
+@click.option("--changed", is_flag=True, help="The run found what it looked for: it was of use (useful: reported).")
+def progress(session: Session, text: tuple[str, ...], changed: bool) -> None:
     """Tells agentd how far a job is; for use inside the job.
 
-    TEXT is one line of at most 200 characters; agentctl status shows it.
+    TEXT is one line of at most 200 characters; agentctl status shows it. A job whose setting useful is "reported" says
+    by --changed that its run was of use, so that agentd learns how often the job should run.
 
     \b
-    Example:
+    Examples:
       agentctl progress "40%: copying /home"
+      agentctl progress --changed
+      agentctl progress --changed "3 new articles"
     """
+    if not text and not changed:
+        raise click.UsageError("give a TEXT, or --changed, or both")
     run_id = os.environ.get("AGENTD_RUN_ID")
     if not run_id:
         sentence = "progress works only inside a job that agentd started: AGENTD_RUN_ID is not set"
         raise Failure(sentence, ExitCode.USAGE)
-    session.client.call(calls.REPORT_PROGRESS, run_id, " ".join(text))
+    if changed:
+        session.client.call(calls.REPORT_CHANGE, run_id)
+    if text:
+        session.client.call(calls.REPORT_PROGRESS, run_id, " ".join(text))
     if session.json:
-        print_json({"run_id": run_id, "progress": " ".join(text)})
+        print_json({"run_id": run_id, "progress": " ".join(text) or None, "changed": changed})

@@ -299,3 +299,19 @@ def test_progress_works_only_inside_a_job(daemon: FakeDaemon, ctl: Ctl, monkeypa
     monkeypatch.setenv("AGENTD_RUN_ID", "feed.7")
     assert ctl("progress", "half", "done") == (0, "", "")
     assert daemon.calls[-1] == ("ReportProgress", "feed.7", "half done")
+
+
+def test_a_job_tells_that_it_found_something(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ctl("progress").code == 2
+    assert "give a TEXT, or --changed, or both" in ctl("progress").err
+    assert ctl("progress", "--changed").code == 2, "there is no run that found something"
+    daemon.answers |= {"ReportProgress": None, "ReportChange": None}
+    monkeypatch.setenv("AGENTD_RUN_ID", "feed.7")
+    assert ctl("progress", "--changed") == (0, "", "")
+    assert daemon.calls == [("ReportChange", "feed.7")]
+    assert ctl("progress", "--changed", "3", "new", "--json").json == {
+        "run_id": "feed.7",
+        "progress": "3 new",
+        "changed": True,
+    }
+    assert daemon.calls[-2:] == [("ReportChange", "feed.7"), ("ReportProgress", "feed.7", "3 new")]
