@@ -23,6 +23,7 @@ SIGNALS = {
     "RuleActed": {"rule": "s", "action": "s", "why": "s"},
     "RuleRefused": {"rule": "s", "action": "s", "why": "s"},
     "SelfTestFinished": {"failed": "as"},
+    "IntervalChanged": {"job": "s", "interval": "t", "mode": "s", "reason": "s"},
 }
 _SENTENCES = {
     "JobStarted": "{run_id} started",
@@ -42,8 +43,8 @@ _COLOURS = {"RuleActed": "yellow", "RuleRefused": "yellow", "RebootAnnounced": "
 def watch(session: Session) -> None:
     """Prints what happens as it happens.
 
-    Runs that start and end, rules that fire and what they do, reboots and self-tests are a line each; with --json a
-    JSON object each. Ctrl-C ends it.
+    Runs that start and end, rules that fire and what they do, reboots, self-tests and intervals that learning changed
+    are a line each; with --json a JSON object each. Ctrl-C ends it.
 
     \b
     Examples:
@@ -91,6 +92,10 @@ def sentence(name: str, values: Record) -> str:
         return f"failed: {', '.join(values['failed'])}" if values["failed"] else "no check failed"
     if name == "RebootFinished" and "reboot" in values:
         return ": ".join(filter(None, (str(values["reboot"].get(key) or "") for key in ("state", "reason", "note"))))
+    if name == "IntervalChanged" and set(SIGNALS[name]) == set(values):
+        every = f"every {times.span(values['interval'])}: {values['reason']}"
+        acts = values["mode"] == "on"
+        return f"{values['job']} now runs {every}" if acts else f"{values['job']} ({values['mode']}) would run {every}"
     if name in _SENTENCES and set(SIGNALS[name]) == set(values):
         shown = {**values, "at": times.stamp(values["at"])} if "at" in values else values
         return _SENTENCES[name].format(**shown)

@@ -14,6 +14,7 @@ from jeepney.bus_messages import message_bus
 
 from agentctl import client
 from agentctl.rules.watching import SIGNALS, sentence
+from agentd.core.quantities import MINUTE
 from tests.unit.agentctl.fake import CONTRACT, NOW, ROOT, FakeDaemon, Stranger
 
 SINCE_BOTH = ("JobStarted", "ss", ("feed", "feed.7"))
@@ -101,6 +102,7 @@ def test_a_new_agentd_is_listened_to_and_the_old_one_no_more(daemon: FakeDaemon,
         ("RebootFinished", "s", ("verified",)),
         ("SelfTestFinished", "u", (5,)),
         ("RuleActed", "sas", ("high", ["x"])),
+        ("IntervalChanged", "ssss", ("feed", "soon", "on", "why")),
         ("Unheard", "a{ss}a(ss)", ({"a": "b"}, [("c", "d")])),
         ("Unheard", "", ()),
     ],
@@ -137,11 +139,21 @@ def test_the_values_are_named_and_typed_as_in_the_contract() -> None:
 
 def test_each_signal_tells_something() -> None:
     values: dict[str, Any] = {name: name.upper() for names in SIGNALS.values() for name in names}
-    values |= {"at": NOW, "failed": ["bus"], "run": {"result": "x"}, "reboot": {"state": "verified", "reason": "why"}}
+    values |= {
+        "at": NOW,
+        "interval": 5 * MINUTE,
+        "failed": ["bus"],
+        "run": {"result": "x"},
+        "reboot": {"state": "verified", "reason": "why"},
+    }
     for name, names in SIGNALS.items():
         text = sentence(name, {key: values[key] for key in names})
         assert text
         assert "{" not in text
+    learnt = {"job": "feed", "interval": 5 * MINUTE, "mode": "on", "reason": "the network says so"}
+    assert sentence("IntervalChanged", learnt) == "feed now runs every 5min: the network says so"
+    shadow = {**learnt, "mode": "shadow"}
+    assert sentence("IntervalChanged", shadow) == "feed (shadow) would run every 5min: the network says so"
     assert sentence("SelfTestFinished", {"failed": []}) == "no check failed"
     assert sentence("SelfTestFinished", {"failed": ["bus", "store"]}) == "failed: bus, store"
     assert sentence("RebootFinished", {"reboot": values["reboot"]}) == "verified: why"
