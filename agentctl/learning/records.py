@@ -32,7 +32,19 @@ HEADER = (
 )
 _SHORT = {"configured": "configured", "aimd": "aimd", "gamma-poisson": "counted rate", "mlp": "network"}
 _KEYS = (
-    *("name", "mode", "useful", "unknown", "interval", "fixed", "preference", "next_interval", "wanted", "more"),
+    *(
+        "name",
+        "mode",
+        "useful",
+        "unknown",
+        "hint",
+        "interval",
+        "fixed",
+        "preference",
+        "next_interval",
+        "wanted",
+        "more",
+    ),
     *("bound", "model", "why", "reason", "rate", "useful_2h", "useful_1d", "changed", "runs", "failures", "cost"),
     "by_hand",
 )
@@ -139,6 +151,8 @@ def advice(learner: Record) -> list[str]:
         told.append(f"The use of runs is not known: {learner['unknown']}")
     elif mode != "off" and not learner.get("model"):
         told.append("agentd has not looked at a run yet: the first two that end say whether something changed")
+    if learner.get("hint"):
+        told.append(f"Note: {learner['hint']}")
     if mode == "shadow":
         told.append("agentd changes the interval once learning is on: learning: {mode: on} in agentd.yaml")
     elif mode == "off":

@@ -188,7 +188,7 @@ class JobsApi:
         note = f"{job} now runs {word + ' often, ' if word else ''}every {format_duration(new)} (was {before})"
         note += (
             "; remembered as your preference"
-            if adaptive
+            if adaptive and word
             else f"; this overrides the configuration until: agentctl reset {job}"
         )
         values = {"old": old, "new": new, "adaptive": adaptive, "next": entry.due or 0, "note": note}

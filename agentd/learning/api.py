@@ -26,7 +26,7 @@ from agentd.part import Host
 
 _HOUR = 3600.0
 _LEARNER = {
-    **dict.fromkeys(("name", "mode", "useful", "model", "why", "bound", "unknown", "reason"), "s"),
+    **dict.fromkeys(("name", "mode", "useful", "model", "why", "bound", "unknown", "hint", "reason"), "s"),
     **dict.fromkeys(("interval", "wanted", "next_interval", "more", "changed", "best_interval"), "t"),
     **dict.fromkeys(("rate", "useful_2h", "useful_1d", "cost", "by_hand"), "d"),
     **dict.fromkeys(("saved_cpu", "saved_age", "over_keep", "over_best", "length"), "d"),
@@ -163,6 +163,7 @@ class Api:
         return values | {
             "model": decision.model,
             "why": decision.why,
+            "hint": story.hint(entry.job.useful or "", memory),
             "reason": story.reason(state, decision, decision.bound),
             "next_interval": round(decision.interval * SECOND),
             "wanted": round(decision.wanted * SECOND),

@@ -58,7 +58,7 @@ async def mark(run: Run, watch: outcomes.Watch, output: Output) -> str:
     """Returns what is there now as text that tells one content from another. Raises OSError."""
     if watch.kind == "file":
         return await asyncio.to_thread(mark_of_file, Path(watch.path))
-    return await asyncio.to_thread(outcomes.mark_of_output, await output(run))
+    return await asyncio.to_thread(outcomes.mark_of_output, await output(run), run.run_id)
 
 
 def mark_of_file(path: Path) -> str:

@@ -33,14 +33,12 @@ def with_interval(trigger: Trigger, interval: int | None) -> Trigger:
 
 def leaned(trigger: Trigger, steps: int) -> int | None:
     """Returns the trigger's interval by so many steps shorter (longer, where negative) within its bounds, in whole
-    seconds from 10 s on; None where the trigger has no interval."""
+    seconds from 10 s on, else in tenths; None where the trigger has no interval."""
     if trigger.interval is None:
         return None
     low, high = trigger.bounds
-    wanted = round(trigger.interval / STEP**steps)
-    if wanted >= 10 * SECOND:
-        wanted = round(wanted / SECOND) * SECOND
-    return max(low, min(wanted, high))
+    unit = SECOND if (wanted := trigger.interval / STEP**steps) >= 10 * SECOND else SECOND // 10
+    return max(low, min(round(wanted / unit) * unit, high))
 
 
 def step(job: str, trigger: Trigger, direction: int) -> int:

@@ -65,6 +65,8 @@ def mark(data: bytes) -> str:
     return hashlib.blake2b(data, digest_size=12).hexdigest()
 
 
-def mark_of_output(data: bytes) -> str:
-    """Returns a text that tells one output from another, but for what masked() leaves out."""
-    return mark(masked(data[:MOST].decode(errors="replace")).encode())
+def mark_of_output(data: bytes, run_id: str = "") -> str:
+    """Returns a text that tells one output from another, but for what masked() leaves out and the id of the run, which
+    no other run has."""
+    text = data[:MOST].decode(errors="replace")
+    return mark(masked(text.replace(run_id, "~") if run_id else text).encode())

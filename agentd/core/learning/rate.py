@@ -9,7 +9,7 @@ from math import cbrt, exp, expm1, log, sqrt
 LEAST_RATE, MOST_RATE = 1e-9, 10.0
 """Changes a second between which rates are kept: one in 30 years, and more than any interval of a second can tell."""
 _HOUR = 3600.0
-_SMALL = 1e-3
+_SMALL = 1e-2  # below it differences of numbers near 1 lose digits, and the first terms of a series are exact to 1e-9
 _MOST_TURNS = 10.0  # changes an interval, beyond which nothing is told from more
 _PRECISE = 1e-12
 
@@ -50,7 +50,11 @@ def deserved(interval: float, price: float) -> float:
 def cost(interval: float, rate: float, price: float) -> float:
     """Returns what an interval costs per second in Poisson changes of a rate: seconds of age, runs included."""
     x = rate * interval
-    age = interval * x / 6 if x < _SMALL else interval / 2 - 1 / rate - expm1(-x) / (rate * x)
+    age = (
+        interval * x * (1 / 6 - x / 24 + x * x / 120)
+        if x < _SMALL
+        else interval / 2 - 1 / rate - expm1(-x) / (rate * x)
+    )
     return price / interval + age
 
 
@@ -77,12 +81,16 @@ def _ratio(x: float) -> float:
 
 def _bend(x: float) -> float:
     """Returns x * x / 2 + (x + 1) * exp(-x) - 1, which is x ** 3 / 3 near 0."""
-    return x * x * x * (1 / 3 - x / 8 + x * x / 30) if x < _SMALL else x * x / 2 + (x + 1) * exp(-x) - 1
+    return (
+        x * x * x * (1 / 3 - x / 8 + x * x / 30 - x * x * x / 144) if x < _SMALL else x * x / 2 + (x + 1) * exp(-x) - 1
+    )
 
 
 def _slope(x: float) -> float:
     """Returns the slope of _bend(x) / (x * x)."""
-    return 1 / 3 - x / 4 + x * x / 10 if x < _SMALL else (-x * x * expm1(-x) - 2 * _bend(x)) / (x * x * x)
+    return (
+        1 / 3 - x / 4 + x * x / 10 - x * x * x / 36 if x < _SMALL else (-x * x * expm1(-x) - 2 * _bend(x)) / (x * x * x)
+    )
 
 
 def _turn(wanted: float) -> float:

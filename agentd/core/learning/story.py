@@ -22,6 +22,7 @@ BOUNDS = {
     "budget": "budget: all adaptive jobs together take no more than learning.cpu_budget",
 }
 """The bounds by name, as people read them."""
+_MANY, _ALL = 20, 0.99  # runs, and the share of them, that are of use by themselves, so to say
 _RARE = 1 / (365 * DAY)
 
 
@@ -51,6 +52,14 @@ def reason(state: State, decision: Decision, bound: str) -> str:
     share = useful_share(state.memory)
     found = "" if share is None else f", {share:.0%} of the runs of about a day were of use"
     return f"{told}{found}" + (f" ({BOUNDS[bound].partition(':')[0]})" if bound else "")
+
+
+def hint(useful: str, memory: Memory) -> str:
+    """Returns what to look at where every run was of use, as one that watches its own output may never find it the
+    same; or ""."""
+    if useful != "output" or memory.runs < _MANY or (useful_share(memory) or 0.0) < _ALL:
+        return ""
+    return "every run of about a day was of use: where the output always differs, another useful says better when"
 
 
 def useful_share(memory: Memory) -> float | None:

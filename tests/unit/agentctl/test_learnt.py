@@ -22,6 +22,7 @@ LEARNER: dict[str, Any] = {
     "mode": "on",
     "useful": "output",
     "unknown": "",
+    "hint": "",
     "interval": 5 * MINUTE,
     "fixed": False,
     "preference": 2,
@@ -154,6 +155,7 @@ def test_explain_as_json_has_the_record_the_models_and_the_features(daemon: Fake
         ({"mode": "off"}, "learning is off", "learning: {mode: on} in agentd.yaml, or learning: on of the job"),
         ({"fixed": True}, "would decide", "agentd may change it again after: agentctl reset feed"),
         ({"unknown": "the last run was stopped"}, "decides", "The use of runs is not known: the last run was stopped"),
+        ({"hint": "every run was of use"}, "decides", "Note: every run was of use"),
     ],
 )
 def test_explain_says_what_to_do_where_a_job_does_not_learn(
@@ -412,7 +414,8 @@ def test_the_network_before_is_put_in_force(daemon: FakeDaemon, ctl: Ctl) -> Non
 
 
 def test_nothing_that_a_job_or_a_network_is_called_steers_the_terminal(daemon: FakeDaemon, ctl: Ctl) -> None:
-    evil = {**LEARNER, **SAVED, **dict.fromkeys(("name", "useful", "unknown", "bound", "model", "why", "reason"), EVIL)}
+    texts = ("name", "useful", "unknown", "hint", "bound", "model", "why", "reason")
+    evil = {**LEARNER, **SAVED, **dict.fromkeys(texts, EVIL)}
     explained(daemon, evil, {**COUNTED, "name": EVIL})
     daemon.answers |= {
         "ListLearners": [evil],

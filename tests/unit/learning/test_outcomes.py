@@ -111,3 +111,5 @@ def test_the_output_of_a_run_is_read_from_its_file(tmp_path: Path) -> None:
     assert seen() == mark_of_output(b"")
     (tmp_path / "feed.3.log").write_bytes(b"took 3 s\nnews")
     assert seen() == mark_of_output(b"took 9 s\nnews")
+    (tmp_path / "feed.3.log").write_bytes(b"feed.3: news")
+    assert seen() == mark_of_output(b"feed.77: news", "feed.77")
