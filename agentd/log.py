@@ -28,6 +28,8 @@ MESSAGE_IDS = {
     "reboot": "21f0f461a1aa40e3a51bdc63c542aca4",
     "rule-changed": "4a0c1a26e1164359903b61762308bdb5",
     "rule-acted": "ae75f3f1787342388d4a526b92e9dbd1",
+    "interval": "52a77aef6ad0422ba78518c031f977f2",
+    "network": "b795da9f95884214a6a4295466d7361f",
     "self-test": "259aa01d668d4596ba724375c5abacd0",
     "defect": "6860b337fdb443eab24f95da2c038307",
 }

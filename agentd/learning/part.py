@@ -62,7 +62,7 @@ class Shell:
                 self._core.take_network(networks.network(one, self._files.read(one)), "", self._host.now())
             except (OSError, Unusable) as error:
                 self.trouble = f"the network {one} cannot be used: {networks.words(error)}"
-                log.warning(self.trouble, id="network-unusable")
+                log.warning(self.trouble, id="network")
             else:
                 return
 
@@ -109,7 +109,7 @@ class Shell:
         found = None if model is None else networks.network(number, model)
         why = f"network {number} is in force: {said}" if found else said or "the training said nothing"
         self._host.hear(PART, lambda: self._core.trained(found, why, self._host.now()))
-        log.info(why, id="trained")
+        log.info(why, id="network")
         self._host.server.changed("Learning.Training", "Learning.Network")
 
     def _doubt(self, effect: NetworkDoubted) -> None:
@@ -121,7 +121,7 @@ class Shell:
         except (OSError, Unusable) as error:
             text = f"no network is in force: {why}, and network {before} cannot be used: {networks.words(error)}"
             self._host.hear(PART, lambda: self._core.take_network(None, text, self._host.now()))
-        log.warning(why, id="network-doubted")
+        log.warning(why, id="network")
         self._host.server.changed("Learning.Network")
 
     def _tell(self, effect: JobLearns) -> None:
