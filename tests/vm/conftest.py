@@ -84,7 +84,7 @@ def machine(installed: Machine) -> Machine:
 
 ORDER = (
     *("power", "power_again", "machine", "rights", "recovery", "reboot", "package", "clock"),
-    *("jobs", "rules", "attacks", "alone", "permissions", "llama"),
+    *("jobs", "learning", "rules", "attacks", "alone", "permissions", "llama"),
 )
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
