@@ -197,3 +197,10 @@ def test_openssl_stays_out_of_the_daemon_until_a_fleet_wants_it() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.splitlines() == ["False False", "True CERT_REQUIRED True"]
+
+
+def test_the_bus_lets_callers_reach_every_interface() -> None:
+    policy = (ROOT / "units/org.agentd1.conf").read_text()
+    interfaces = [file.stem for file in (ROOT / "agentd").glob("*/org.agentd1.*.xml")]
+    assert len(interfaces) >= 5
+    assert [name for name in interfaces if f'send_interface="{name}"' not in policy] == []
