@@ -4,6 +4,7 @@ AGENTD_TRAININGS sets after how many trainings the memory of the daemon is measu
 """
 
 import os
+import re
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from tests.vm.agentd import call, configure, note
 from tests.vm.machine import Machine
 
 UNIT = "agentd-train.service"
-DROP_IN = f"/run/systemd/system/{UNIT}.d/test.conf"
+UNIT_FOLDER = f"/run/systemd/system/{UNIT}.d"
+DROP_IN = f"{UNIT_FOLDER}/test.conf"
+NOT_EMULATED = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX2 FMA3"
 NETWORKS = "/var/lib/agentd/networks"
 TRAININGS = int(os.environ.get("AGENTD_TRAININGS", "20"))
 ROWS = """
@@ -20,7 +23,7 @@ import json, math, random, sqlite3
 from agentd.core.learning.features import NAMES
 random.seed(1)
 rows = []
-for number in range(10_000):
+for number in range(2_000):
     features = [round(random.uniform(-2, 2), 4) for _ in NAMES]
     rate, span = 1 / 3600, 900.0
     useful = random.random() < 1 - math.exp(-rate * span * math.exp(features[12]))
@@ -47,11 +50,14 @@ tried() { if sh -c "$2" 2>/dev/null; then echo "could $1"; fi; }
 
 @pytest.fixture(scope="module")
 def trainer(machine: Machine) -> Machine:
-    """A machine whose agentd has 10,000 rows to learn from."""
+    """A machine whose agentd has 2,000 rows to learn from: under emulation each takes thirty times as long."""
     configure(machine, "timezone: UTC\nlearning: {mode: on, training: no}\njobs: {x: {run: 'true'}}\n")
     machine.run("systemctl", "stop", "agentd", timeout=60)
     machine.write("/root/rows.py", ROWS)
     machine.run("python3", "/root/rows.py", timeout=120)
+    # numpy's code for these processors dies under emulation, of a fault of the emulator's.
+    machine.write(f"{UNIT_FOLDER}/emulated.conf", f"[Service]\nEnvironment='NPY_DISABLE_CPU_FEATURES={NOT_EMULATED}'\n")
+    machine.run("systemctl", "daemon-reload", timeout=90)
     machine.run("systemctl", "start", "agentd", timeout=120)
     return machine
 
@@ -93,11 +99,14 @@ def test_a_training_makes_a_network_under_the_limits_of_its_unit(trainer: Machin
     train(trainer)
     assert network(trainer) == 1, told(trainer)
     assert told(trainer).startswith("network 1 is in force: "), told(trainer)
-    unit = shown(trainer, "Result", "MemoryPeak", "MemoryMax", "Nice", "User", "PrivateNetwork", "CPUUsageNSec")
+    unit = shown(trainer, "Result", "MemoryMax", "Nice", "User", "PrivateNetwork")
     assert (unit["Result"], unit["Nice"], unit["User"], unit["PrivateNetwork"]) == ("success", "19", "agentd", "yes")
-    assert 0 < int(unit["MemoryPeak"]) < int(unit["MemoryMax"]) == 512 << 20
-    note("training, 10,000 rows: memory MiB", int(unit["MemoryPeak"]) / 2**20)
-    note("training, 10,000 rows: processor s in the machine", int(unit["CPUUsageNSec"]) / 1e9)
+    assert int(unit["MemoryMax"]) == 512 << 20
+    said = trainer.run("journalctl", "-b", "-u", UNIT, "-o", "cat", "--no-pager").out
+    peak = re.search(r"Consumed (.*) CPU time, ([\d.]+)M memory peak", said)
+    assert peak is not None, said
+    assert 50 < float(peak[2]) < 400
+    note("training, 2,000 rows: memory MiB", float(peak[2]))
     assert trainer.sh(f"ls {NETWORKS}").split() == ["000001.json"]
 
 
@@ -139,7 +148,9 @@ def test_nobody_else_may_have_a_network_trained(trainer: Machine) -> None:
 
 
 def test_the_daemon_does_not_grow_with_trainings(trainer: Machine) -> None:
-    instead(trainer, f"cp {NETWORKS}/000001.json {NETWORKS}/new.json; echo a copy > {NETWORKS}/told")
+    trainer.run("cp", f"{NETWORKS}/{network(trainer):06}.json", "/usr/local/share/network.json")
+    trainer.run("chmod", "644", "/usr/local/share/network.json")
+    instead(trainer, f"cp /usr/local/share/network.json {NETWORKS}/new.json; echo a copy > {NETWORKS}/told")
     train(trainer)
     before = resident(trainer)
     for _ in range(TRAININGS):
@@ -148,8 +159,6 @@ def test_the_daemon_does_not_grow_with_trainings(trainer: Machine) -> None:
     note(f"growth of the daemon over {TRAININGS} trainings, KiB", grown)
     assert grown <= 1024, f"{grown} KiB more after {TRAININGS} trainings"
     assert network(trainer) >= TRAININGS
-    trainer.run("rm", "-r", os.path.dirname(DROP_IN))  # noqa: PTH120 - a path of the machine
-    trainer.run("systemctl", "daemon-reload", timeout=90)
 
 
 def resident(machine: Machine) -> int:
