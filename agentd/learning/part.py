@@ -14,7 +14,7 @@ from agentd.core.jobs.jobs import Jobs
 from agentd.core.learning.learning import Learning
 from agentd.core.learning.model import PART, JobLearns, NetworkDoubted, TrainingWanted, UseWanted
 from agentd.core.learning.weights import Unusable
-from agentd.core.part import Effect
+from agentd.core.part import Effect, Refused
 from agentd.learning import looking, networks
 from agentd.learning.api import Api
 from agentd.learning.networks import Networks
@@ -89,7 +89,7 @@ class Shell:
         except OSError as error:
             what = effect.watch.path or "the output of the run"
             why_not = f"{what} cannot be read: {error.strerror or error}"
-        self._host.hear(PART, lambda: self._core.looked(effect.run, found, why_not, self._host.now()))
+        self._host.hear(PART, lambda: self._core.looked(effect.run, found, why_not))
 
     async def _train(self) -> None:
         """Has a network trained from what is stored, and takes it if it is better."""
@@ -104,6 +104,8 @@ class Shell:
                 said = f"the training failed: {failed}" + (f" ({said})" if said else "")
             elif self._files.fresh.exists():
                 number, model = await asyncio.to_thread(self._files.take)
+        except Refused as refused:  # nothing can be stored, nor read
+            said = f"no training: {refused}"
         except (OSError, Unusable) as error:
             said = f"the result of the training was refused: {networks.words(error)}"
         found = None if model is None else networks.network(number, model)
@@ -153,6 +155,5 @@ async def plug(host: Host, jobs: Jobs, config: Config, machine: str, reach: Reac
         properties=api.properties(),
         configure=configure,
         warnings=lambda: [text for text in (tables.warning, shell.trouble) if text],
-        status=lambda: "",
         close=tasks.close,
     )

@@ -1,5 +1,6 @@
 """Learning on disk: what is remembered of jobs, the rows that a network learns from, and which network is in force."""
 
+import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -7,12 +8,11 @@ from typing import Any
 import msgspec
 
 from agentd.core.config import History
-from agentd.core.learning.model import PART, Learnt, LearntSaved, NetworkChosen, OutcomeKept, Saved
+from agentd.core.learning.model import MOST_ROWS, PART, Learnt, LearntSaved, NetworkChosen, OutcomeKept, Saved
 from agentd.core.part import Effect
 from agentd.part import Tables, forget_rows
 
-MOST = 10_000
-"""The rows that a network learns from, and that are kept: the newest."""
+_WHOLE = re.compile(r"-1|\d{1,9}", re.ASCII)
 _NETWORK = "network"  # the fact in which stands the number of the network in force
 
 
@@ -41,7 +41,7 @@ class LearningTables(Tables):
             self.warning = f"what was learnt of {damaged} jobs could not be read: they begin to learn anew"
         (rows,) = db.execute("SELECT count(*) FROM outcomes").fetchone()
         (number,) = db.execute("SELECT value FROM facts WHERE name = ?", (_NETWORK,)).fetchone() or ("0",)
-        chosen = int(number) if isinstance(number, str) and number.isdecimal() and len(number) < 10 else 0
+        chosen = int(number) if isinstance(number, str) and _WHOLE.fullmatch(number) else 0
         return Saved(jobs=jobs, rows=rows, network=chosen)
 
     def behind(self, db: sqlite3.Connection, upto: int) -> None:
@@ -72,13 +72,13 @@ class LearningTables(Tables):
         """Removes all but the newest rows that a network learns from."""
         del history, now
         (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM outcomes").fetchone()
-        yield from forget_rows(db, "outcomes", "id", "id <= ?", (newest - MOST,), whole=whole)
+        yield from forget_rows(db, "outcomes", "id", "id <= ?", (newest - MOST_ROWS,), whole=whole)
 
 
 def list_rows(db: sqlite3.Connection) -> list[tuple[Any, ...]]:
     """Returns the rows that a network learns from, oldest first: at, job, rate, span, useful, the features as JSON."""
     newest = "SELECT id, at, job, rate, span, useful, features FROM outcomes ORDER BY id DESC LIMIT ?"
-    return [tuple(row[1:]) for row in reversed(db.execute(newest, (MOST,)).fetchall())]
+    return [tuple(row[1:]) for row in reversed(db.execute(newest, (MOST_ROWS,)).fetchall())]
 
 
 def list_looks(db: sqlite3.Connection, *, job: str) -> list[tuple[int, float, int, float]]:

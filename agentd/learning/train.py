@@ -41,15 +41,12 @@ else:
 from agentd.core.learning import weights
 from agentd.core.learning.features import NAMES
 from agentd.core.learning.learner import LEAST_RATIO, MOST_RATIO, Row
+from agentd.core.learning.model import FEWEST_ROWS, MOST_ROWS
 from agentd.core.learning.rate import LEAST_RATE, MOST_RATE
 from agentd.core.learning.weights import Model, Origin, Score, Unusable, rounded
 from agentd.learning import synthetic
 from agentd.learning.histories import DAY, KINDS
 
-FEWEST = 500
-"""The rows below which nothing is learnt."""
-MOST = 10_000
-"""The rows of a store that are looked at, the newest."""
 MOST_SYNTHETIC = 80_000
 """The rows drawn from synthetic ones."""
 HELD_OUT = 5
@@ -120,7 +117,7 @@ def train(
     origin: Origin,
     made: int,
     seed: int = 0,
-    most: int = MOST,
+    most: int = MOST_ROWS,
     first: Model | None = None,
     more: Iterable[Row] = (),
 ) -> Model:
@@ -131,8 +128,8 @@ def train(
     """
     own = examples(rows)
     count = len(own.rates)
-    if count < FEWEST:
-        raise Nothing(f"there are {count} rows to learn from: expected at least {FEWEST}")
+    if count < FEWEST_ROWS:
+        raise Nothing(f"there are {count} rows to learn from: expected at least {FEWEST_ROWS}")
     held = own.some(slice(count - count // HELD_OUT, None))
     random = np.random.RandomState(seed)  # whose numbers are the same with every version of numpy
     learnt = _drawn(own.some(slice(count - count // HELD_OUT)), random, most)
@@ -225,7 +222,8 @@ def _network(inputs: Array, targets: Array, seed: int, first: Model | None) -> A
     if first is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            network.set_params(max_iter=1).fit(inputs[:FEWEST], targets[:FEWEST])  # only so that there are weights
+            some = slice(FEWEST_ROWS)  # only so that there are weights
+            network.set_params(max_iter=1).fit(inputs[some], targets[some])
         network.set_params(max_iter=_ROUNDS)
         network.coefs_ = [np.array(first.hidden).T.copy(), np.array(first.output)[:, np.newaxis]]
         network.intercepts_ = [np.array(first.bias), np.array([first.rest])]
@@ -328,7 +326,8 @@ def _of_store(options: argparse.Namespace) -> Model:
     if found.malformed:
         some = "1 row of {} is" if found.malformed == 1 else f"{found.malformed} rows of {{}} are"
         print(f"{some.format(options.rows)} malformed or of other features: left out", file=sys.stderr)
-    more = chain.from_iterable(synthetic.rows(_MIXED, options.seed, _MIXED_LENGTH)) if len(found.rows) >= FEWEST else ()
+    enough = len(found.rows) >= FEWEST_ROWS
+    more = chain.from_iterable(synthetic.rows(_MIXED, options.seed, _MIXED_LENGTH)) if enough else ()
     first = _usable(_FIRST, "learning begins from nothing")
     model = train(found.rows, origin=found.origin, made=_now(), seed=options.seed, first=first, more=more)
     if model.score.model > model.score.counted:
@@ -358,7 +357,7 @@ def read(file: Path) -> Found:
     """Returns the newest rows of a file, oldest first. Raises Unusable where there are none to be read."""
     try:
         with file.open("rb") as opened:
-            told = msgspec.json.decode(opened.read(_LONGEST_ROWS), type=list[Any])[-MOST:]
+            told = msgspec.json.decode(opened.read(_LONGEST_ROWS), type=list[Any])[-MOST_ROWS:]
     except OSError as error:
         raise Unusable(f"{file} cannot be read: {error.strerror}") from None
     except (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError) as error:

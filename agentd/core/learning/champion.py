@@ -43,11 +43,10 @@ def choose(now: str, scores: Sequence[float], runs: int) -> tuple[str, str]:
         return MLP, f"the network foretells runs better than the counted rate, by {gain:.1f} nats"
     if now in (CONFIGURED, AIMD) and by[now] > by[COUNTED]:
         return now, f"the counted rate foretells runs worse than {now}, by {by[now] - by[COUNTED]:.1f} nats"
-    settled = now == MLP or runs >= DWELL  # whoever falls back does so at once
-    if settled and now == COUNTED and gain >= EARNED:
-        return MLP, f"the network foretells runs better than the counted rate, by {gain:.1f} nats"
-    if settled and now == COUNTED and loss >= LOST:
-        return simple, f"the counted rate foretells runs worse than {simple}, by {loss:.1f} nats"
-    if now != COUNTED:
+    if now != COUNTED:  # at once: whoever falls back does not dwell
         return COUNTED, f"{now} has not foretold runs better than the counted rate lately"
+    if runs >= DWELL and gain >= EARNED:
+        return MLP, f"the network foretells runs better than the counted rate, by {gain:.1f} nats"
+    if runs >= DWELL and loss >= LOST:
+        return simple, f"the counted rate foretells runs worse than {simple}, by {loss:.1f} nats"
     return COUNTED, "the counted rate decides until another model has foretold runs better"

@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping
 
+from agentd.core.jobs.interval import MOST_PREFERENCE
+
 FACTOR = 2.0
 """The factor by which an interval changes at most at a time."""
 NOTICED = 0.1
 """The relative change below which an interval stays what it is."""
-BACK_OFF = 16.0
-"""The most by which failures lengthen an interval."""
+BACK_OFF = 4
+"""The failures in a row up to which each doubles an interval."""
 JITTER = 0.05
 """The relative difference of an interval from machine to machine, at most, so that a fleet does not act as one."""
-LEAST_PREFERENCE, MOST_PREFERENCE = -4, 4
 HELD_RUNS, HELD = 6, 3600.0
 """For so many runs, and so many seconds, an interval does not go against what a person wanted."""
 _BY_HAND = 0.5
@@ -19,7 +20,7 @@ _BY_HAND = 0.5
 def lean(preference: int, by_hand: float) -> float:
     """Returns the steps by which a person wants a job more often: the preference, and half a step for each run that was
     asked for lately, one step at most."""
-    return max(LEAST_PREFERENCE, min(preference, MOST_PREFERENCE)) + min(1.0, _BY_HAND * by_hand)
+    return max(-MOST_PREFERENCE, min(preference, MOST_PREFERENCE)) + min(1.0, _BY_HAND * by_hand)
 
 
 def within(wanted: float, before: float, shortest: float, longest: float, failures: int) -> tuple[float, str]:
@@ -27,7 +28,7 @@ def within(wanted: float, before: float, shortest: float, longest: float, failur
     bound = ""
     interval = wanted
     if failures:
-        interval, bound = wanted * min(2.0**failures, BACK_OFF), "failures"
+        interval, bound = wanted * 2.0 ** min(failures, BACK_OFF), "failures"
     if interval < shortest:
         interval, bound = shortest, "min"
     elif interval > longest:

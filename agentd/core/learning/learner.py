@@ -4,23 +4,21 @@ from math import log
 
 from msgspec import Struct, field
 
+from agentd.core.jobs.interval import MOST_PREFERENCE, STEP
 from agentd.core.learning import champion, guardrails
 from agentd.core.learning import memory as memories
 from agentd.core.learning.champion import AIMD, CONFIGURED, COUNTED, MLP, MODELS
 from agentd.core.learning.features import MANUAL, PREFERENCE, features
 from agentd.core.learning.memory import Memory
 from agentd.core.learning.mlp import Mlp
-from agentd.core.learning.rate import AIM, best, bounded, changes, deserved
+from agentd.core.learning.rate import AIM, best, bounded, deserved
 
 START_COST = 0.05
 """Seconds of processor time that a start costs the machine, beside what the job itself takes."""
 LEAST_RATIO, MOST_RATIO = 0.2, 4.0
 """The factors between which the network may correct the counted rate."""
-STEP = 1.5
-"""The factor of the interval for one step of preference."""
 _AIMD_ADD, _AIMD_DIVIDE = 0.1, 2.0
 _URGES = (0.0, 1.0, 2.0, 4.0)
-_LEAST_PREFERENCE = -4
 
 
 class Terms(Struct, frozen=True, kw_only=True):
@@ -59,17 +57,6 @@ class Row(Struct, frozen=True):
     rate: float
     span: float
     useful: bool
-
-    @property
-    def target(self) -> float:
-        """The changes that were found for one that the counted rate expected."""
-        expected = self.rate * self.span
-        return changes(self.rate, self.span) / expected if self.useful else 0.0
-
-    @property
-    def weight(self) -> float:
-        """The number of changes that were expected."""
-        return self.rate * self.span
 
 
 class Decision(Struct, frozen=True, kw_only=True):
@@ -178,7 +165,7 @@ def _ratio(model: Mlp | None, inputs: list[float], preference: int, by_hand: flo
     if model is None:
         return 0.0
     asked = [log(1 + urge) for urge in _URGES if urge <= by_hand] or [0.0]
-    wishes = [value / 4 for value in range(_LEAST_PREFERENCE, preference + 1)]
+    wishes = [value / 4 for value in range(-MOST_PREFERENCE, preference + 1)]
     outputs = model.along(inputs, (PREFERENCE, MANUAL), [(wish, urge) for wish in wishes for urge in asked])
     return max(LEAST_RATIO, min(max(outputs), MOST_RATIO))
 

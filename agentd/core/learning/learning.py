@@ -14,6 +14,8 @@ from agentd.core.learning import memory as memories
 from agentd.core.learning.learner import START_COST, Decision, State, Terms
 from agentd.core.learning.mlp import Mlp
 from agentd.core.learning.model import (
+    FEWEST_ROWS,
+    MOST_ROWS,
     PART,
     JobLearns,
     Learnt,
@@ -34,8 +36,6 @@ from agentd.core.times import jitter_offset, offset_at
 
 TRAIN_CYCLES = 20
 """The cycles between two trainings, at least."""
-FEWEST_ROWS = 500
-"""The rows from which a network can be trained."""
 NEWS = 200
 """The rows that must have come since the last training, at least; and a tenth of all."""
 DOUBT = -8.0
@@ -171,7 +171,7 @@ class Learning(Core):
 
     # What happens
 
-    def looked(self, run: Run, mark: str, why_not: str, now: int) -> None:
+    def looked(self, run: Run, mark: str, why_not: str) -> None:
         """Takes what a run left where it is watched, as text that tells one content from another; or why that cannot
         be told, as a sentence."""
         entry = self._entry(run)
@@ -184,7 +184,6 @@ class Learning(Core):
         before, learnt.mark = (learnt.mark if learnt.watched == entry.job.useful else ""), mark
         learnt.watched = entry.job.useful or ""
         self._use(entry, run, None if not before else mark != before)
-        self._next_cycle = max(self._next_cycle, now)
 
     def take_network(self, network: Network | None, why: str, now: int) -> None:
         """Takes the network that is in force from now on; `why` is a sentence, "" where nothing was decided."""
@@ -223,7 +222,8 @@ class Learning(Core):
         learnt = self.learnt.get(effect.job)
         if learnt is None or learnt.preference == effect.state.preference:
             return
-        learnt.wish = 1 if effect.state.preference > learnt.preference else -1
+        more = 1 if effect.state.preference > learnt.preference else -1
+        learnt.wish = 0 if effect.state.interval is None else more  # a reset wants neither
         learnt.wish_until, learnt.wish_runs = now + round(guardrails.HELD * SECOND), 0
         learnt.preference = effect.state.preference
         self._unsaved.add(effect.job)
@@ -287,7 +287,7 @@ class Learning(Core):
                 state, terms, at, useful=useful, cost=cpu, local=at + self._offset(entry, run.started)
             )
             if row is not None:
-                self.rows, self._fresh = self.rows + 1, self._fresh + 1
+                self.rows, self._fresh = min(self.rows + 1, MOST_ROWS), self._fresh + 1
                 self._effects.append(OutcomeKept(Outcome(at=run.started or run.ended, job=run.job, row=row, cpu=cpu)))
         learnt.wish_runs += 1
         self._news.add(run.job)
@@ -332,7 +332,7 @@ class Learning(Core):
             if entry is None or state is None or (mode := self.mode(entry)) == "off":
                 continue
             in_force = (entry.schedule.trigger.interval or 0) / SECOND
-            acts = mode == "on" and not entry.state.fixed and in_force > 0
+            acts = mode == "on" and entry.enabled and not entry.state.fixed and in_force > 0
             if acts:
                 acting[name] = entry
                 if in_force != learnt.given:  # a person, or the configuration, gave the job another

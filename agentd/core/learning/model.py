@@ -8,6 +8,8 @@ from agentd.core.learning.outcomes import Watch
 from agentd.core.part import Effect, Sampled, Stored
 
 PART = "learning"
+FEWEST_ROWS, MOST_ROWS = 500, 10_000
+"""The rows from which a network can be trained, and those that are kept for that: the newest."""
 
 
 class Learnt(Struct):

@@ -10,7 +10,8 @@ from agentctl.__main__ import cli
 from agentctl.learning import calls, records
 from agentctl.learning.calls import LEARNING
 from agentctl.manager import MANAGER
-from agentd.core.learning import guardrails, story
+from agentd.core.jobs import interval
+from agentd.core.learning import story
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.agentctl import fake
 from tests.unit.agentctl.fake import FEED, NOW, Ctl, FakeDaemon, Refused
@@ -227,7 +228,7 @@ def test_a_preference_out_of_range_is_wrong_usage(daemon: FakeDaemon, ctl: Ctl, 
 def test_the_bounds_of_a_preference_are_those_of_agentd() -> None:
     from agentctl.learning.explain import LEAST, MOST
 
-    assert (LEAST, MOST) == (guardrails.LEAST_PREFERENCE, guardrails.MOST_PREFERENCE)
+    assert (LEAST, MOST) == (-interval.MOST_PREFERENCE, interval.MOST_PREFERENCE)
 
 
 # All jobs

@@ -55,7 +55,7 @@ class Life:
                 if isinstance(effect, RunStarts):
                     self._run(effect)
                 elif isinstance(effect, model.UseWanted):
-                    self.learning.looked(effect.run, self.watched(effect.run.job, self.now), "", self.now)
+                    self.learning.looked(effect.run, self.watched(effect.run.job, self.now), "")
         assert not self.defects, self.defects
 
     def _run(self, effect: RunStarts) -> None:

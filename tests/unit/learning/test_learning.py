@@ -213,7 +213,7 @@ def test_a_run_that_reports_a_change_is_of_use() -> None:
 def test_an_output_that_cannot_be_read_keeps_the_interval() -> None:
     life = Life(adaptive("feed"))
     life.learning.looked = lambda run, *_: Learning.looked(  # type: ignore[method-assign]
-        life.learning, run, "", "the journal cannot be read", life.now
+        life.learning, run, "", "the journal cannot be read"
     )
     life.live(START + DAY)
     assert life.interval("feed") == 300
@@ -276,3 +276,38 @@ def test_nothing_is_due_without_news() -> None:
     life.learning.drain()
     life.live(START + DAY)
     assert life.learning.wakeup() is None
+
+
+def test_a_thousand_failures_in_a_row_are_no_defect() -> None:
+    life = Life(adaptive("feed", start=MINUTE), watched=each(HOUR))
+    life.live(START + HOUR)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    state.memory.failures = 5000
+    life.result, life.exit_code = "exit-code", 1
+    life.live(life.now + DAY)
+    assert state.memory.failures > 5000
+    assert life.interval("feed") <= 6 * 3600
+
+
+def test_a_reset_is_no_wish_for_fewer_runs() -> None:
+    life = Life(adaptive("feed"), watched=each(30 * MINUTE))
+    life.live(START + DAY)
+    life.jobs.prefer("feed", 2, life.now)
+    life.pump()
+    assert life.learning.learnt["feed"].wish == 1
+    life.jobs.reset("feed", life.now)
+    life.pump()
+    assert (life.learning.learnt["feed"].preference, life.learning.learnt["feed"].wish) == (0, 0)
+
+
+def test_a_disabled_job_takes_nothing_of_the_budget() -> None:
+    settings = LearningSettings(mode="on", cpu_budget=0.002)
+    lives = [Life(adaptive("a"), adaptive("b"), watched=each(MINUTE), settings=settings) for _ in range(2)]
+    for life in lives:
+        life.live(START + 2 * DAY)
+    lives[1].jobs.set_enabled("b", False, lives[1].now)
+    for life in lives:
+        life.live(life.now + 2 * DAY)
+    both, alone = (life.interval("a") for life in lives)
+    assert alone < 0.7 * both
