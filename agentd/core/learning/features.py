@@ -40,7 +40,7 @@ def features(memory: Memory, at: float, interval: float, preference: float, loca
     `interval` is the one in force, in seconds; `local` the instant by the wall clock, as if that were UTC.
     """
     rate = mean_rate(memory)
-    age = at - (memory.changed or at)
+    age = max(0.0, at - (memory.changed or at))  # a clock may be set back while agentd is away
     spread = max(0.0, memory.gap_square - memory.gap * memory.gap)
     average = sum(memory.intervals) / len(memory.intervals) if memory.intervals else interval
     hour, day, week = local % DAY / HOUR, local % DAY / DAY * 2 * pi, (local / DAY + 3) % 7 / 7 * 2 * pi

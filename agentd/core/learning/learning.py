@@ -308,7 +308,9 @@ class Learning(Core):
         return offset_at(at, entry.zone).total_seconds()
 
     def _decide(self, entry: Entry, learnt: Learnt, state: State, preference: int, now: int) -> Decision:
-        wished = learnt.wish and (learnt.wish_runs < guardrails.HELD_RUNS or now < learnt.wish_until)
+        # A clock that was set back while agentd was away must not have an hour last for a year.
+        held = 0 < learnt.wish_until - now <= guardrails.HELD * SECOND
+        wished = learnt.wish and (learnt.wish_runs < guardrails.HELD_RUNS or held)
         number = jitter_offset(self._host, f"interval of {entry.job.name}", _PARTS) / _PARTS
         return learner.decide(
             state,

@@ -164,8 +164,8 @@ def _profile(memory: Memory, span: float, local: float, surprise: float) -> None
 
 def _gap(memory: Memory, at: float) -> None:
     """Notes the gap between two runs that found a change."""
-    if memory.changed:
-        gap = at - memory.changed
+    gap = at - memory.changed if memory.changed else 0.0
+    if gap > 0:  # a clock may be set back while agentd is away
         weight = max(_GAP, 1 / (memory.gaps + 1))
         memory.gap += weight * (gap - memory.gap)
         memory.gap_square += weight * (gap * gap - memory.gap_square)

@@ -258,6 +258,19 @@ def test_a_clock_that_is_set_changes_no_rate() -> None:
     assert other.memory.counts == state.memory.counts
 
 
+@pytest.mark.parametrize("back", [HOUR, 400 * DAY], ids=["an hour", "a year"])
+def test_a_clock_that_was_set_back_while_agentd_was_away_is_no_defect(back: int) -> None:
+    life = Life(adaptive("feed"), watched=each(40 * MINUTE))
+    life.live(START + 2 * DAY)
+    learnt = life.learning.learnt["feed"]
+    learnt.wish, learnt.wish_until, learnt.wish_runs = 1, life.now + HOUR, 0
+    known = model.Saved(jobs={"feed": learnt})
+    again = Life(adaptive("feed"), saved=known, now=life.now - back)
+    assert again.learning.deciding(again.jobs.entry("feed"), again.now) is not None
+    again.live(again.now + 2 * DAY)  # long after the hour in which the interval does not go against a person
+    assert again.interval("feed") > 600
+
+
 def test_a_training_is_wanted_when_enough_is_new_and_not_again_before_its_end() -> None:
     life = Life(adaptive("feed", start=MINUTE), watched=each(90 * SECOND))
     life.live(START + 2 * DAY)
