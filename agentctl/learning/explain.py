@@ -36,7 +36,7 @@ def explain(session: Session, job: str, features: bool) -> None:
         shown = [records.model_json(model) for model in models]
         print_json({**records.learner_json(learner), "models": shown, "features": seen})
         return
-    print_line(records.headline(learner), bold=True)
+    print_line(records.headline(learner, models), bold=True)
     for label, text in records.facts(learner, now()):
         print_line(f"{label:>11}  {text}")
     if models:

@@ -8,13 +8,6 @@ from agentctl.show import picked
 from agentctl.times import clock, relative, span
 from agentd.core.quantities import DAY, HOUR, SECOND
 
-MODELS = {
-    "configured": "the configured interval",
-    "aimd": "additive increase, multiplicative decrease",
-    "gamma-poisson": "the counted rate of changes",
-    "mlp": "the network",
-}
-"""The models, as agentd calls them in its sentences."""
 BOUNDS = {
     "": "no bound acts",
     "min": "min: the job may not run more often",
@@ -24,7 +17,7 @@ BOUNDS = {
     "wish": "wish: for six runs and an hour the interval does not go against what a person wanted",
     "budget": "budget: all adaptive jobs together take no more than learning.cpu_budget",
 }
-"""The bounds, in agentd's sentences."""
+"""The bounds, in sentences."""
 MODEL_HEADER = ("MODEL", "A CHANGE EACH", "INTERVAL", "SCORE", "DECIDES")
 HEADER = (
     *("JOB", "MODE", "INTERVAL", "WOULD BE", "DECIDES", "A CHANGE EACH", "USEFUL 1D", "PREFERENCE"),
@@ -66,7 +59,7 @@ def learner_json(learner: Record, *, savings: bool = False) -> Record:
 
 def model_json(model: Record) -> Record:
     """Returns a model that foretells the runs of a job."""
-    return picked(model, "name", "rate", "interval", "score", "decides")
+    return picked(model, "name", "title", "rate", "interval", "score", "decides")
 
 
 # One job
@@ -77,14 +70,15 @@ def acts(learner: Record) -> bool:
     return learner.get("mode") == "on" and not learner.get("fixed")
 
 
-def headline(learner: Record) -> str:
+def headline(learner: Record, models: Iterable[Record]) -> str:
     """Returns "feed: the network decides", or why nothing does."""
     name, model = learner.get("name"), learner.get("model", "")
     if learner.get("mode") == "off":
         return f"{name}: learning is off"
     if not model:
         return f"{name}: nothing is known yet"
-    return f"{name}: {MODELS.get(model, model)} {'decides' if acts(learner) else 'would decide'}"
+    title = next((str(one.get("title", model)) for one in models if one.get("decides")), model)
+    return f"{name}: {title} {'decides' if acts(learner) else 'would decide'}"
 
 
 def facts(learner: Record, now: int) -> list[tuple[str, str]]:
@@ -166,9 +160,9 @@ def advice(learner: Record) -> list[str]:
 
 def model_row(model: Record) -> tuple[str, ...]:
     """Returns a row under MODEL_HEADER."""
-    name, score = str(model.get("name")), model.get("score")
+    score = model.get("score")
     return (
-        MODELS.get(name, name),
+        str(model.get("title") or model.get("name")),
         each(model.get("rate", 0.0)),
         span(model["interval"]) if model.get("interval") else "-",
         "-" if score is None else f"{round(score, 1) + 0.0:.1f}",  # never "-0.0"

@@ -10,7 +10,7 @@ from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.roster import Entry
 from agentd.core.learning import memory as memories
 from agentd.core.learning import story
-from agentd.core.learning.champion import MODELS
+from agentd.core.learning.champion import MODELS, TITLES
 from agentd.core.learning.features import NAMES
 from agentd.core.learning.learner import Decision
 from agentd.core.learning.learning import Learning
@@ -34,7 +34,7 @@ _LEARNER = {
     "preference": "i",
     "fixed": "b",
 }
-_MODEL = {"name": "s", "rate": "d", "interval": "t", "score": "d", "decides": "b"}
+_MODEL = {"name": "s", "title": "s", "rate": "d", "interval": "t", "score": "d", "decides": "b"}
 _NETWORK = {
     "number": "u",
     **dict.fromkeys(("in_force", "synthetic"), "b"),
@@ -201,6 +201,7 @@ class Api:
     def _model(self, name: str, decision: Decision, score: float) -> dict[str, Any]:
         values = {
             "name": name,
+            "title": TITLES[name],
             "rate": decision.rates[name] * _HOUR,
             "interval": round(decision.intervals[name] * SECOND),
             "score": score,

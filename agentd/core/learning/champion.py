@@ -12,6 +12,13 @@ from agentd.core.learning.rate import log_likelihood
 
 CONFIGURED, AIMD, COUNTED, MLP = MODELS = ("configured", "aimd", "gamma-poisson", "mlp")
 """The models, from the simplest on. Without a score the counted rate decides."""
+TITLES = {
+    CONFIGURED: "the configured interval",
+    AIMD: "additive increase, multiplicative decrease",
+    COUNTED: "the counted rate of changes",
+    MLP: "the network",
+}
+"""The models, as people read them."""
 EARNED = 2.0
 """The log-likelihood, in nats, by which the network must have foretold better than the counted rate: odds of seven to
 one."""
@@ -42,11 +49,11 @@ def choose(now: str, scores: Sequence[float], runs: int) -> tuple[str, str]:
     if now == MLP and gain >= 0:
         return MLP, f"the network foretells runs better than the counted rate, by {gain:.1f} nats"
     if now in (CONFIGURED, AIMD) and by[now] > by[COUNTED]:
-        return now, f"the counted rate foretells runs worse than {now}, by {by[now] - by[COUNTED]:.1f} nats"
+        return now, f"{TITLES[now]} foretells runs better than the counted rate, by {by[now] - by[COUNTED]:.1f} nats"
     if now != COUNTED:  # at once: whoever falls back does not dwell
-        return COUNTED, f"{now} has not foretold runs better than the counted rate lately"
+        return COUNTED, f"{TITLES[now]} has not foretold runs better than the counted rate lately"
     if runs >= DWELL and gain >= EARNED:
         return MLP, f"the network foretells runs better than the counted rate, by {gain:.1f} nats"
     if runs >= DWELL and loss >= LOST:
-        return simple, f"the counted rate foretells runs worse than {simple}, by {loss:.1f} nats"
+        return simple, f"{TITLES[simple]} foretells runs better than the counted rate, by {loss:.1f} nats"
     return COUNTED, "the counted rate decides until another model has foretold runs better"

@@ -36,26 +36,14 @@ def deserved(interval: float, price: float) -> float:
     shorter than any rate deserves, ten changes an interval."""
     wanted, x = price / (interval * interval), _MOST_TURNS
     if wanted < _bend(x) / (x * x):
-        x = (
-            3 * wanted
-        )  # from below: _bend(x) / (x * x), at most x / 3, is concave, and Newton's method never passes the root
+        # From below: _bend(x) / (x * x), at most x / 3, is concave, and Newton's method never passes the root.
+        x = 3 * wanted
         for _ in range(100):
             step = (wanted - _bend(x) / (x * x)) / _slope(x)
             x += step
             if step <= _PRECISE * x:
                 break
     return x / interval
-
-
-def cost(interval: float, rate: float, price: float) -> float:
-    """Returns what an interval costs per second in Poisson changes of a rate: seconds of age, runs included."""
-    x = rate * interval
-    age = (
-        interval * x * (1 / 6 - x / 24 + x * x / 120)
-        if x < _SMALL
-        else interval / 2 - 1 / rate - expm1(-x) / (rate * x)
-    )
-    return price / interval + age
 
 
 def changes(rate: float, span: float) -> float:

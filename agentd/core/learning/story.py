@@ -1,27 +1,10 @@
 """Sentences about what was learnt of a job."""
 
-from agentd.core.learning.champion import AIMD, CONFIGURED, COUNTED, MLP
+from agentd.core.learning.champion import AIMD, CONFIGURED, TITLES
 from agentd.core.learning.learner import Decision, State
 from agentd.core.learning.memory import DAY, Memory
 from agentd.core.quantities import SECOND, format_duration
 
-MODELS = {
-    CONFIGURED: "the configured interval",
-    AIMD: "additive increase, multiplicative decrease",
-    COUNTED: "the counted rate of changes",
-    MLP: "the network",
-}
-"""The models, as people read them."""
-BOUNDS = {
-    "": "no bound acts",
-    "min": "min: the job may not run more often",
-    "max": "max: the job may not run less often",
-    "step": "step: an interval changes by a factor of 2 at a time",
-    "failures": "failures: each failed run in a row doubles the interval, up to 16 times",
-    "wish": "wish: for six runs and an hour the interval does not go against what a person wanted",
-    "budget": "budget: all adaptive jobs together take no more than learning.cpu_budget",
-}
-"""The bounds by name, as people read them."""
 _MANY, _ALL = 20, 0.99  # runs, and the share of them, that are of use by themselves, so to say
 _RARE = 1 / (365 * DAY)
 
@@ -46,12 +29,12 @@ def changes(rate: float) -> str:
 
 def reason(state: State, decision: Decision, bound: str) -> str:
     """Returns why a job gets that interval."""
-    told = f"{MODELS[decision.model]} expects {changes(decision.rate)}"
+    told = f"{TITLES[decision.model]} expects {changes(decision.rate)}"
     if decision.model in (CONFIGURED, AIMD):
-        told = MODELS[decision.model]
+        told = TITLES[decision.model]
     share = useful_share(state.memory)
     found = "" if share is None else f", {share:.0%} of the runs of about a day were of use"
-    return f"{told}{found}" + (f" ({BOUNDS[bound].partition(':')[0]})" if bound else "")
+    return f"{told}{found}" + (f" ({bound})" if bound else "")
 
 
 def hint(useful: str, memory: Memory) -> str:

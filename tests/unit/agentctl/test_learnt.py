@@ -11,7 +11,6 @@ from agentctl.learning import calls, records
 from agentctl.learning.calls import LEARNING
 from agentctl.manager import MANAGER
 from agentd.core.jobs import interval
-from agentd.core.learning import story
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.agentctl import fake
 from tests.unit.agentctl.fake import FEED, NOW, Ctl, FakeDaemon, Refused
@@ -59,8 +58,15 @@ BLANK: dict[str, Any] = {
     "unknown": "nothing says when a run is of use: set useful",
 }
 BLANK |= {"interval": MINUTE, "fixed": False, "preference": 0, "bound": ""}
-COUNTED = {"name": "gamma-poisson", "rate": 2.0, "interval": 4 * MINUTE, "score": -12.25, "decides": False}
-NETWORK = {"name": "mlp", "rate": 1.5, "interval": 14 * MINUTE, "score": -9.15, "decides": True}
+COUNTED = {
+    "name": "gamma-poisson",
+    "title": "the counted rate of changes",
+    "rate": 2.0,
+    "interval": 4 * MINUTE,
+    "score": -12.25,
+    "decides": False,
+}
+NETWORK = {"name": "mlp", "title": "the network", "rate": 1.5, "interval": 14 * MINUTE, "score": -9.15, "decides": True}
 FEATURES = {"log_rate": 0.405, "hour": -0.0012}
 MADE = {
     "number": 3,
@@ -196,11 +202,6 @@ def test_a_job_that_is_none_or_does_not_learn_is_told(daemon: FakeDaemon, ctl: C
 )
 def test_without_an_agentd_that_is_told(ctl: Ctl, command: tuple[str, ...]) -> None:
     assert ctl(*command).code == 3
-
-
-def test_the_words_for_models_and_bounds_are_those_of_agentd() -> None:
-    assert records.MODELS == story.MODELS
-    assert records.BOUNDS == story.BOUNDS
 
 
 # Preferences

@@ -1,6 +1,6 @@
-"""The interval that a rate of changes deserves: where cost() is least, and what follows from that."""
+"""The interval that a rate of changes deserves: where runs and age together cost least, and what follows from that."""
 
-from math import exp, inf, isfinite, log
+from math import exp, expm1, inf, isfinite, log
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,6 @@ from agentd.core.learning.rate import (
     best,
     bounded,
     changes,
-    cost,
     deserved,
     log_likelihood,
 )
@@ -26,6 +25,13 @@ def spread(low: float, high: float) -> st.SearchStrategy[float]:
 
 RATES = spread(LEAST_RATE, MOST_RATE)
 PRICES = spread(1e-3 * AIM, 1e4 * AIM)
+
+
+def cost(interval: float, rate: float, price: float) -> float:
+    """What an interval costs per second in Poisson changes of a rate: seconds of age, runs included (see rate.best)."""
+    x = rate * interval
+    few = interval * x * (1 / 6 - x / 24 + x * x / 120)
+    return price / interval + (few if x < 1e-2 else interval / 2 - 1 / rate - expm1(-x) / (rate * x))
 
 
 def sought(rate: float, price: float) -> float:
