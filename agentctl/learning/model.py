@@ -7,7 +7,7 @@ import click
 
 from agentctl import manager
 from agentctl.cli import Commands, Session, address_option, command, json_option, now
-from agentctl.client import Client, Record
+from agentctl.client import Client, ExitCode, Failure, Record
 from agentctl.learning import calls, networks
 from agentctl.show import print_json, print_line, print_table
 from agentctl.times import span
@@ -69,6 +69,7 @@ def train(session: Session, no_wait: bool) -> None:
     """Trains a network from what runs found, and tells what came of it.
 
     A network that foretells runs no better than the one in force is not taken. Ctrl-C ends agentctl, not the training.
+    Exit code 1: the training failed, or agentd knows of too few runs.
 
     \b
     Examples:
@@ -80,12 +81,12 @@ def train(session: Session, no_wait: bool) -> None:
     client.call(calls.TRAIN)
     if no_wait:
         if session.json:
-            print_json({"training": True, "network": None, "decision": None})
+            print_json({"training": True, "network": None, "came": None, "decision": None})
         else:
             print_line("agentd trains a network: agentctl model shows it, once it is better")
         return
     try:
-        number = _wait(client)
+        number, came = _wait(client)
     except KeyboardInterrupt:
         click.echo("\nthe training goes on without you: agentctl model shows what comes of it", err=True)
         raise
@@ -93,14 +94,17 @@ def train(session: Session, no_wait: bool) -> None:
     decision = after if after.get("seq") != before.get("seq") else {}
     if session.json:
         told = manager.decision_json(decision) if decision else None
-        print_json({"training": False, "network": number, "decision": told})
-    else:
-        print_line(str(decision.get("reason") or f"the training is over, network {number} is in force"))
+        print_json({"training": False, "network": number, "came": came, "decision": told})
+        click.get_current_context().exit(ExitCode.ERROR if came == "failed" else ExitCode.OK)
+    reason = decision.get("reason")
+    if came == "failed":
+        raise Failure(str(reason or "the training failed: agentctl history --decisions may say why"))
+    print_line(str(reason or f"the training is over, network {number} is in force"))
 
 
-def _wait(client: Client) -> int:
+def _wait(client: Client) -> tuple[int, str]:
     """Waits until no training is under way, and tells on a terminal for how long; returns the network in force, -1 for
-    none. Raises Failure."""
+    none, and what came of the training. Raises Failure."""
     began, shows = time.monotonic(), sys.stderr.isatty()
     if not shows:
         click.echo("agentd trains a network, which takes some minutes at most", err=True)
@@ -115,7 +119,7 @@ def _wait(client: Client) -> int:
         time.sleep(POLL_SECONDS)
     if shows:
         click.echo("\r\x1b[K", err=True, nl=False)
-    return int(properties.get("Network", -1))
+    return int(properties.get("Network", -1)), str(properties.get("Trained", ""))
 
 
 def _newest(client: Client) -> Record:

@@ -14,7 +14,7 @@ from agentd.core.learning.champion import MODELS, TITLES
 from agentd.core.learning.features import NAMES
 from agentd.core.learning.learner import Decision
 from agentd.core.learning.learning import Learning
-from agentd.core.learning.model import Learnt
+from agentd.core.learning.model import FEWEST_ROWS, Learnt
 from agentd.core.learning.weights import Model, Unusable
 from agentd.core.part import Refused
 from agentd.core.patterns import matcher
@@ -50,11 +50,8 @@ _CHANGE = {"old": "t", "new": "t", "next": "t", "note": "s"}
 class Chooses(Protocol):
     """The shell, as the interface asks it."""
 
-    def choose(self, number: int, why: str) -> None:
-        """Puts a network in force, by its number. Raises OSError and Unusable."""
-
-    def before(self, number: int) -> int:
-        """Returns the number of the network before one, or -1."""
+    def back(self, why: str) -> int:
+        """Puts the newest network before the one in force in its place that can be used; returns its number, or -1."""
 
 
 class Api:
@@ -75,6 +72,7 @@ class Api:
         return {
             "Mode": lambda: self._core.settings.mode,
             "Training": lambda: self._core.training,
+            "Trained": lambda: self._core.came,
             "Network": lambda: self._core.number,
         }
 
@@ -118,8 +116,12 @@ class Api:
         return record({"old": old, "new": new, "next": entry.due or 0, "note": note}, _CHANGE)
 
     async def Train(self) -> None:
+        self._host.ready()
         if self._core.training:
             raise Refused("Busy", "a training is under way already: agentctl model shows what comes of it")
+        if self._core.rows < FEWEST_ROWS:
+            known = f"{self._core.rows} run{'' if self._core.rows == 1 else 's'} whose use is known"
+            raise Refused("TooFew", f"a network learns from at least {FEWEST_ROWS} runs: there are {known}")
         self._core.train()
         await self._host.settle()
 
@@ -128,17 +130,11 @@ class Api:
 
     async def Rollback(self) -> int:
         self._host.ready()
-        now = self._core.number
-        before = self._shell.before(now)
-        if before < 0:
-            raise Refused("Unsupported", "there is no network before the one in force: agentctl model history")
-        try:
-            self._shell.choose(before, f"back to network {before} from network {now}: asked for")
-        except (OSError, Unusable) as error:
-            raise Refused("Failed", f"network {before} cannot be used: {words(error)}") from None
+        if (number := self._shell.back("asked for")) < 0:
+            why = "there is no network before the one in force that can be used: agentctl model history"
+            raise Refused("Unsupported", why)
         await self._host.settle()
-        self._host.server.changed("Learning.Network")
-        return before
+        return number
 
     # Records
 

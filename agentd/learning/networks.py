@@ -1,7 +1,10 @@
 """The networks on disk: the one that agentd brings along, number 0, and those that were trained here since."""
 
 import contextlib
+import errno
+import os
 import re
+import stat
 from pathlib import Path
 
 from agentd.core.learning import weights
@@ -25,6 +28,7 @@ class Networks:
         """The sentence that a training says of itself."""
         self.rows = folder / "rows.json"
         """The rows that a training learns from."""
+        self._beside = folder / "rows.tmp"
         self.in_force = folder / "in-force.json"
         """A copy of the network that the result of a training must not be worse than."""
 
@@ -59,20 +63,20 @@ class Networks:
     def prepare(self, rows: bytes, in_force: int) -> None:
         """Writes what a training works with: rows, and the network in force by its number (-1: none)."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
-        for old in (self.fresh, self.told, self.in_force):
+        for old in (self.fresh, self.told, self.in_force, self._beside):
             old.unlink(missing_ok=True)
-        if in_force >= 0:
-            self.in_force.write_bytes(self.path(in_force).read_bytes())
-        beside = self.rows.with_suffix(".tmp")
-        beside.write_bytes(rows)
-        beside.rename(self.rows)
+        with contextlib.suppress(FileNotFoundError):  # then the result is compared with the counted rate alone
+            if in_force >= 0:
+                _write(self.in_force, _read(self.path(in_force)))
+        _write(self._beside, rows)
+        self._beside.rename(self.rows)
 
     def clear(self) -> str:
         """Removes what a training worked with; returns what it said, as one line."""
         said = ""
-        with contextlib.suppress(OSError), self.told.open("rb") as file:
-            said = " ".join(file.read(500).decode(errors="replace").split())
-        for old in (self.rows, self.told, self.in_force):
+        with contextlib.suppress(OSError):
+            said = " ".join(_read(self.told, 500).decode(errors="replace").split())
+        for old in (self.rows, self.told, self.in_force, self._beside):
             with contextlib.suppress(OSError):
                 old.unlink(missing_ok=True)
         return "".join(letter for letter in said if letter.isprintable())
@@ -86,8 +90,23 @@ class Networks:
 
 def parse(path: Path) -> Model:
     """Returns the network in a file. Raises OSError and Unusable."""
-    with path.open("rb") as file:
-        return weights.parse(file.read(weights.LONGEST + 1), str(path))
+    return weights.parse(_read(path), str(path))
+
+
+def _read(path: Path, most: int = weights.LONGEST + 1) -> bytes:
+    """Returns the beginning of a file. Raises OSError, also where that is no file: a pipe would never end, and a link
+    that a training left would show what it may not read. An installation may have links."""
+    more = os.O_NONBLOCK | (0 if path == FIRST else os.O_NOFOLLOW)
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | more)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return file.read(most)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Writes a file that is not there yet. Raises OSError."""
+    with path.open("xb") as file:  # never what a training linked there
+        file.write(data)
 
 
 def words(error: OSError | Unusable) -> str:

@@ -11,8 +11,17 @@ import msgspec
 from agentd import log as logging
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.learning.learning import Learning
-from agentd.core.learning.model import PART, JobLearns, NetworkDoubted, TrainingWanted, UseWanted
+from agentd.core.learning.learning import Learning, Network
+from agentd.core.learning.model import (
+    BETTER,
+    FAILED,
+    NOTHING,
+    PART,
+    JobLearns,
+    NetworkDoubted,
+    TrainingWanted,
+    UseWanted,
+)
 from agentd.core.learning.weights import Unusable
 from agentd.core.part import Effect, Refused
 from agentd.learning import looking, networks
@@ -36,6 +45,10 @@ class Reach:
     train: Callable[[Networks], Awaitable[str]]
 
 
+class _Fruitless(Exception):
+    """The reason why a training came to nothing; the text is a sentence."""
+
+
 class Shell:
     """Carries out what the core of learning wants."""
 
@@ -57,30 +70,41 @@ class Shell:
         """Takes the network that was in force, or the newest before it that can be used; -1: none."""
         if number < 0:
             return
-        for one in [number, *(other for other in reversed(self._numbers()) if other < number)]:
-            try:
-                self._core.take_network(networks.network(one, self._files.read(one)), "", self._host.now())
-            except (OSError, Unusable) as error:
-                self.trouble = f"the network {one} cannot be used: {networks.words(error)}"
-                log.warning(self.trouble, id="network")
-            else:
-                return
+        found, self.trouble = self._usable([number, *self._before(number)])
+        if found is not None:
+            self._core.take_network(found, "", self._host.now())
 
-    def choose(self, number: int, why: str) -> None:
-        """Puts a network in force, by its number. Raises OSError and Unusable."""
-        found = networks.network(number, self._files.read(number))
-        self._host.hear(PART, lambda: self._core.take_network(found, why, self._host.now()))
+    def back(self, why: str) -> int:
+        """Puts the newest network before the one in force in its place that can be used; returns its number, -1 where
+        there is none. `why` is the end of a sentence."""
+        number = self._core.number
+        found, _ = self._usable(self._before(number))
+        if found is None:
+            return -1
+        text = f"back to network {found.number} from network {number}: {why}"
+        self._host.hear(PART, lambda: self._core.take_network(found, text, self._host.now()))
         self.trouble = ""
+        self._host.server.changed("Learning.Network")
+        return found.number
 
-    def before(self, number: int) -> int:
-        """Returns the number of the network before one, or -1."""
-        return next((one for one in reversed(self._numbers()) if one < number), -1)
-
-    def _numbers(self) -> list[int]:
+    def _before(self, number: int) -> list[int]:
+        """Returns the numbers of the networks before one, the newest first."""
         try:
-            return self._files.numbers()
-        except OSError:
-            return [0]
+            return [one for one in reversed(self._files.numbers()) if one < number]
+        except OSError as error:
+            log.warning(f"the networks cannot be listed: {networks.words(error)}", id="network")
+            return [0] if number else []
+
+    def _usable(self, numbers: Sequence[int]) -> tuple[Network | None, str]:
+        """Returns the first of networks that can be used, and why the very first cannot, as a sentence."""
+        faults: list[str] = []
+        for number in numbers:
+            try:
+                return networks.network(number, self._files.read(number)), "".join(faults[:1])
+            except (OSError, Unusable) as error:
+                faults.append(f"network {number} cannot be used: {networks.words(error)}")
+                log.warning(faults[-1], id="network")
+        return None, "".join(faults[:1])
 
     async def _look(self, effect: UseWanted) -> None:
         found, why_not = "", ""
@@ -93,38 +117,55 @@ class Shell:
 
     async def _train(self) -> None:
         """Has a network trained from what is stored, and takes it if it is better."""
-        number, model, said = 0, None, ""
+        self._host.server.changed("Learning.Training")
+        found, came = None, FAILED
         try:
-            rows = await self._host.ask(list_rows)
-            text = await asyncio.to_thread(msgspec.json.encode, rows)
-            await asyncio.to_thread(self._files.prepare, text, self._core.number)
-            failed = await self._reach.train(self._files)
-            said = await asyncio.to_thread(self._files.clear)
-            if failed:
-                said = f"the training failed: {failed}" + (f" ({said})" if said else "")
-            elif self._files.fresh.exists():
-                number, model = await asyncio.to_thread(self._files.take)
-        except Refused as refused:  # nothing can be stored, nor read
-            said = f"no training: {refused}"
-        except (OSError, Unusable) as error:
-            said = f"the result of the training was refused: {networks.words(error)}"
-        found = None if model is None else networks.network(number, model)
-        why = f"network {number} is in force: {said}" if found else said or "the training said nothing"
-        self._host.hear(PART, lambda: self._core.trained(found, why, self._host.now()))
+            found, why = await self._training()
+            came = BETTER if found else NOTHING
+        except _Fruitless as fruitless:
+            why = str(fruitless)
+        except Exception:
+            self._host.hear(
+                PART, lambda: self._core.trained(None, FAILED, "the training failed: a defect", self._host.now())
+            )
+            raise
+        self._host.hear(PART, lambda: self._core.trained(found, came, why, self._host.now()))
+        if found is not None:
+            self.trouble = ""
         log.info(why, id="network")
-        self._host.server.changed("Learning.Training", "Learning.Network")
+        self._host.server.changed("Learning.Training", "Learning.Trained", "Learning.Network")
+
+    async def _training(self) -> tuple[Network | None, str]:
+        """Returns the network that a training leads to, None where none is better, and a sentence about that. Raises
+        _Fruitless."""
+        try:
+            rows = await asyncio.to_thread(msgspec.json.encode, await self._host.ask(list_rows))
+        except Refused as refused:  # nothing can be read
+            raise _Fruitless(f"no training: {refused}") from None
+        try:
+            await asyncio.to_thread(self._files.prepare, rows, self._core.number)
+            failed = await self._reach.train(self._files)
+        except OSError as error:
+            failed = networks.words(error)
+        said = await asyncio.to_thread(self._files.clear)
+        if failed:
+            raise _Fruitless(f"the training failed: {failed}" + (f" ({said})" if said else ""))
+        if not self._files.fresh.exists():
+            return None, said or "the training said nothing"
+        try:
+            number, model = await asyncio.to_thread(self._files.take)
+        except (OSError, Unusable) as error:
+            raise _Fruitless(f"the result of the training was refused: {networks.words(error)}") from None
+        return networks.network(number, model), f"network {number} is in force: {said}"
 
     def _doubt(self, effect: NetworkDoubted) -> None:
         """Puts the network before one in force that foretells badly."""
         why = f"network {effect.number} foretold runs worse than the counted rate by {-effect.gain:.1f} nats"
-        before = self.before(effect.number)
-        try:
-            self.choose(before, f"back to network {before}: {why}")
-        except (OSError, Unusable) as error:
-            text = f"no network is in force: {why}, and network {before} cannot be used: {networks.words(error)}"
-            self._host.hear(PART, lambda: self._core.take_network(None, text, self._host.now()))
         log.warning(why, id="network")
-        self._host.server.changed("Learning.Network")
+        if self.back(why) < 0:
+            text = f"no network is in force: {why}, and none before it can be used"
+            self._host.hear(PART, lambda: self._core.take_network(None, text, self._host.now()))
+            self._host.server.changed("Learning.Network")
 
     def _tell(self, effect: JobLearns) -> None:
         log.debug(f"{effect.job}: {effect.reason}", id="interval", job=effect.job)
@@ -144,6 +185,7 @@ async def plug(host: Host, jobs: Jobs, config: Config, machine: str, reach: Reac
 
     def configure(changed: Config, now: int) -> Sequence[str]:
         core.configure(changed.learning, now)
+        host.server.changed("Learning.Mode")
         return ()
 
     return Part(

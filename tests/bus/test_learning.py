@@ -57,12 +57,12 @@ def test_jobs_end_ordered_by_how_often_what_they_watch_changes_and_a_restart_kee
     before = {job: explained(agentd, job) for job in ("fast", "middle", "slow")}
     given = intervals(agentd)
     # An increase is there at once: the next run is sooner.
-    job = values(agentd.call("Jobs.GetJob", "s", "slow"))
+    slow = values(agentd.call("Jobs.GetJob", "s", "slow"))
     change = values(agentd.call("Jobs.Increase", "s", "slow"))
     assert change["new"] <= change["old"] / 1.25
     # Where the shorter interval is over already, a run begins now, and the one after it is next.
     now = values(agentd.call("Jobs.GetJob", "s", "slow"))
-    assert change["next"] < job["next"] or now["starting"] or now["running"] or now["last_due"] > job["last_due"]
+    assert change["next"] < slow["next"] or now["starting"] or now["running"] or now["last_due"] > slow["last_due"]
     decisions = [values(one) for one in agentd.call("Manager.ListDecisions", "a{sv}", {"part": ("s", "learning")})]
     assert {one["kind"] for one in decisions} == {"interval"}
     assert all("expects a change each" in one["reason"] for one in decisions)

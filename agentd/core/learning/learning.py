@@ -74,6 +74,8 @@ class Learning(Core):
         self.rows = saved.rows
         """The rows that there are to learn from."""
         self.training = False
+        self.came = ""
+        """What came of the last training since agentd began; empty: none is over."""
         self.gain = 0.0
         """The log-likelihood, in nats, by which the network in force foretold runs better than the counted rate."""
         self._jobs = jobs
@@ -198,9 +200,10 @@ class Learning(Core):
             self.training, self._cycles, self._fresh = True, 0, 0
             self._effects.append(TrainingWanted())
 
-    def trained(self, network: Network | None, why: str, now: int) -> None:
-        """Takes the end of a training: a network that is better, or why there is none, as a sentence."""
-        self.training = False
+    def trained(self, network: Network | None, came: str, why: str, now: int) -> None:
+        """Takes the end of a training: a network that is better, or None; `came` is model.BETTER, NOTHING or FAILED,
+        `why` a sentence."""
+        self.training, self.came = False, came
         if network is not None:
             self.take_network(network, why, now)
         else:

@@ -11,6 +11,9 @@ PART = "learning"
 FEWEST_ROWS, MOST_ROWS = 500, 10_000
 """The rows from which a network can be trained, and those that are kept for that: the newest."""
 
+BETTER, NOTHING, FAILED = "better", "nothing", "failed"
+"""What came of a training: a better network, nothing better, or nothing at all."""
+
 
 class Learnt(Struct):
     """Everything that is remembered of a job, across restarts."""

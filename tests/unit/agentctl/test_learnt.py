@@ -363,11 +363,11 @@ def test_a_training_is_waited_for_and_its_end_told(
         left.extend([True, True])
 
     def properties(_interface: str) -> dict[str, Any]:
-        return {"Training": left.pop() if left else False, "Network": 4}
+        return {"Training": left.pop() if left else False, "Network": 4, "Trained": came[0]}
 
     monkeypatch.setattr("agentctl.learning.model.POLL_SECONDS", 0)
     old = {"seq": 7, "at": NOW, "part": "learning", "kind": "model", "about": "", "reason": "of before"}
-    decisions, left = [old], list[bool]()
+    decisions, left, came = [old], list[bool](), ["better"]
     daemon.answers |= {"Train": train, LEARNING: properties, f"{MANAGER}.ListDecisions": lambda _: decisions}
     ended = ctl("model", "train")
     assert (ended.code, ended.out) == (0, "network 4 is in force: 5% better\\x1b[2J\n")
@@ -378,6 +378,25 @@ def test_a_training_is_waited_for_and_its_end_told(
     assert (found["training"], found["network"], found["decision"]["kind"]) == (False, 4, "model")
     daemon.answers["Train"] = None
     assert ctl("model", "train").out == "the training is over, network 4 is in force\n", "an old decision is told"
+    came[0] = "nothing"
+    assert ctl("model", "train").code == 0
+
+
+def test_a_training_that_failed_is_told_by_the_exit_code(daemon: FakeDaemon, ctl: Ctl) -> None:
+    def train() -> None:
+        decisions.insert(0, {**decisions[0], "seq": 8, "reason": "the training failed: the process ended with -9"})
+
+    first = {"seq": 7, "at": NOW, "part": "learning", "kind": "model", "about": "", "reason": "of before"}
+    decisions = [first]
+    over = {"Training": False, "Network": 4, "Trained": "failed"}
+    daemon.answers |= {"Train": train, LEARNING: over, f"{MANAGER}.ListDecisions": lambda _: decisions}
+    ended = ctl("model", "train")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.endswith("agentctl: the training failed: the process ended with -9\n")
+    decisions[:] = [first]
+    ended = ctl("model", "train", "--json")
+    assert (ended.code, ended.json["came"]) == (1, "failed")
+    assert ended.json["decision"]["reason"] == "the training failed: the process ended with -9"
 
 
 def test_a_training_need_not_be_waited_for(daemon: FakeDaemon, ctl: Ctl) -> None:

@@ -275,7 +275,7 @@ def test_a_training_is_wanted_when_enough_is_new_and_not_again_before_its_end() 
     life = Life(adaptive("feed", start=MINUTE), watched=each(90 * SECOND))
     life.live(START + 2 * DAY)
     assert sum(isinstance(one, model.TrainingWanted) for one in life.seen) == 1
-    life.learning.trained(None, "nothing better", life.now)
+    life.learning.trained(None, model.NOTHING, "nothing better", life.now)
     life.pump()
     assert life.decisions("model")[-1].reason == "nothing better"
     life.live(life.now + 2 * DAY)
