@@ -91,6 +91,7 @@ def facts(learner: Record, now: int) -> list[tuple[str, str]]:
         ("expects", _expected(learner)),
         ("interval", f"every {span(learner['interval'])}" if learner.get("interval") else ""),
         *(_coming(learner) if learner.get("model") else []),
+        ("more often", _increase(learner)),
         ("preference", preference(learner.get("preference", 0))),
         ("watches", str(learner.get("useful") or "nothing: the setting useful is missing")),
         *(_past(learner, now) if learner.get("model") else []),
@@ -106,16 +107,19 @@ def _expected(learner: Record) -> str:
 
 
 def _coming(learner: Record) -> list[tuple[str, str]]:
-    """Returns what would be decided now, which bound acts on it, and what one increase would do."""
-    coming, wanted, more = (learner.get(key, 0) for key in ("next_interval", "wanted", "more"))
+    """Returns what would be decided now, and which bound acts on it."""
+    coming, wanted = (learner.get(key, 0) for key in ("next_interval", "wanted"))
     bound = str(learner.get("bound") or "")
     before = f" (every {span(wanted)} before any bound)" if wanted and span(wanted) != span(coming) else ""
-    increase = f"every {span(more)} after one agentctl increase {shlex.quote(str(learner.get('name')))}"
     return [
         ("next" if acts(learner) else "would be", f"every {span(coming)}{before}" if coming else ""),
         ("bound", BOUNDS.get(bound, bound)),
-        ("more often", increase if more else ""),
     ]
+
+
+def _increase(learner: Record) -> str:
+    more = learner.get("more", 0)
+    return f"every {span(more)} after one agentctl increase {shlex.quote(str(learner.get('name')))}" if more else ""
 
 
 def _past(learner: Record, now: int) -> list[tuple[str, str]]:

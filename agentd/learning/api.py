@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from agentd.bus.arguments import PAGE, Records, only, record
 from agentd.bus.contract import Handler
+from agentd.core.jobs import interval
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.roster import Entry
 from agentd.core.learning import memory as memories
@@ -109,9 +110,12 @@ class Api:
     async def SetPreference(self, job: str, preference: int) -> dict[str, Any]:
         self._host.ready()
         old, new = self._jobs.prefer(job, preference, self._host.now())
+        if preference == 0:
+            self._core.take_back_wish(job)
         await self._host.settle()
         entry = self._jobs.entry(job)
-        note = f"{job} has the preference {preference:+d} and runs every {format_duration(new)}"
+        steps = f"{preference:+d}" if preference else "0"
+        note = f"{job} has the preference {steps} and runs every {format_duration(new)}"
         note += f" (was {format_duration(old)})" if new != old else " as before"
         return record({"old": old, "new": new, "next": entry.due or 0, "note": note}, _CHANGE)
 
@@ -148,22 +152,21 @@ class Api:
             "preference": entry.state.preference,
             "fixed": entry.state.fixed,
             "unknown": self._unknown(entry, learnt),
-            "bound": learnt.bound,
+            "more": _increased(entry),
         }
         decision = decision or self._core.deciding(entry, self._host.now())
         if (state := learnt.state) is None or decision is None:
             return values
         memory, now = state.memory, self._host.now() / SECOND
-        more = self._core.deciding(entry, self._host.now(), min(entry.state.preference + 1, 4))
         shares = [found / looked for found, looked in zip(memory.found, memory.looked, strict=True) if looked]
         return values | {
             "model": decision.model,
             "why": decision.why,
+            "bound": decision.bound,
             "hint": story.hint(entry.job.useful or "", memory),
             "reason": story.reason(state, decision, decision.bound),
             "next_interval": round(decision.interval * SECOND),
             "wanted": round(decision.wanted * SECOND),
-            "more": round(more.interval * SECOND) if more else 0,
             "changed": round(memory.changed * SECOND),
             "rate": decision.rate * _HOUR,
             "useful_2h": shares[0] if shares else None,
@@ -231,3 +234,11 @@ class Api:
                 "counted_loss": model.score.counted,
             }
         return record(values, _NETWORK)
+
+
+def _increased(entry: Entry) -> int:
+    """Returns the interval of a job after one increase, in microseconds; 0 where there is no room for one."""
+    try:
+        return interval.step(entry.job.name, entry.schedule.trigger, 1)
+    except Refused:
+        return 0

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from agentd.core.learning import weights
-from agentd.core.learning.learning import Network
+from agentd.core.learning.model import Network
 from agentd.core.learning.weights import Model, Unusable
 
 FIRST = Path(__file__).with_name("first-model.json")

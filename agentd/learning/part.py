@@ -11,13 +11,14 @@ import msgspec
 from agentd import log as logging
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.learning.learning import Learning, Network
+from agentd.core.learning.learning import Learning
 from agentd.core.learning.model import (
     BETTER,
     FAILED,
     NOTHING,
     PART,
     JobLearns,
+    Network,
     NetworkDoubted,
     TrainingWanted,
     UseWanted,

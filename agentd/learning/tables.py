@@ -8,12 +8,23 @@ from typing import Any
 import msgspec
 
 from agentd.core.config import History
-from agentd.core.learning.model import MOST_ROWS, PART, Learnt, LearntSaved, NetworkChosen, OutcomeKept, Saved
+from agentd.core.learning import learner
+from agentd.core.learning.model import (
+    MOST_ROWS,
+    PART,
+    Learnt,
+    LearntSaved,
+    NetworkChosen,
+    OutcomeKept,
+    Saved,
+    TrainingWanted,
+)
 from agentd.core.part import Effect
 from agentd.part import Tables, forget_rows
 
 _WHOLE = re.compile(r"-1|\d{1,9}", re.ASCII)
 _NETWORK = "network"  # the fact in which stands the number of the network in force
+_TRAINED = "trained"  # that of the newest row at the last training
 
 
 class LearningTables(Tables):
@@ -34,15 +45,19 @@ class LearningTables(Tables):
         jobs, damaged = {}, 0
         for job, record in db.execute("SELECT job, record FROM learnt"):
             try:
-                jobs[str(job)] = msgspec.json.decode(record, type=Learnt)
+                learnt = msgspec.json.decode(record, type=Learnt)
             except msgspec.MsgspecError:
                 damaged += 1
+            else:
+                if learnt.state is not None and not learner.sound(learnt.state):
+                    damaged, learnt.state = damaged + 1, None
+                jobs[str(job)] = learnt
         if damaged:
-            self.warning = f"what was learnt of {damaged} jobs could not be read: they begin to learn anew"
+            some, they = ("1 job", "it begins") if damaged == 1 else (f"{damaged} jobs", "they begin")
+            self.warning = f"what was learnt of {some} could not be read: {they} to learn anew"
         (rows,) = db.execute("SELECT count(*) FROM outcomes").fetchone()
-        (number,) = db.execute("SELECT value FROM facts WHERE name = ?", (_NETWORK,)).fetchone() or ("0",)
-        chosen = int(number) if isinstance(number, str) and _WHOLE.fullmatch(number) else 0
-        return Saved(jobs=jobs, rows=rows, network=chosen)
+        (fresh,) = db.execute("SELECT count(*) FROM outcomes WHERE id > ?", (_fact(db, _TRAINED),)).fetchone()
+        return Saved(jobs=jobs, rows=rows, fresh=fresh, network=_fact(db, _NETWORK))
 
     def behind(self, db: sqlite3.Connection, upto: int) -> None:
         """Leaves everything as it is: nothing of learning is due."""
@@ -66,6 +81,9 @@ class LearningTables(Tables):
         )
         for chosen in [effect.number for effect in effects if isinstance(effect, NetworkChosen)][-1:]:
             db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_NETWORK, str(chosen)))
+        if any(isinstance(effect, TrainingWanted) for effect in effects):
+            newest = "SELECT coalesce(max(id), 0) FROM outcomes"
+            db.execute(f"INSERT OR REPLACE INTO facts VALUES (?, ({newest}))", (_TRAINED,))  # noqa: S608 - our own words
         return len(learnt) + len(outcomes)
 
     def forget(self, db: sqlite3.Connection, history: History, now: int, *, whole: bool = True) -> Iterator[object]:
@@ -73,6 +91,12 @@ class LearningTables(Tables):
         del history, now
         (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM outcomes").fetchone()
         yield from forget_rows(db, "outcomes", "id", "id <= ?", (newest - MOST_ROWS,), whole=whole)
+
+
+def _fact(db: sqlite3.Connection, name: str) -> int:
+    """Returns the number in a fact; 0 where there is none."""
+    (value,) = db.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone() or ("0",)
+    return int(value) if _WHOLE.fullmatch(str(value)) else 0
 
 
 def list_rows(db: sqlite3.Connection) -> list[tuple[Any, ...]]:

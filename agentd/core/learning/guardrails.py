@@ -33,10 +33,8 @@ def within(wanted: float, before: float, shortest: float, longest: float, failur
         interval, bound = shortest, "min"
     elif interval > longest:
         interval, bound = longest, "max"
-    if interval > before * FACTOR:
-        interval, bound = before * FACTOR, "step"
-    elif interval < before / FACTOR:
-        interval, bound = before / FACTOR, "step"
+    if (near := step(interval, before)) != interval:
+        interval, bound = near, "step"
     return min(max(interval, shortest), longest), bound
 
 
@@ -45,22 +43,36 @@ def held(interval: float, before: float, wish: int) -> bool:
     return (interval - before) * wish > 0
 
 
+def afforded(wanted: float, bound: str, before: float, factor: float, longest: float, wish: int) -> tuple[float, str]:
+    """Returns the interval in seconds that a job gets where the budget has intervals longer by a factor, and the bound
+    that acted; `bound` is that of what is wanted.
+
+    The budget does not go against what a person just wanted either, and no other job pays for that.
+    """
+    interval = stretched(wanted, factor, longest)
+    if interval > wanted:
+        bound = "budget"
+    if (near := step(interval, before)) != interval:
+        interval, bound = near, "step"
+    return (before, "wish") if held(interval, before, wish) else (interval, bound)
+
+
 def noticed(interval: float, before: float) -> bool:
     """Tells whether an interval differs enough from the one before to take its place."""
     return abs(interval - before) > NOTICED * before
 
 
-def afford(
+def stretch(
     intervals: Mapping[str, float], costs: Mapping[str, float], most: Mapping[str, float], budget: float
-) -> dict[str, float]:
-    """Returns intervals, in seconds by job, at which all jobs together take no more than `budget` processors: all
-    longer by one factor, none above its `most`."""
+) -> float:
+    """Returns the factor by which intervals, in seconds by job, become longer so that all jobs together take no more
+    than `budget` processors, as far as none is stretched above its `most` (see stretched)."""
 
     def spent(factor: float) -> float:
-        return sum(costs[name] / min(one * factor, max(one, most[name])) for name, one in intervals.items())
+        return sum(costs[name] / stretched(one, factor, most[name]) for name, one in intervals.items())
 
     if not intervals or spent(1.0) <= budget:
-        return dict(intervals)
+        return 1.0
     low, high = 1.0, 2.0
     while spent(high) > budget and high < 1e9:
         low, high = high, high * 2
@@ -70,7 +82,17 @@ def afford(
             low = middle
         else:
             high = middle
-    return {name: min(one * high, max(one, most[name])) for name, one in intervals.items()}
+    return high
+
+
+def stretched(interval: float, factor: float, most: float) -> float:
+    """Returns an interval longer by a factor, but not above `most` where it was below."""
+    return min(interval * factor, max(interval, most))
+
+
+def step(interval: float, before: float) -> float:
+    """Returns an interval no further from the one before than FACTOR."""
+    return min(max(interval, before / FACTOR), before * FACTOR)
 
 
 def spread(number: float) -> float:

@@ -82,6 +82,13 @@ def begin(terms: Terms, cost: float) -> State:
     return State(memories.begin(prior), interval=terms.start, aimd=terms.start)
 
 
+def sound(state: State) -> bool:
+    """Tells whether a state that was stored is one of this agentd: another version may count by other spans, or know
+    other models."""
+    known = state.model in MODELS and len(state.scores) == len(MODELS) and len(state.foretold) in (0, len(MODELS))
+    return known and state.interval > 0 and state.aimd > 0 and memories.sound(state.memory)
+
+
 def price(state: State, terms: Terms) -> float:
     """Returns the price of a run of the job, in square seconds."""
     return terms.price * (START_COST + state.memory.cost)

@@ -1,25 +1,25 @@
 """Learning: what runs were of use goes in, intervals of adaptive jobs come out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import msgspec
-from msgspec import Struct
+from msgspec.structs import replace
 
 from agentd.core.jobs.model import FAILURES, JobSaved, Run, RunChanged
 from agentd.core.jobs.roster import Entry
 from agentd.core.jobs.settings import Mode
-from agentd.core.learning import guardrails, learner, outcomes, story
+from agentd.core.learning import guardrails, learner, outcomes, story, wishes
 from agentd.core.learning import memory as memories
 from agentd.core.learning.learner import START_COST, Decision, State, Terms
-from agentd.core.learning.mlp import Mlp
 from agentd.core.learning.model import (
     FEWEST_ROWS,
     MOST_ROWS,
     PART,
     JobLearns,
+    JobsLearning,
     Learnt,
     LearntSaved,
+    Network,
     NetworkChosen,
     NetworkDoubted,
     Outcome,
@@ -42,24 +42,6 @@ DOUBT = -8.0
 """The log-likelihood, in nats over all jobs, by which a network foretells worse than the counted rate before the one
 before it takes its place."""
 _PARTS = 1 << 16
-
-
-class JobsLearning(Protocol):
-    """The core of jobs, as learning needs it."""
-
-    @property
-    def entries(self) -> Mapping[str, Entry]:
-        """The configured jobs by name."""
-
-    def adapt(self, name: str, new: int, now: int) -> None:
-        """Gives an adaptive job another interval, in microseconds."""
-
-
-class Network(Struct, frozen=True):
-    """A network in force, and its number: 0 for the one that agentd brings along."""
-
-    number: int
-    mlp: Mlp
 
 
 class Learning(Core):
@@ -85,7 +67,8 @@ class Learning(Core):
         self._unsaved: set[str] = set()
         self._next_cycle = now + settings.cycle
         self._cycles = 0  # since the last training
-        self._fresh = 0  # rows since the last training
+        self._fresh = saved.fresh  # rows since the last training
+        self._stretch = 1.0  # the factor by which the budget has intervals longer
         self._draining = False
 
     # As every core
@@ -138,7 +121,12 @@ class Learning(Core):
         if settings != self.settings:
             self._next_cycle = min(self._next_cycle, now + settings.cycle)
         self.settings = settings
-        self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
+        for name, learnt in self.learnt.items():
+            if learnt.state and (entry := self._jobs.entries.get(name)) and self.mode(entry) == "off":
+                # Nobody looks from here on: what comes next is compared with nothing, and follows no known span.
+                learnt.mark, learnt.state.memory.at, learnt.state.foretold = "", 0.0, []
+                self._unsaved.add(name)
+        self._look_again()
 
     # For others to read
 
@@ -161,38 +149,48 @@ class Learning(Core):
             price=price_of(self.settings.aim / SECOND),
         )
 
-    def deciding(self, entry: Entry, now: int, preference: int | None = None) -> Decision | None:
-        """Returns what would be decided about a job now, with its preference or another; None where nothing is known of
-        it yet. Nothing changes by this."""
+    def deciding(self, entry: Entry, now: int) -> Decision | None:
+        """Returns what would be decided about a job now; None where nothing is known of it yet. Nothing changes by
+        this."""
         learnt = self.learnt.get(entry.job.name)
         if learnt is None or learnt.state is None:
             return None
         state = msgspec.json.decode(msgspec.json.encode(learnt.state), type=State)
-        wanted = entry.state.preference if preference is None else preference
-        return self._decide(entry, learnt, state, wanted, now)
+        if not self._acts(entry):
+            return self._decide(entry, learnt, state, now)
+        in_force = _in_force(entry)
+        if in_force != learnt.given:
+            state.interval = in_force
+        decision = self._decide(entry, learnt, state, now)
+        interval, bound = self._afforded(entry, learnt, decision.interval, decision.bound, now)
+        return replace(decision, interval=interval, bound=bound)
 
     # What happens
+
+    def take_back_wish(self, name: str) -> None:
+        """Takes note that a person takes a preference back, which wants the job neither more nor less often."""
+        if name in self.learnt:
+            learnt = self._of(name)
+            learnt.preference = learnt.wish = 0
+            self._news.add(name)
 
     def looked(self, run: Run, mark: str, why_not: str) -> None:
         """Takes what a run left where it is watched, as text that tells one content from another; or why that cannot
         be told, as a sentence."""
-        entry = self._entry(run)
-        if entry is None:
+        if (entry := self._entry(run)) is None:
             return
-        learnt = self._of(run.job)
+        learnt = self._watching(entry)
         if why_not:
             self._unknown(learnt, run, why_not)
-            return
-        before, learnt.mark = (learnt.mark if learnt.watched == entry.job.useful else ""), mark
-        learnt.watched = entry.job.useful or ""
-        self._use(entry, run, None if not before else mark != before)
+        else:
+            self._compare(entry, learnt, run, mark)
 
     def take_network(self, network: Network | None, why: str, now: int) -> None:
         """Takes the network that is in force from now on; `why` is a sentence, "" where nothing was decided."""
         self.network, self.gain = network, 0.0
         if why:
             self._effects += [NetworkChosen(self.number), Decided(now, PART, "model", "", why)]
-            self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
+            self._look_again()
 
     def train(self) -> None:
         """Begins a training, if none is under way."""
@@ -216,28 +214,32 @@ class Learning(Core):
         entry = self._jobs.entries.get(run.job)
         return None if entry is None or entry.job.useful is None or self.mode(entry) == "off" else entry
 
+    def _look_again(self) -> None:
+        """Has all jobs decided about at the next cycle."""
+        self._news |= {name for name, learnt in self.learnt.items() if learnt.state and name in self._jobs.entries}
+
     def _of(self, name: str) -> Learnt:
         self._unsaved.add(name)
         return self.learnt.setdefault(name, Learnt())
 
+    def _watching(self, entry: Entry) -> Learnt:
+        """Returns what is remembered of a job: what was learnt of another thing that it watched is of no use."""
+        learnt = self._of(entry.job.name)
+        if learnt.watched != entry.job.useful:
+            learnt.watched, learnt.mark, learnt.state = entry.job.useful or "", "", None
+        return learnt
+
     def _hear_wish(self, effect: JobSaved, now: int) -> None:
-        """Takes note that a person prefers a job otherwise than before."""
         learnt = self.learnt.get(effect.job)
-        if learnt is None or learnt.preference == effect.state.preference:
-            return
-        more = 1 if effect.state.preference > learnt.preference else -1
-        learnt.wish = 0 if effect.state.interval is None else more  # a reset wants neither
-        learnt.wish_until, learnt.wish_runs = now + round(guardrails.HELD * SECOND), 0
-        learnt.preference = effect.state.preference
-        self._unsaved.add(effect.job)
-        if learnt.state is not None:
+        if learnt is not None and wishes.hear(learnt, effect.state, now):
+            self._unsaved.add(effect.job)
             self._news.add(effect.job)
 
     def _hear_run(self, effect: RunChanged, now: int) -> None:
         run, entry = effect.run, self._entry(effect.run)
         if entry is None:
             return
-        learnt = self._of(run.job)
+        learnt = self._watching(entry)
         if effect.event == "started" and run.cause == "manual" and learnt.state is not None:
             memories.ran_by_hand(learnt.state.memory, now / SECOND)
             self._news.add(run.job)
@@ -248,24 +250,24 @@ class Learning(Core):
 
     def _finished(self, entry: Entry, learnt: Learnt, run: Run) -> None:
         watch = outcomes.watch(entry.job.useful or "")
-        if watch.kind in ("exit-code", "exit-codes") and run.exit_code is not None:
-            if watch.kind == "exit-codes":
-                self._use(entry, run, run.exit_code in watch.codes)
-            else:
-                before, learnt.mark = (learnt.mark if learnt.watched == "exit-code" else ""), str(run.exit_code)
-                learnt.watched = "exit-code"
-                self._use(entry, run, None if not before else learnt.mark != before)
-        elif run.result in FAILURES:
+        if why := outcomes.tells_nothing(watch, run):
             if learnt.state is not None:
-                learnt.state.memory.failures += 1
-            self._unknown(learnt, run, f"the last run ended with {run.result}, and what it found does not count")
-        elif run.result != "success":
-            self._unknown(learnt, run, f"the last run was {run.result}")
+                learnt.state.memory.failures += run.result in FAILURES
+            self._unknown(learnt, run, why)
+        elif watch.kind == "exit-codes":
+            self._use(entry, run, run.exit_code in watch.codes)
+        elif watch.kind == "exit-code":
+            self._compare(entry, learnt, run, str(run.exit_code))
         elif watch.kind == "reported":
             self._use(entry, run, run.run_id in learnt.reported)
         else:
             self._effects.append(UseWanted(run, watch))
         learnt.reported = [run_id for run_id in learnt.reported if run_id != run.run_id]
+
+    def _compare(self, entry: Entry, learnt: Learnt, run: Run, mark: str) -> None:
+        """Takes what a run left, as text that tells one content from another."""
+        before, learnt.mark = learnt.mark, mark
+        self._use(entry, run, mark != before if before else None)
 
     def _unknown(self, learnt: Learnt, run: Run, why: str) -> None:
         learnt.unknown = why
@@ -278,7 +280,7 @@ class Learning(Core):
         at, cpu = (run.started or run.ended) / SECOND, run.cpu_usec / SECOND
         if learnt.state is None:
             learnt.state = learner.begin(terms, cpu)
-            learnt.state.interval = (entry.schedule.trigger.interval or 0) / SECOND or terms.start
+            learnt.state.interval = _in_force(entry) or terms.start
             learnt.preference = entry.state.preference
         state, learnt.unknown = learnt.state, ""
         if useful is None:
@@ -310,21 +312,22 @@ class Learning(Core):
     def _offset(self, entry: Entry, at: int) -> float:
         return offset_at(at, entry.zone).total_seconds()
 
-    def _decide(self, entry: Entry, learnt: Learnt, state: State, preference: int, now: int) -> Decision:
-        # A clock that was set back while agentd was away must not have an hour last for a year.
-        held = 0 < learnt.wish_until - now <= guardrails.HELD * SECOND
-        wished = learnt.wish and (learnt.wish_runs < guardrails.HELD_RUNS or held)
+    def _decide(self, entry: Entry, learnt: Learnt, state: State, now: int) -> Decision:
         number = jitter_offset(self._host, f"interval of {entry.job.name}", _PARTS) / _PARTS
         return learner.decide(
             state,
             self.terms(entry),
             now / SECOND,
-            preference,
+            entry.state.preference,
             None if self.network is None else self.network.mlp,
             now / SECOND + self._offset(entry, now),
             spread=guardrails.spread(number),
-            wish=learnt.wish if wished else 0,
+            wish=wishes.lasting(learnt, now),
         )
+
+    def _acts(self, entry: Entry) -> bool:
+        """Tells whether the interval of a job is agentd's to change."""
+        return self.mode(entry) == "on" and entry.enabled and not entry.state.fixed and _in_force(entry) > 0
 
     def _cycle(self, now: int) -> None:
         """Decides about the jobs with news, then about what all of them together may take."""
@@ -334,17 +337,14 @@ class Learning(Core):
         acting: dict[str, Entry] = {}
         for name, learnt in self.learnt.items():
             entry, state = self._jobs.entries.get(name), learnt.state
-            if entry is None or state is None or (mode := self.mode(entry)) == "off":
+            if entry is None or state is None or self.mode(entry) == "off":
                 continue
-            in_force = (entry.schedule.trigger.interval or 0) / SECOND
-            acts = mode == "on" and entry.enabled and not entry.state.fixed and in_force > 0
-            if acts:
+            if acts := self._acts(entry):
                 acting[name] = entry
-                if in_force != learnt.given:  # a person, or the configuration, gave the job another
+                if (in_force := _in_force(entry)) != learnt.given:  # a person, or the configuration, gave another
                     state.interval = learnt.given = in_force
             if name in news:
-                decided[name] = self._decide(entry, learnt, state, entry.state.preference, now)
-                learnt.bound = decided[name].bound
+                decided[name] = self._decide(entry, learnt, state, now)
                 self._unsaved.add(name)
                 if not acts:
                     self._would(entry, state, decided[name], now)
@@ -355,7 +355,7 @@ class Learning(Core):
         """Notes what would be done with a job whose interval is not to be changed."""
         if guardrails.noticed(decision.interval, state.interval):
             reason = story.reason(state, decision, decision.bound)
-            state.interval = whole(decision.interval)
+            state.interval = story.whole(decision.interval)
             interval = round(state.interval * SECOND)
             mode = "fixed" if self.mode(entry) == "on" else "shadow"
             text = f"would run {story.every(state.interval)}: {reason}"
@@ -368,23 +368,26 @@ class Learning(Core):
         wanted = {name: decided[name].interval if name in decided else one.interval for name, one in states.items()}
         costs = {name: START_COST + one.memory.cost for name, one in states.items()}
         most = {name: acting[name].job.trigger.bounds[1] / SECOND for name in states}
-        given = guardrails.afford(wanted, costs, most, self.settings.cpu_budget)
-        for name, interval in given.items():
-            learnt, state = self.learnt[name], states[name]
-            if name in decided and interval > wanted[name]:
-                learnt.bound = "budget"
+        self._stretch = guardrails.stretch(wanted, costs, most, self.settings.cpu_budget)
+        for name, entry in acting.items():
+            learnt, state, decision = self.learnt[name], states[name], decided.get(name)
+            interval, bound = self._afforded(entry, learnt, wanted[name], decision.bound if decision else "", now)
             if not guardrails.noticed(interval, learnt.given):
                 continue
-            decision = decided.get(name)
-            reason = (
-                story.reason(state, decision, learnt.bound) if decision else "all adaptive jobs share the CPU budget"
-            )
-            text = f"{story.every(learnt.given)} to {story.every(whole(interval))}: {reason}"
-            state.interval, learnt.given = wanted[name], whole(interval)
+            reason = story.reason(state, decision, bound) if decision else "all adaptive jobs share the CPU budget"
+            low, high = (end / SECOND for end in entry.job.trigger.bounds)
+            new = min(max(story.whole(interval), low), high)
+            text = f"{story.every(learnt.given)} to {story.every(new)}: {reason}"
+            state.interval, learnt.given = wanted[name], new
             self._unsaved.add(name)
             self._effects.append(Decided(now, PART, "interval", name, text))
-            self._jobs.adapt(name, round(learnt.given * SECOND), now)
-            self._effects.append(JobLearns(name, round(learnt.given * SECOND), "on", reason))
+            self._jobs.adapt(name, round(new * SECOND), now)
+            self._effects.append(JobLearns(name, round(new * SECOND), "on", reason))
+
+    def _afforded(self, entry: Entry, learnt: Learnt, wanted: float, bound: str, now: int) -> tuple[float, str]:
+        """Returns the interval that a job gets, as far as all together can be afforded, and the bound that acted."""
+        longest, wish = entry.job.trigger.bounds[1] / SECOND, wishes.lasting(learnt, now)
+        return guardrails.afforded(wanted, bound, _in_force(entry), self._stretch, longest, wish)
 
     def _train_in_time(self) -> None:
         """Begins a training where enough new rows came."""
@@ -393,6 +396,6 @@ class Learning(Core):
             self.train()
 
 
-def whole(interval: float) -> float:
-    """Returns an interval in seconds as one that people read: whole seconds from ten on."""
-    return round(interval) if interval >= 10 else round(interval, 1)
+def _in_force(entry: Entry) -> float:
+    """Returns the interval of a job in seconds; 0 where there is none."""
+    return (entry.schedule.trigger.interval or 0) / SECOND

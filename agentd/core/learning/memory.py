@@ -75,6 +75,14 @@ def begin(prior: float) -> Memory:
     )
 
 
+def sound(memory: Memory) -> bool:
+    """Tells whether a memory has a number for each span, hour and day, and rates that are some."""
+    kinds = (memory.counts, memory.exposures, memory.scores, memory.hours, memory.hours_seen)
+    found = [len(values) for values in (*kinds, memory.days, memory.days_seen, memory.found, memory.looked)]
+    wanted = [*[len(SPANS)] * 3, 24, 24, 7, 7, *[len(_FRACTIONS)] * 2]
+    return found == wanted and memory.prior > 0 and min(*memory.counts, *memory.exposures) > 0
+
+
 def rates(memory: Memory) -> list[float]:
     """Returns the rate by each of SPANS, in changes a second."""
     return [bounded(count / seen) for count, seen in zip(memory.counts, memory.exposures, strict=True)]

@@ -1,9 +1,14 @@
 """The records and the effects of learning. Instants are in microseconds since 1970."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 from msgspec import Struct
 
 from agentd.core.jobs.model import Run
+from agentd.core.jobs.roster import Entry
 from agentd.core.learning.learner import Row, State
+from agentd.core.learning.mlp import Mlp
 from agentd.core.learning.outcomes import Watch
 from agentd.core.part import Effect, Sampled, Stored
 
@@ -13,6 +18,17 @@ FEWEST_ROWS, MOST_ROWS = 500, 10_000
 
 BETTER, NOTHING, FAILED = "better", "nothing", "failed"
 """What came of a training: a better network, nothing better, or nothing at all."""
+
+
+class JobsLearning(Protocol):
+    """The core of jobs, as learning needs it."""
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The configured jobs by name."""
+
+    def adapt(self, name: str, new: int, now: int) -> None:
+        """Gives an adaptive job another interval, in microseconds."""
 
 
 class Learnt(Struct):
@@ -35,8 +51,13 @@ class Learnt(Struct):
     wish_runs: int = 0
     given: float = 0.0
     """The interval in seconds that the job was given last; 0: none."""
-    bound: str = ""
-    """The bound that acted on the last decision."""
+
+
+class Network(Struct, frozen=True):
+    """A network in force, and its number: 0 for the one that agentd brings along."""
+
+    number: int
+    mlp: Mlp
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -50,11 +71,13 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """The past that the core takes up at its start: what is remembered of jobs, how many rows there are to learn from,
-    and the number of the network in force (0: the one that agentd brings along)."""
+    """The past that the core takes up at its start: what is remembered of jobs, how many rows there are to learn from
+    and how many of them are newer than the last training, and the number of the network in force (0: the one that
+    agentd brings along)."""
 
     jobs: dict[str, Learnt] = {}
     rows: int = 0
+    fresh: int = 0
     network: int = 0
 
 
@@ -95,8 +118,8 @@ class NetworkDoubted(Effect, frozen=True):
     gain: float
 
 
-class TrainingWanted(Effect, frozen=True):
-    """A training is wanted; its end is told by Learning.trained()."""
+class TrainingWanted(Stored, frozen=True):
+    """A training is wanted, of the rows that there are; its end is told by Learning.trained()."""
 
 
 class JobLearns(Effect, frozen=True):

@@ -6,6 +6,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from agentd.core.jobs.model import FAILURES, Run
+
 MOST = 256 << 10
 """Bytes of an output or a file that are looked at, from its beginning."""
 _PIECE = 4096
@@ -51,6 +53,15 @@ def watch(useful: str) -> Watch:
     if useful.startswith("exit-code:"):
         return Watch("exit-codes", codes=tuple(map(int, useful.removeprefix("exit-code:").split(","))))
     return Watch("reported" if useful == "reported" else "exit-code" if useful == "exit-code" else "output")
+
+
+def tells_nothing(watch: Watch, run: Run) -> str:
+    """Returns why a run that ended says nothing of what is watched, as a sentence; or ""."""
+    if run.result == "success" or (watch.kind in ("exit-code", "exit-codes") and run.exit_code is not None):
+        return ""
+    if run.result in FAILURES:
+        return f"the last run ended with {run.result}, and what it found does not count"
+    return f"the last run was {run.result}"
 
 
 def masked(text: str) -> str:

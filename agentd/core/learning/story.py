@@ -9,6 +9,11 @@ _MANY, _ALL = 20, 0.99  # runs, and the share of them, that are of use by themse
 _RARE = 1 / (365 * DAY)
 
 
+def whole(interval: float) -> float:
+    """Returns an interval in seconds as one that people read: whole seconds from ten on."""
+    return round(interval) if interval >= 10 else round(interval, 1)
+
+
 def every(seconds: float) -> str:
     """Returns an interval as people read it, with "every"."""
     return f"every {duration(seconds)}"

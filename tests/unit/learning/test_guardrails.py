@@ -109,6 +109,14 @@ def test_more_wishing_never_lengthens_an_interval_and_no_bound_is_crossed() -> N
             assert before / 2 * (1 - 1e-12) <= interval <= before * 2 * (1 + 1e-12), number
 
 
+def afforded(
+    intervals: dict[str, float], cost: dict[str, float], most: dict[str, float], budget: float
+) -> dict[str, float]:
+    """The intervals of jobs, as far as all of them together can be afforded."""
+    factor = guardrails.stretch(intervals, cost, most, budget)
+    return {name: guardrails.stretched(one, factor, most[name]) for name, one in intervals.items()}
+
+
 costs = st.floats(0.001, 1000)
 spans = st.floats(1, 1e6)
 
@@ -120,7 +128,7 @@ def test_a_budget_is_kept_as_far_as_bounds_allow_and_shortens_nothing(
     intervals = {str(number): interval for number, (interval, _, _) in enumerate(jobs)}
     cost = {str(number): one for number, (_, one, _) in enumerate(jobs)}
     most = {str(number): interval * room for number, (interval, _, room) in enumerate(jobs)}
-    given = guardrails.afford(intervals, cost, most, budget)
+    given = afforded(intervals, cost, most, budget)
     spent = sum(cost[name] / given[name] for name in given)
     at_most = sum(cost[name] / most[name] for name in given)
     assert spent <= max(budget, at_most) * (1 + 1e-6)
@@ -133,8 +141,8 @@ def test_a_budget_does_not_turn_a_wish_around(jobs: list[tuple[float, float]], b
     intervals = {str(number): interval for number, (interval, _) in enumerate(jobs)}
     cost = {str(number): one for number, (_, one) in enumerate(jobs)}
     most = {name: interval * 50 for name, interval in intervals.items()}
-    less = guardrails.afford(intervals, cost, most, budget)["0"]
-    more = guardrails.afford({**intervals, "0": intervals["0"] / wish}, cost, most, budget)["0"]
+    less = afforded(intervals, cost, most, budget)["0"]
+    more = afforded({**intervals, "0": intervals["0"] / wish}, cost, most, budget)["0"]
     assert more <= less * (1 + 1e-6)
 
 

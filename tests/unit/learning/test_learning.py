@@ -8,6 +8,7 @@ import pytest
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import Every
 from agentd.core.learning import model
+from agentd.core.learning.learner import Decision
 from agentd.core.learning.learning import Learning
 from agentd.core.learning.settings import LearningSettings
 from agentd.core.part import Refused
@@ -18,6 +19,13 @@ from tests.unit.learning.life import START, Life, Watched, adaptive
 def each(period: int) -> Watched:
     """Returns what changes once in a period."""
     return lambda _name, at: str(at // period)
+
+
+def decided(life: Life, name: str) -> Decision:
+    """Returns what would be decided about a job now."""
+    decision = life.learning.deciding(life.jobs.entry(name), life.now)
+    assert decision is not None
+    return decision
 
 
 def test_jobs_are_ordered_by_how_often_what_they_watch_changes() -> None:
@@ -227,7 +235,73 @@ def test_all_adaptive_jobs_together_stay_within_the_budget() -> None:
     life.live(START + DAY)
     spent = sum(1.05 / life.interval(name) for name in names)
     assert spent <= 0.05 * 1.12  # an interval within a tenth of the wanted one stays
-    assert {life.learning.learnt[name].bound for name in names} == {"budget"}
+    assert {decided(life, name).bound for name in names} == {"budget"}
+
+
+def test_a_preference_that_is_taken_back_leaves_no_wish() -> None:
+    """At `max` a preference for less has no room; taken back, the interval goes the whole way, and soon back again."""
+    life = Life(adaptive("feed", high=HOUR), watched=each(20 * HOUR))
+    life.live(START + DAY)
+    before = life.interval("feed")
+    for preference in (-4, 0):
+        life.jobs.prefer("feed", preference, life.now)
+        if preference == 0:
+            life.learning.take_back_wish("feed")
+        life.pump()
+    assert life.interval("feed") < before * 0.6
+    life.live(life.now + HOUR)
+    assert life.interval("feed") > before * 0.9
+
+
+def test_an_interval_is_told_as_it_is_given_where_bounds_are_no_whole_seconds() -> None:
+    life = Life(adaptive("feed", start=10 * SECOND, low=2 * SECOND, high=12_600_000), cpu=0)
+    life.live(START + HOUR)
+    told = [one for one in life.seen if isinstance(one, model.JobLearns)][-1]
+    assert told.interval == 12_600_000
+    assert life.interval("feed") == 12.6
+    assert life.decisions("interval")[-1].reason.startswith("every 10s to every 13s: ")
+
+
+def crowded() -> Life:
+    """A life in which two jobs take far more than the budget."""
+    settings = LearningSettings(mode="on", cpu_budget=0.002)
+    life = Life(adaptive("feed"), adaptive("hog"), watched=each(MINUTE), settings=settings)
+    life.live(START + 2 * DAY)
+    assert decided(life, "feed").bound == "budget"
+    return life
+
+
+def test_the_budget_does_not_take_back_soon_what_a_person_wanted() -> None:
+    life = crowded()
+    life.jobs.step_interval("feed", 1, life.now)
+    life.pump()
+    increased, other = life.interval("feed"), life.interval("hog")
+    while life.learning.learnt["feed"].wish_runs < 6 or life.now < life.learning.learnt["feed"].wish_until:
+        assert life.interval("feed") <= increased
+        assert life.interval("hog") <= other * 1.3, "another job pays for it"
+        life.live(life.now + MINUTE)
+    life.live(life.now + DAY)
+    assert life.interval("feed") > increased
+
+
+def test_an_interval_that_the_budget_gives_back_changes_by_a_factor_of_two_as_well() -> None:
+    life = crowded()
+    before = {name: life.interval(name) for name in ("feed", "hog")}
+    life.learning.configure(LearningSettings(mode="on", cpu_budget=10.0), life.now)
+    seen = len(life.seen)
+    life.live(life.now + DAY)
+    for change in life.seen[seen:]:
+        if isinstance(change, model.JobLearns):
+            assert before[change.job] / 2 * 0.95 <= change.interval / SECOND <= before[change.job] * 2 * 1.05
+            before[change.job] = change.interval / SECOND
+    assert before["feed"] < 300
+
+
+def test_what_would_be_decided_is_within_the_budget() -> None:
+    life = crowded()
+    decision = decided(life, "feed")
+    assert decision.bound == "budget"
+    assert decision.interval == pytest.approx(life.interval("feed"), rel=0.15)
 
 
 def test_a_restart_keeps_everything() -> None:
@@ -271,6 +345,41 @@ def test_a_clock_that_was_set_back_while_agentd_was_away_is_no_defect(back: int)
     assert again.interval("feed") > 600
 
 
+def test_what_was_learnt_of_another_thing_is_of_no_use() -> None:
+    life = Life(adaptive("feed"), watched=each(20 * HOUR))
+    life.live(START + 2 * DAY)
+    state, slow = life.learning.learnt["feed"].state, life.interval("feed")
+    assert state is not None
+    assert state.memory.changed
+    seen = len(life.seen)
+    life.jobs.configure({"feed": adaptive("feed", useful="reported")}, 8, "UTC", life.now)
+    life.live(life.now + 2 * HOUR)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    assert (state.memory.changed, state.memory.gaps) == (0, 0)
+    assert state.memory.runs < 10
+    (first, *_) = [one for one in life.seen[seen:] if isinstance(one, model.JobLearns)]
+    assert first.interval / SECOND > slow / 2.1, "the interval goes on from where it was"
+
+
+def test_runs_at_which_nobody_looked_are_no_runs_without_a_change() -> None:
+    job = adaptive("feed", useful="reported")
+    life = Life(job)
+    life.during = life.jobs.report_change  # type: ignore[method-assign]
+    life.live(START + DAY)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    known, runs = list(state.memory.counts), state.memory.runs
+    life.learning.configure(LearningSettings(mode="off"), life.now)
+    life.live(life.now + 5 * DAY)
+    assert state.memory.runs == runs
+    life.learning.configure(LearningSettings(mode="on"), life.now)
+    del life.during
+    while state.memory.runs == runs:
+        life.live(life.now + MINUTE)
+    assert state.memory.counts == known, "five days without a look tell nothing"
+
+
 def test_a_training_is_wanted_when_enough_is_new_and_not_again_before_its_end() -> None:
     life = Life(adaptive("feed", start=MINUTE), watched=each(90 * SECOND))
     life.live(START + 2 * DAY)
@@ -280,6 +389,13 @@ def test_a_training_is_wanted_when_enough_is_new_and_not_again_before_its_end() 
     assert life.decisions("model")[-1].reason == "nothing better"
     life.live(life.now + 2 * DAY)
     assert sum(isinstance(one, model.TrainingWanted) for one in life.seen) == 2
+
+
+def test_rows_that_came_before_a_restart_count_for_the_next_training() -> None:
+    saved = model.Saved(rows=5000, fresh=499)
+    life = Life(adaptive("feed", start=MINUTE), watched=each(90 * SECOND), saved=saved)
+    life.live(START + 5 * HOUR)
+    assert sum(isinstance(one, model.TrainingWanted) for one in life.seen) == 1
 
 
 def test_nothing_is_due_without_news() -> None:

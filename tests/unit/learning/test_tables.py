@@ -1,12 +1,14 @@
 """Learning on disk: what is written is what the next agentd takes up."""
 
+import copy
 import sqlite3
 
 import msgspec
 import pytest
 
+from agentd.core.learning import learner
 from agentd.core.learning.learner import Row
-from agentd.core.learning.model import Learnt, LearntSaved, NetworkChosen, Outcome, OutcomeKept
+from agentd.core.learning.model import Learnt, LearntSaved, NetworkChosen, Outcome, OutcomeKept, TrainingWanted
 from agentd.learning.tables import LearningTables, list_looks, list_rows
 
 
@@ -35,7 +37,40 @@ def test_the_last_word_of_a_job_counts_and_one_that_is_damaged_begins_anew(db: s
     learnt = [LearntSaved("feed", msgspec.json.encode(Learnt(mark=mark))) for mark in ("one", "two")]
     assert tables.write(db, [*learnt, LearntSaved("other", b'{"mark": 7}')]) == 2
     assert tables.load(db).jobs == {"feed": Learnt(mark="two")}
-    assert tables.warning == "what was learnt of 1 jobs could not be read: they begin to learn anew"
+    assert tables.warning == "what was learnt of 1 job could not be read: it begins to learn anew"
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["counts", "exposures", "scores", "hours", "hours_seen", "days", "days_seen", "found", "looked", "models", "model"],
+)
+def test_what_another_agentd_learnt_in_another_way_begins_anew(db: sqlite3.Connection, field: str) -> None:
+    state = learner.begin(learner.Terms(start=300.0, shortest=30.0, longest=3600.0), 1.0)
+    whole = Learnt(state=copy.deepcopy(state), mark="one", preference=2)
+    if field == "models":
+        state.scores.append(0.0)
+    elif field == "model":
+        state.model = "oracle"
+    else:
+        getattr(state.memory, field).append(1.0)
+    other = Learnt(state=state, mark="one", preference=2)
+    tables = LearningTables()
+    tables.write(
+        db, [LearntSaved(name, msgspec.json.encode(one)) for name, one in (("whole", whole), ("other", other))]
+    )
+    assert tables.load(db).jobs == {"whole": whole, "other": Learnt(mark="one", preference=2)}
+    assert tables.warning
+
+
+def test_the_rows_since_the_last_training_are_counted_across_a_restart(db: sqlite3.Connection) -> None:
+    tables = LearningTables()
+    kept = OutcomeKept(Outcome(at=5, job="feed", row=Row([0.5], 0.001, 300.0, useful=True), cpu=0.5))
+    tables.write(db, [kept, kept])
+    assert (tables.load(db).rows, tables.load(db).fresh) == (2, 2)
+    tables.write(db, [TrainingWanted()])
+    assert tables.load(db).fresh == 0
+    tables.write(db, [kept])
+    assert (tables.load(db).rows, tables.load(db).fresh) == (3, 1)
 
 
 def test_outcomes_are_rows_to_learn_from(db: sqlite3.Connection) -> None:
