@@ -1,6 +1,7 @@
 """A look at what a run left: its output, from its file or from the journal, or a file that it watches."""
 
 import asyncio
+import os
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -71,7 +72,8 @@ def mark_of_file(path: Path) -> str:
     seen = f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
     if stat.S_ISREG(found.st_mode) and found.st_size <= outcomes.MOST:
         try:
-            with path.open("rb") as file:
+            # Whoever may write there may have put a pipe in its place meanwhile, which nobody ever ends.
+            with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
                 return outcomes.mark(file.read(outcomes.MOST + 1))
         except PermissionError:
             return seen

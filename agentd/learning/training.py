@@ -13,7 +13,9 @@ _NOTHING_BETTER = 3
 async def as_child(files: Networks) -> str:
     """Trains a network by a process of its own, at the lowest priority; returns why that failed, or ""."""
     child = await asyncio.create_subprocess_exec(
-        *("nice", "-n", "19", sys.executable, "-P", "-m", "agentd.learning.train"),
+        # Where agentd is killed, nobody is left who takes the result.
+        *("nice", "-n", "19", "setpriv", "--pdeathsig", "KILL", "--"),
+        *(sys.executable, "-P", "-m", "agentd.learning.train"),
         *(
             "--rows",
             str(files.rows),

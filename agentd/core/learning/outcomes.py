@@ -10,8 +10,9 @@ from agentd.core.jobs.model import FAILURES, Run
 
 MOST = 256 << 10
 """Bytes of an output or a file that are looked at, from its beginning."""
-_PIECE = 4096
-"""Characters of a line that are masked at a time: an expression lets no other thread run."""
+_PIECE, _LONGEST = 2048, 256
+"""Characters of a line that are looked through at a time, as an expression lets no other thread run; and more than what
+is masked as one ever has."""
 Kind = Literal["output", "exit-code", "exit-codes", "file", "reported"]
 
 _UNIT = r"(?:ns|us|µs|ms|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)\b"
@@ -67,8 +68,24 @@ def tells_nothing(watch: Watch, run: Run) -> str:
 def masked(text: str) -> str:
     """Returns an output without what differs from run to run and means no change, and without white space at the ends
     of lines."""
-    pieces = (line[begin : begin + _PIECE] for line in text.splitlines() for begin in range(0, len(line) or 1, _PIECE))
-    return "\n".join(_MASKS.sub("~", piece).rstrip() for piece in pieces).strip()
+    return "\n".join(_masked(line).rstrip() for line in text.splitlines()).strip()
+
+
+def _masked(line: str) -> str:
+    """Returns a line with each mask: _MASKS.sub(), a piece after the other. What begins near the end of a piece is left
+    to the next one, so that it does not matter where pieces end."""
+    kept: list[str] = []
+    done = at = 0
+    while at < len(line):
+        end = min(at + _PIECE, len(line))
+        upto = end if end == len(line) else end - _LONGEST
+        for found in _MASKS.finditer(line, at, end):
+            if found.start() >= upto:
+                break
+            kept += (line[done : found.start()], "~")
+            done = found.end()
+        at = max(done, upto)
+    return "".join((*kept, line[done:]))
 
 
 def mark(data: bytes) -> str:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.core.jobs.model import Run
+from agentd.core.learning import outcomes
 from agentd.core.learning.outcomes import MOST, Watch, mark_of_output, masked, watch
 from agentd.learning import looking
 
@@ -101,6 +102,15 @@ def test_a_large_file_is_told_by_size_and_time_and_a_pipe_is_not_opened(tmp_path
     assert looking.mark_of_file(pipe) == looking.mark_of_file(pipe)
 
 
+def test_a_pipe_that_takes_the_place_of_a_file_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipe, file = tmp_path / "pipe", tmp_path / "file"
+    os.mkfifo(pipe)
+    file.write_text("small")
+    seen = file.stat()
+    monkeypatch.setattr(Path, "stat", lambda _self: seen)
+    assert looking.mark_of_file(pipe) == outcomes.mark(b"")
+
+
 def test_the_output_of_a_run_is_read_from_its_file(tmp_path: Path) -> None:
     run = Run(seq=3, job="feed", due=0, cause="schedule")
     read = looking.from_files(tmp_path)
@@ -113,3 +123,22 @@ def test_the_output_of_a_run_is_read_from_its_file(tmp_path: Path) -> None:
     assert seen() == mark_of_output(b"took 9 s\nnews")
     (tmp_path / "feed.3.log").write_bytes(b"feed.3: news")
     assert seen() == mark_of_output(b"feed.77: news", "feed.77")
+
+
+@pytest.mark.parametrize("took", ["9 ms", "10 ms", "1234 ms"])
+def test_a_long_line_is_the_same_wherever_a_counter_moves_the_rest_of_it(took: str) -> None:
+    """One line of JSON, say, that has a duration at its beginning and times all along."""
+    entries = ", ".join(
+        f'{{"at": "2026-11-27T03:{number % 60:02}:00Z", "name": "n{number % 7}"}}' for number in range(900)
+    )
+    assert masked(f"took {took}: [{entries}]") == masked(f"took 1 ms: [{entries}]")
+
+
+@given(
+    st.lists(
+        st.sampled_from(("12:30:01", "2026-11-27", " ", "x" * 300, "7 min ago", "pid 12", "1.", "é", "=")), max_size=80
+    )
+)
+def test_pieces_make_no_difference(parts: list[str]) -> None:
+    line = "".join(parts)
+    assert masked(line * 9) == outcomes._MASKS.sub("~", line * 9).strip()
