@@ -188,9 +188,11 @@ def with_systemd(host: Host, systemd: "Systemd", core: Core | None) -> rules.Rea
 
 def learning_alone(jobs: Executor) -> learning.Reach:
     """Returns what learning reaches in standalone mode: a training is a child process."""
-    from agentd.learning import training  # noqa: PLC0415 - of this mode alone
+    from agentd.jobs.supervisor.child import UNKEPT  # noqa: PLC0415 - of this mode alone, as the other
+    from agentd.learning import training  # noqa: PLC0415
 
-    return learning.Reach(output=looking.from_files(jobs.output or Path()), train=training.as_child)
+    output = looking.from_files(jobs.output or Path(), lambda run: UNKEPT not in run.tail)
+    return learning.Reach(output=output, train=training.as_child)
 
 
 def learning_with_systemd(systemd: "Systemd") -> learning.Reach:

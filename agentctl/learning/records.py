@@ -110,7 +110,8 @@ def _coming(learner: Record) -> list[tuple[str, str]]:
     """Returns what would be decided now, and which bound acts on it."""
     coming, wanted = (learner.get(key, 0) for key in ("next_interval", "wanted"))
     bound = str(learner.get("bound") or "")
-    before = f" (every {span(wanted)} before any bound)" if wanted and span(wanted) != span(coming) else ""
+    apart = bound and wanted and span(wanted) != span(coming)  # without a bound the machine's own difference is left
+    before = f" (every {span(wanted)} before any bound)" if apart else ""
     return [
         ("next" if acts(learner) else "would be", f"every {span(coming)}{before}" if coming else ""),
         ("bound", BOUNDS.get(bound, bound)),

@@ -1,6 +1,7 @@
 """A look at what a run left: its output, from its file or from the journal, or a file that it watches."""
 
 import asyncio
+import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -16,10 +17,13 @@ Output = Callable[[Run], Awaitable[bytes]]
 """Reads the beginning of a run's output. Raises OSError."""
 
 
-def from_files(folder: Path) -> Output:
-    """Returns what reads the files of runs' output; a run without a file printed nothing."""
+def from_files(folder: Path, is_kept: Callable[[Run], bool]) -> Output:
+    """Returns what reads the files of runs' output; a run without a file printed nothing. `is_kept` tells whether the
+    file has what the run printed, or the disk was too full for that."""
 
     def read(run: Run) -> bytes:
+        if not is_kept(run):
+            raise OSError(errno.ENOSPC, "the disk was too full to keep it")
         try:
             with (folder / f"{run.run_id}.log").open("rb") as file:
                 return file.read(outcomes.MOST)

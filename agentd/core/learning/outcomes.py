@@ -61,7 +61,7 @@ def tells_nothing(watch: Watch, run: Run) -> str:
     if run.result == "success" or (watch.kind in ("exit-code", "exit-codes") and run.exit_code is not None):
         return ""
     if run.result in FAILURES:
-        return f"the last run ended with {run.result}, and what it found does not count"
+        return f"the last run failed ({run.result}), and what it found does not count"
     return f"the last run was {run.result}"
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 Order = dict[str, Any]
 TAIL_BYTES = 4096
+UNKEPT = "[agentd keeps no more of this output: "
+"""The beginning of the last line where the disk was too full to keep all of the output."""
 FLOOR = 64 << 20
 """Bytes of the disk that output leaves free; a twentieth of a small disk, half a MiB of a tiny one."""
 
@@ -95,7 +97,7 @@ class Child:
                 os.write(self._file, b"\n[agentd keeps no more of this output; the last lines are in the history]\n")
         except OSError as error:  # a full disk must not stop the job
             self._path = None
-            self._notice = f"\n[agentd keeps no more of this output: {error.strerror}]\n"
+            self._notice = f"\n{UNKEPT}{error.strerror}]\n"
 
     def ends(self, status: int, usage: resource.struct_rusage) -> None:
         """Takes note of how the leader ended."""

@@ -168,7 +168,7 @@ def test_failures_double_the_interval_and_teach_nothing() -> None:
     life.live(life.now + 12 * HOUR)
     assert life.interval("feed") > 4 * before
     assert state.memory.counts == known
-    assert "ended with exit-code" in life.learning.learnt["feed"].unknown
+    assert "the last run failed (exit-code)" in life.learning.learnt["feed"].unknown
     life.result, life.exit_code = "success", 0
     life.live(life.now + 2 * DAY)
     assert life.interval("feed") < 2 * before

@@ -113,7 +113,8 @@ def test_a_pipe_that_takes_the_place_of_a_file_holds_nobody(tmp_path: Path, monk
 
 def test_the_output_of_a_run_is_read_from_its_file(tmp_path: Path) -> None:
     run = Run(seq=3, job="feed", due=0, cause="schedule")
-    read = looking.from_files(tmp_path)
+    kept = [True]
+    read = looking.from_files(tmp_path, lambda _: kept[0])
 
     def seen() -> str:
         return asyncio.run(looking.mark(run, Watch("output"), read))
@@ -123,6 +124,9 @@ def test_the_output_of_a_run_is_read_from_its_file(tmp_path: Path) -> None:
     assert seen() == mark_of_output(b"took 9 s\nnews")
     (tmp_path / "feed.3.log").write_bytes(b"feed.3: news")
     assert seen() == mark_of_output(b"feed.77: news", "feed.77")
+    kept[0] = False
+    with pytest.raises(OSError, match="the disk was too full to keep it"):
+        seen()
 
 
 @pytest.mark.parametrize("took", ["9 ms", "10 ms", "1234 ms"])

@@ -51,7 +51,7 @@ def plugged(tmp_path: Path, host: FakeHost, train: Callable[[Networks], str], ta
     async def training(files: Networks) -> str:
         return train(files)
 
-    reach = Reach(output=looking.from_files(tmp_path), train=training)
+    reach = Reach(output=looking.from_files(tmp_path, lambda _: True), train=training)
     return core, Shell(cast("Host", host), core, Networks(tmp_path / "networks"), tasks, reach)
 
 
