@@ -1,11 +1,18 @@
 """Learning, as people meet it: a real agentd whose jobs watch what changes at rates of their own, in seconds."""
 
+import contextlib
+import json
+import os
+import signal
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agentd.core.learning.features import NAMES
+from agentd.learning.networks import FIRST
 from tests.bus.harness import Agentd, CallError
 
 CONFIG = """
@@ -141,3 +148,67 @@ def test_a_damaged_network_is_told_and_what_counts_goes_on(agentd: Agentd) -> No
     with pytest.raises(CallError, match="there is no network before the one in force"):
         agentd.call("Learning.Rollback")
     assert agentd.property("Manager.Warnings") == []
+
+
+# A training, standalone, in place of which another program runs
+
+
+def with_runs(agentd: Agentd) -> None:
+    """Has agentd know of 600 runs, of which it has looked at none."""
+    agentd.start(WATCHES.replace("FOLDER", "/nowhere"))
+    assert agentd.stop() == 0
+    features = json.dumps([0.5] * len(NAMES))
+    with contextlib.closing(sqlite3.connect(agentd.state / "agentd.db")) as db, db:
+        db.executemany(
+            "INSERT INTO outcomes (at, job, rate, span, useful, cpu, features) VALUES (?, 'x', 1e-3, 300.0, 1, 0.5, ?)",
+            [(1_790_000_000_000_000 + number, features) for number in range(600)],
+        )
+
+
+def instead(agentd: Agentd, script: str) -> None:
+    """Has a script run for each training; $result is the file for a network."""
+    programs = agentd.folder / "programs"
+    programs.mkdir(exist_ok=True)
+    nice = programs / "nice"
+    nice.write_text(f'#!/bin/sh\nwhile [ "$1" != --result ]; do shift; done; result=$2\n{script}\n')
+    nice.chmod(0o755)
+    if not agentd.environment["PATH"].startswith(str(programs)):
+        agentd.environment["PATH"] = f"{programs}:{agentd.environment['PATH']}"
+
+
+def test_a_training_that_ends_in_garbage_or_is_killed_leaves_the_network(agentd: Agentd) -> None:
+    with_runs(agentd)
+    instead(agentd, 'cp "$(dirname "$0")/network" "$result"')
+    (agentd.folder / "programs/network").write_bytes(FIRST.read_bytes())
+    agentd.start()
+    assert agentd.ctl("model", "train").returncode == 0
+    assert agentd.property("Learning.Network") == 1
+    instead(agentd, """echo '{"version": 1, "features": [' >"$result" """)
+    ended = agentd.ctl("model", "train")
+    assert ended.returncode == 1
+    assert "agentctl: the result of the training was refused: " in ended.stderr
+    pid = agentd.folder / "pid"
+    instead(agentd, f"echo $$ >{pid}.new; mv {pid}.new {pid}; exec sleep 300")
+    agentd.call("Learning.Train")
+    with pytest.raises(CallError, match="a training is under way already"):
+        agentd.call("Learning.Train")
+    agentd.until(pid.exists, "the training to begin")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    agentd.until(lambda: not agentd.property("Learning.Training"), "the training to end")
+    assert (agentd.property("Learning.Trained"), agentd.property("Learning.Network")) == ("failed", 1)
+    decisions = [values(one) for one in agentd.call("Manager.ListDecisions", "a{sv}", {"part": ("s", "learning")})]
+    assert decisions[0]["reason"] == "the training failed: the process ended with -9"
+    assert [file.name for file in (agentd.state / "networks").iterdir()] == ["000001.json"]
+    assert agentd.stop() == 0
+    (agentd.state / "networks/000001.json").write_bytes(FIRST.read_bytes()[:5000])
+    agentd.start()
+    assert agentd.property("Learning.Network") == 0
+    (warning,) = agentd.property("Manager.Warnings")
+    assert warning.startswith("network 1 cannot be used: ")
+
+
+def test_without_enough_runs_no_training_begins(agentd: Agentd) -> None:
+    agentd.start(WATCHES.replace("FOLDER", "/nowhere"))
+    ended = agentd.ctl("model", "train")
+    assert ended.returncode == 1
+    assert "a network learns from at least 500 runs: there are 0 runs whose use is known" in ended.stderr

@@ -39,6 +39,15 @@ def score(scores: Sequence[float], rates: Sequence[float], span: float, *, usefu
     ]
 
 
+def gained(foretold: Sequence[float], span: float, *, useful: bool) -> float:
+    """Returns the log-likelihood, in nats, by which the network foretold a run better than the counted rate did, by the
+    rates of the models in their order; 0 where the network had foretold nothing."""
+    rates = dict(zip(MODELS, foretold, strict=False))
+    if span <= 0 or not rates.get(MLP):
+        return 0.0
+    return log_likelihood(rates[MLP], span, useful=useful) - log_likelihood(rates[COUNTED], span, useful=useful)
+
+
 def choose(now: str, scores: Sequence[float], runs: int) -> tuple[str, str]:
     """Returns the model that decides from here on, and why. `now` is the one that did, `runs` the number of runs since
     it does."""

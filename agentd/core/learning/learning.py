@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from agentd.core.jobs.model import FAILURES, JobSaved, Run, RunChanged
 from agentd.core.jobs.roster import Entry
 from agentd.core.jobs.settings import Mode
-from agentd.core.learning import guardrails, learner, outcomes, story, wishes
+from agentd.core.learning import champion, guardrails, learner, outcomes, story, wishes
 from agentd.core.learning import memory as memories
 from agentd.core.learning.learner import START_COST, Decision, State, Terms
 from agentd.core.learning.model import (
@@ -28,7 +28,7 @@ from agentd.core.learning.model import (
     TrainingWanted,
     UseWanted,
 )
-from agentd.core.learning.rate import log_likelihood, price_of
+from agentd.core.learning.rate import price_of
 from agentd.core.learning.settings import LearningSettings, mode_of
 from agentd.core.part import Core, Decided, Effect
 from agentd.core.quantities import SECOND
@@ -70,6 +70,7 @@ class Learning(Core):
         self._fresh = saved.fresh  # rows since the last training
         self._stretch = 1.0  # the factor by which the budget has intervals longer
         self._draining = False
+        self._look_away()
 
     # As every core
 
@@ -121,11 +122,7 @@ class Learning(Core):
         if settings != self.settings:
             self._next_cycle = min(self._next_cycle, now + settings.cycle)
         self.settings = settings
-        for name, learnt in self.learnt.items():
-            if learnt.state and (entry := self._jobs.entries.get(name)) and self.mode(entry) == "off":
-                # Nobody looks from here on: what comes next is compared with nothing, and follows no known span.
-                learnt.mark, learnt.state.memory.at, learnt.state.foretold = "", 0.0, []
-                self._unsaved.add(name)
+        self._look_away()
         self._look_again()
 
     # For others to read
@@ -212,7 +209,18 @@ class Learning(Core):
     def _entry(self, run: Run) -> Entry | None:
         """Returns the job of a run, if that job learns."""
         entry = self._jobs.entries.get(run.job)
-        return None if entry is None or entry.job.useful is None or self.mode(entry) == "off" else entry
+        return entry if entry is not None and self._learns(entry) else None
+
+    def _learns(self, entry: Entry) -> bool:
+        return entry.job.useful is not None and self.mode(entry) != "off"
+
+    def _look_away(self) -> None:
+        """Has the next run of each job at which nobody looks be compared with nothing, and follow no known span."""
+        for name, learnt in self.learnt.items():
+            entry = self._jobs.entries.get(name)
+            if learnt.state is not None and entry is not None and not self._learns(entry):
+                learnt.mark, learnt.state.memory.at, learnt.state.foretold = "", 0.0, []
+                self._unsaved.add(name)
 
     def _look_again(self) -> None:
         """Has all jobs decided about at the next cycle."""
@@ -299,14 +307,9 @@ class Learning(Core):
 
     def _judge(self, state: State, at: float, *, useful: bool) -> None:
         """Has the network in force answer for what it foretold."""
-        span = at - state.memory.at
-        if self.network is None or span <= 0 or not state.foretold or not state.foretold[-1]:
-            return
-        counted, corrected = state.foretold[-2], state.foretold[-1]
-        better = log_likelihood(corrected, span, useful=useful) - log_likelihood(counted, span, useful=useful)
-        self.gain = min(0.0, self.gain + better)
-        if self.gain < DOUBT and self.network.number > 0:
-            self._effects.append(NetworkDoubted(self.network.number, self.gain))
+        self.gain = min(0.0, self.gain + champion.gained(state.foretold, at - state.memory.at, useful=useful))
+        if self.gain < DOUBT and self.number > 0:
+            self._effects.append(NetworkDoubted(self.number, self.gain))
             self.gain = 0.0
 
     def _offset(self, entry: Entry, at: int) -> float:

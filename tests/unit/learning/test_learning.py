@@ -8,8 +8,10 @@ import pytest
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import Every
 from agentd.core.learning import model
+from agentd.core.learning.features import NAMES
 from agentd.core.learning.learner import Decision
 from agentd.core.learning.learning import Learning
+from agentd.core.learning.mlp import Mlp
 from agentd.core.learning.settings import LearningSettings
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
@@ -362,7 +364,8 @@ def test_what_was_learnt_of_another_thing_is_of_no_use() -> None:
     assert first.interval / SECOND > slow / 2.1, "the interval goes on from where it was"
 
 
-def test_runs_at_which_nobody_looked_are_no_runs_without_a_change() -> None:
+@pytest.mark.parametrize("by", ["a reload", "a restart"])
+def test_runs_at_which_nobody_looked_are_no_runs_without_a_change(by: str) -> None:
     job = adaptive("feed", useful="reported")
     life = Life(job)
     life.during = life.jobs.report_change  # type: ignore[method-assign]
@@ -370,11 +373,16 @@ def test_runs_at_which_nobody_looked_are_no_runs_without_a_change() -> None:
     state = life.learning.learnt["feed"].state
     assert state is not None
     known, runs = list(state.memory.counts), state.memory.runs
-    life.learning.configure(LearningSettings(mode="off"), life.now)
-    life.live(life.now + 5 * DAY)
-    assert state.memory.runs == runs
-    life.learning.configure(LearningSettings(mode="on"), life.now)
-    del life.during
+    if by == "a reload":
+        life.learning.configure(LearningSettings(mode="off"), life.now)
+        life.live(life.now + 5 * DAY)
+        assert state.memory.runs == runs
+        life.learning.configure(LearningSettings(mode="on"), life.now)
+    else:
+        kept = model.Saved(jobs=life.learning.learnt)
+        Life(job, saved=kept, settings=LearningSettings(mode="off"), now=life.now)
+        life = Life(job, saved=kept, now=life.now + 5 * DAY)
+    life.during = lambda run_id: None  # type: ignore[method-assign]  # noqa: ARG005
     while state.memory.runs == runs:
         life.live(life.now + MINUTE)
     assert state.memory.counts == known, "five days without a look tell nothing"
@@ -396,6 +404,24 @@ def test_rows_that_came_before_a_restart_count_for_the_next_training() -> None:
     life = Life(adaptive("feed", start=MINUTE), watched=each(90 * SECOND), saved=saved)
     life.live(START + 5 * HOUR)
     assert sum(isinstance(one, model.TrainingWanted) for one in life.seen) == 1
+
+
+@pytest.mark.parametrize(("number", "ratio", "doubted"), [(1, 4.0, True), (1, 1.0, False), (0, 4.0, False)])
+def test_a_network_that_foretells_badly_is_doubted_but_for_the_one_that_agentd_brings(
+    number: int, ratio: float, doubted: bool
+) -> None:
+    count = len(NAMES)
+    life = Life(adaptive("feed"), watched=each(2 * HOUR))
+    life.learning.take_network(
+        model.Network(number, Mlp([0.0] * count, [1.0] * count, [[0.0] * count], [0.0], [0.0], ratio)), "", life.now
+    )
+    life.live(START + 4 * DAY)
+    found = [one for one in life.seen if isinstance(one, model.NetworkDoubted)]
+    assert bool(found) == doubted
+    assert all(one.number == number and one.gain < -8 for one in found)
+    state = life.learning.learnt["feed"].state
+    assert state is not None
+    assert state.model != "mlp", "nor does it decide"
 
 
 def test_nothing_is_due_without_news() -> None:
