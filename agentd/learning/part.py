@@ -119,17 +119,18 @@ class Shell:
     async def _train(self) -> None:
         """Has a network trained from what is stored, and takes it if it is better."""
         self._host.server.changed("Learning.Training")
-        found, came = None, FAILED
         try:
             found, why = await self._training()
-            came = BETTER if found else NOTHING
         except _Fruitless as fruitless:
-            why = str(fruitless)
+            self._trained(None, FAILED, str(fruitless))
         except Exception:
-            self._host.hear(
-                PART, lambda: self._core.trained(None, FAILED, "the training failed: a defect", self._host.now())
-            )
+            self._trained(None, FAILED, "the training failed: a defect of agentd's own, which the log names")
             raise
+        else:
+            self._trained(found, BETTER if found else NOTHING, why)
+
+    def _trained(self, found: Network | None, came: str, why: str) -> None:
+        """Tells everybody what came of a training."""
         self._host.hear(PART, lambda: self._core.trained(found, came, why, self._host.now()))
         if found is not None:
             self.trouble = ""
@@ -151,9 +152,9 @@ class Shell:
         said = await asyncio.to_thread(self._files.clear)
         if failed:
             raise _Fruitless(f"the training failed: {failed}" + (f" ({said})" if said else ""))
-        if not self._files.fresh.exists():
-            return None, said or "the training said nothing"
         try:
+            if not self._files.fresh.exists():
+                return None, said or "the training said nothing"
             number, model = await asyncio.to_thread(self._files.take)
         except (OSError, Unusable) as error:
             raise _Fruitless(f"the result of the training was refused: {networks.words(error)}") from None

@@ -18,7 +18,6 @@ class Savings(Struct, frozen=True, kw_only=True):
     `processor` alone is that of runs, `age` the mean age of what was not seen yet, in seconds."""
 
     length: float
-    runs: int
     cost: float
     keep_cost: float
     best_cost: float
@@ -45,7 +44,6 @@ def estimate(looks: Sequence[tuple[int, float, int, float]], terms: Terms) -> Sa
     best, cheapest = simulation.hindsight(events, length, each, terms)
     return Savings(
         length=length,
-        runs=len(looks),
         cost=ours.total(terms.price),
         keep_cost=keep.total(terms.price),
         best_cost=cheapest.total(terms.price),

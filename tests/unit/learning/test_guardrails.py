@@ -184,3 +184,15 @@ def test_an_interval_reaches_a_bound_where_costs_have_it_beyond() -> None:
         assert state.interval == expected
         price = START_COST + state.memory.cost
         assert price > 0.9
+
+
+@given(spans, spans, st.floats(1, 1e6), spans, st.sampled_from((-1, 0, 1)), st.floats(1, 10))
+def test_a_budget_keeps_to_the_step_and_to_what_a_person_wanted(
+    wanted: float, before: float, factor: float, longest: float, wish: int, shorter: float
+) -> None:
+    interval, bound = guardrails.afforded(wanted, "", before, factor, longest, wish)
+    assert before / 2 <= interval <= before * 2
+    assert (interval - before) * wish <= 0
+    assert bound or interval == wanted
+    more, _ = guardrails.afforded(wanted / shorter, "", before, factor, longest, wish)
+    assert more <= interval
