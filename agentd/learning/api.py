@@ -16,6 +16,7 @@ from agentd.core.learning.features import NAMES
 from agentd.core.learning.learner import Decision
 from agentd.core.learning.learning import Learning
 from agentd.core.learning.model import FEWEST_ROWS, Learnt
+from agentd.core.learning.settings import terms_of
 from agentd.core.learning.weights import Model, Unusable
 from agentd.core.part import Refused
 from agentd.core.patterns import matcher
@@ -185,7 +186,7 @@ class Api:
 
     async def _savings(self, entry: Entry) -> dict[str, Any]:
         looks = await self._host.ask(list_looks, job=entry.job.name)
-        found = await asyncio.to_thread(savings.estimate, looks, self._core.terms(entry))
+        found = await asyncio.to_thread(savings.estimate, looks, terms_of(self._core.settings, entry.job))
         if found is None:
             return {}
         return {

@@ -10,7 +10,7 @@ from agentd.core.jobs.roster import Entry
 from agentd.core.jobs.settings import Mode
 from agentd.core.learning import champion, guardrails, learner, outcomes, story, wishes
 from agentd.core.learning import memory as memories
-from agentd.core.learning.learner import START_COST, Decision, State, Terms
+from agentd.core.learning.learner import START_COST, Decision, State
 from agentd.core.learning.model import (
     FEWEST_ROWS,
     MOST_ROWS,
@@ -28,8 +28,7 @@ from agentd.core.learning.model import (
     TrainingWanted,
     UseWanted,
 )
-from agentd.core.learning.rate import price_of
-from agentd.core.learning.settings import LearningSettings, mode_of
+from agentd.core.learning.settings import LearningSettings, mode_of, terms_of
 from agentd.core.part import Core, Decided, Effect
 from agentd.core.quantities import SECOND
 from agentd.core.times import jitter_offset, offset_at
@@ -136,16 +135,6 @@ class Learning(Core):
         """Returns what is done with a job: "off" where it is not adaptive."""
         return mode_of(self.settings, entry.job) if entry.job.trigger.key == "adaptive" else "off"
 
-    def terms(self, entry: Entry) -> Terms:
-        """Returns the terms on which a job learns."""
-        low, high = entry.job.trigger.bounds
-        return Terms(
-            start=(entry.job.trigger.interval or low) / SECOND,
-            shortest=low / SECOND,
-            longest=high / SECOND,
-            price=price_of(self.settings.aim / SECOND),
-        )
-
     def deciding(self, entry: Entry, now: int) -> Decision | None:
         """Returns what would be decided about a job now; None where nothing is known of it yet. Nothing changes by
         this."""
@@ -169,6 +158,7 @@ class Learning(Core):
         if name in self.learnt:
             learnt = self._of(name)
             learnt.preference = learnt.wish = 0
+            self._follow(self._jobs.entries[name], learnt)
             self._news.add(name)
 
     def looked(self, run: Run, mark: str, why_not: str) -> None:
@@ -284,7 +274,7 @@ class Learning(Core):
 
     def _use(self, entry: Entry, run: Run, useful: bool | None) -> None:
         """Takes whether a run was of use; None: there was nothing yet to compare with."""
-        learnt, terms = self._of(run.job), self.terms(entry)
+        learnt, terms = self._of(run.job), terms_of(self.settings, entry.job)
         at, cpu = (run.started or run.ended) / SECOND, run.cpu_usec / SECOND
         if learnt.state is None:
             learnt.state = learner.begin(terms, cpu)
@@ -319,7 +309,7 @@ class Learning(Core):
         number = jitter_offset(self._host, f"interval of {entry.job.name}", _PARTS) / _PARTS
         return learner.decide(
             state,
-            self.terms(entry),
+            terms_of(self.settings, entry.job),
             now / SECOND,
             entry.state.preference,
             None if self.network is None else self.network.mlp,
@@ -344,8 +334,7 @@ class Learning(Core):
                 continue
             if acts := self._acts(entry):
                 acting[name] = entry
-                if (in_force := _in_force(entry)) != learnt.given:  # a person, or the configuration, gave another
-                    state.interval = learnt.given = in_force
+                self._follow(entry, learnt)
             if name in news:
                 decided[name] = self._decide(entry, learnt, state, now)
                 self._unsaved.add(name)
@@ -353,6 +342,11 @@ class Learning(Core):
                     self._would(entry, state, decided[name], now)
         self._act(acting, decided, now)
         self._train_in_time()
+
+    def _follow(self, entry: Entry, learnt: Learnt) -> None:
+        """Goes on from the interval of a job, where a person or the configuration gave another one."""
+        if (in_force := _in_force(entry)) != learnt.given and learnt.state is not None:
+            learnt.state.interval = learnt.given = in_force
 
     def _would(self, entry: Entry, state: State, decision: Decision, now: int) -> None:
         """Notes what would be done with a job whose interval is not to be changed."""

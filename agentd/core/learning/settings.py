@@ -8,6 +8,8 @@ from msgspec import Meta, Struct
 
 from agentd.core.fields import Fault, Invalid, Parser, PositiveDuration, Raw
 from agentd.core.jobs.settings import Job, Mode
+from agentd.core.learning.learner import Terms
+from agentd.core.learning.rate import price_of
 from agentd.core.quantities import DAY, MINUTE, SECOND
 
 Share = Annotated[float, Meta(extra={"kind": "share"})]
@@ -29,6 +31,17 @@ class LearningSettings(Struct, frozen=True, kw_only=True):
 def mode_of(settings: LearningSettings, job: Job) -> Mode:
     """Returns what agentd does with an adaptive job."""
     return settings.mode if job.learning is None else job.learning
+
+
+def terms_of(settings: LearningSettings, job: Job) -> Terms:
+    """Returns the terms on which an adaptive job learns."""
+    low, high = job.trigger.bounds
+    return Terms(
+        start=(job.trigger.interval or low) / SECOND,
+        shortest=low / SECOND,
+        longest=high / SECOND,
+        price=price_of(settings.aim / SECOND),
+    )
 
 
 def faults(settings: LearningSettings, jobs: Mapping[str, Job]) -> Iterator[Fault]:

@@ -9,11 +9,17 @@ _LASTS = round(HELD * SECOND)
 
 
 def hear(learnt: Learnt, state: JobState, now: int) -> bool:
-    """Takes note of what a person prefers now; returns whether that is another wish than before."""
-    if learnt.preference == state.preference:
+    """Takes note of what a person prefers now; returns whether that is another wish than before.
+
+    A step beyond the last preference changes the interval alone, and is a wish as well.
+    """
+    interval = (state.interval or 0) / SECOND
+    steps: float = state.preference - learnt.preference
+    if not steps and learnt.given and interval and not state.fixed:
+        steps = learnt.given - interval
+    if not steps:
         return False
-    more = 1 if state.preference > learnt.preference else -1
-    learnt.wish = 0 if state.interval is None else more  # a reset wants neither
+    learnt.wish = 0 if not interval else 1 if steps > 0 else -1  # a reset wants neither
     learnt.wish_until, learnt.wish_runs = now + _LASTS, 0
     learnt.preference = state.preference
     return True

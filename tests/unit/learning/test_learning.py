@@ -240,6 +240,20 @@ def test_all_adaptive_jobs_together_stay_within_the_budget() -> None:
     assert {decided(life, name).bound for name in names} == {"budget"}
 
 
+@pytest.mark.parametrize(("preference", "direction", "hours"), [(4, 1, 20), (-4, -1, 3)])
+def test_a_step_beyond_the_last_preference_is_not_taken_back_soon(preference: int, direction: int, hours: int) -> None:
+    life = Life(adaptive("feed", high=2 * DAY), watched=each(hours * HOUR))
+    life.jobs.prefer("feed", preference, START)
+    life.live(START + 4 * DAY)
+    before = life.interval("feed")
+    life.jobs.step_interval("feed", direction, life.now)
+    life.pump()
+    stepped = life.interval("feed")
+    assert (before - stepped) * direction > 0
+    life.live(life.now + HOUR - SECOND)
+    assert (stepped - life.interval("feed")) * direction >= 0
+
+
 def test_a_preference_that_is_taken_back_leaves_no_wish() -> None:
     """At `max` a preference for less has no room; taken back, the interval goes the whole way, and soon back again."""
     life = Life(adaptive("feed", high=HOUR), watched=each(20 * HOUR))
