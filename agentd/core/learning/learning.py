@@ -320,7 +320,8 @@ class Learning(Core):
 
     def _acts(self, entry: Entry) -> bool:
         """Tells whether the interval of a job is agentd's to change."""
-        return self.mode(entry) == "on" and entry.enabled and not entry.state.fixed and _in_force(entry) > 0
+        free = entry.enabled and not entry.state.fixed and _in_force(entry) > 0
+        return free and self._learns(entry) and self.mode(entry) == "on"
 
     def _cycle(self, now: int) -> None:
         """Decides about the jobs with news, then about what all of them together may take."""
@@ -330,7 +331,7 @@ class Learning(Core):
         acting: dict[str, Entry] = {}
         for name, learnt in self.learnt.items():
             entry, state = self._jobs.entries.get(name), learnt.state
-            if entry is None or state is None or self.mode(entry) == "off":
+            if entry is None or state is None or not self._learns(entry):
                 continue
             if acts := self._acts(entry):
                 acting[name] = entry

@@ -378,6 +378,16 @@ def test_what_was_learnt_of_another_thing_is_of_no_use() -> None:
     assert first.interval / SECOND > slow / 2.1, "the interval goes on from where it was"
 
 
+def test_a_job_that_no_longer_says_what_is_of_use_keeps_the_interval_that_it_has() -> None:
+    life = Life(adaptive("feed"), watched=each(20 * HOUR))
+    life.live(START + 2 * HOUR)
+    before = life.interval("feed")
+    life.jobs.configure({"feed": adaptive("feed", useful=None)}, 8, "UTC", life.now)
+    life.learning.configure(LearningSettings(mode="on", aim=2 * HOUR), life.now)
+    life.live(life.now + DAY)
+    assert life.interval("feed") == before
+
+
 @pytest.mark.parametrize("by", ["a reload", "a restart"])
 def test_runs_at_which_nobody_looked_are_no_runs_without_a_change(by: str) -> None:
     job = adaptive("feed", useful="reported")
