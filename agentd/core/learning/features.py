@@ -2,7 +2,7 @@
 
 from math import cos, log, pi, sin, sqrt
 
-from agentd.core.learning.memory import DAY, HOUR, SPANS, Memory, by_hand, mean_rate, rates
+from agentd.core.learning.memory import DAY, HOUR, SPANS, Memory, by_hand, rates
 
 _SHRINK = 2 * HOUR  # seconds seen that an hour of the day must have before its profile counts
 _AHEAD = (-1, 0, 1, 2, 3)
@@ -34,12 +34,12 @@ NAMES = (
 PREFERENCE, MANUAL = NAMES.index("preference"), NAMES.index("manual_runs")
 
 
-def features(memory: Memory, at: float, interval: float, preference: float, local: float) -> list[float]:
+def features(memory: Memory, rate: float, at: float, interval: float, preference: float, local: float) -> list[float]:
     """Returns the features of a job at an instant, in the order of NAMES, each between -8 and 8.
 
-    `interval` is the one in force, in seconds; `local` the instant by the wall clock, as if that were UTC.
+    `rate` is the counted one, memory.mean_rate(); `interval` the one in force, in seconds; `local` the instant by the
+    wall clock, as if that were UTC.
     """
-    rate = mean_rate(memory)
     age = max(0.0, at - (memory.changed or at))  # a clock may be set back while agentd is away
     spread = max(0.0, memory.gap_square - memory.gap * memory.gap)
     average = sum(memory.intervals) / len(memory.intervals) if memory.intervals else interval
@@ -66,7 +66,7 @@ def features(memory: Memory, at: float, interval: float, preference: float, loca
         log(1 + memory.failures),
         log(max(memory.cost, 1e-3)),
     ]
-    return [max(-8.0, min(value, 8.0)) for value in found]
+    return [value if -8.0 <= value <= 8.0 else max(-8.0, min(value, 8.0)) for value in found]
 
 
 def _profile(values: list[float], seen: list[float], number: int) -> float:

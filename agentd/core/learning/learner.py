@@ -127,7 +127,7 @@ def decide(
     """
     memory, run_price = state.memory, price(state, terms)
     counted = memories.mean_rate(memory)
-    state.features = features(memory, at, state.interval, preference, local)
+    state.features = features(memory, counted, at, state.interval, preference, local)
     ratio = _ratio(model, state.features, preference, memories.by_hand(memory, at))
     rates = {
         CONFIGURED: deserved(terms.start, run_price),

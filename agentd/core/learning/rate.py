@@ -12,6 +12,7 @@ _HOUR = 3600.0
 _SMALL = 1e-2  # below it differences of numbers near 1 lose digits, and the first terms of a series are exact to 1e-9
 _MOST_TURNS = 10.0  # changes an interval, beyond which nothing is told from more
 _PRECISE = 1e-12
+_TURNED = 1e-9  # the step after which the root is known to more digits than that; rounding leaves steps of 1e-10
 
 
 def price_of(aim: float) -> float:
@@ -59,7 +60,7 @@ def log_likelihood(rate: float, span: float, *, useful: bool) -> float:
 
 def bounded(rate: float) -> float:
     """Returns a rate within LEAST_RATE and MOST_RATE."""
-    return max(LEAST_RATE, min(rate, MOST_RATE))
+    return LEAST_RATE if rate < LEAST_RATE else min(rate, MOST_RATE)
 
 
 def _ratio(x: float) -> float:
@@ -88,7 +89,7 @@ def _turn(wanted: float) -> float:
         slope = x * -expm1(-x)
         step = (_bend(x) - wanted) / slope if slope else 0.0
         x -= step
-        if abs(step) <= _PRECISE * x:
+        if abs(step) <= _TURNED * x:
             break
     return x
 
