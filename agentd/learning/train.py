@@ -57,6 +57,8 @@ _UNITS = 32
 _ROUNDS = 60
 _PACE, _PACE_ON = 2e-3, 1e-3
 """The learning rates: from nothing, and on from a model."""
+_PATIENCE, _PATIENCE_ON = 8, 4
+"""The rounds without gain after which learning ends, likewise: with eight, stores of no kind led to another network."""
 _FIRST = Path(__file__).with_name("first-model.json")
 _MIXED, _MIXED_LENGTH = 4, 6 * DAY  # synthetic histories of each kind beside the rows of a store: a second to replay
 _MOST_WEIGHT = 3.0  # a row after a long span would otherwise be drawn all the time
@@ -215,7 +217,7 @@ def _network(inputs: Array, targets: Array, seed: int, first: Model | None) -> A
         learning_rate_init=_PACE if first is None else _PACE_ON,
         batch_size=256,
         early_stopping=True,
-        n_iter_no_change=8,
+        n_iter_no_change=_PATIENCE if first is None else _PATIENCE_ON,
         tol=1e-5,
         warm_start=first is not None,
     )
