@@ -64,7 +64,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
+	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image tests/vm/schedulers debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
 
 bench: $(VENV)/develop
 	$(BIN)/python tests/bench/bench.py $(ARGS)
@@ -83,11 +83,11 @@ format: $(VENV)/develop
 deb:
 	@sh .ci/build-deb
 
-# Builds the package unless AGENTD_DEB names one, and where there is none yet an image of a Debian 13 (some minutes), in
-# the user's cache.
+# Builds the package unless AGENTD_DEB names one, and where they are not yet in the user's cache an image of a Debian 13
+# (some minutes) and CPU schedulers for it (some eight; where TESTS names other tests, they are left alone).
 test-vm: system-vm $(VENV)/develop
 	@echo "making the package and the image of a machine, where they are not there ..."
-	@AGENTD_DEB="$${AGENTD_DEB:-$$(sh .ci/build-deb)}" && export AGENTD_DEB && tests/vm/image > /dev/null && \
+	@AGENTD_DEB="$${AGENTD_DEB:-$$(sh .ci/build-deb)}" && export AGENTD_DEB && tests/vm/$(if $(TESTS),image,schedulers) > /dev/null && \
 		rm -f dist/figures.jsonl && \
 		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.vm.machine import KEPT, Kernel, Machine, MachineError
+from tests.vm.sched_ext import build_schedulers, install_schedulers
 
 HERE = Path(__file__).parent
 NewMachine = Callable[[Kernel], Machine]
@@ -47,21 +48,37 @@ def bare_machine(new_machine: NewMachine) -> Iterator[Machine]:
     machine.close()
 
 
-@pytest.fixture(scope="session")
-def installed_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The disk of a machine with agentd's package just installed. One worker makes it, the others wait for it."""
+def kept_disk(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel, prepare: Callable[[Machine], None]) -> Path:
+    """Returns the disk of a machine that was prepared and kept. One worker makes it, the others wait for it."""
     folder = tmp_path_factory.getbasetemp()
-    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "installed.qcow2"
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / f"installed-{kernel}.qcow2"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            machine = Machine("trixie")
+            machine = Machine(kernel)
             try:
-                machine.start().install(deb)
+                prepare(machine.start())
                 machine.keep(path)
             finally:
                 machine.close()
     return path
+
+
+@pytest.fixture(scope="session")
+def installed_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The disk of a machine with agentd's package just installed."""
+    return kept_disk(tmp_path_factory, "trixie", lambda machine: machine.install(deb))
+
+
+@pytest.fixture(scope="session")
+def scx_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The disk of a machine whose kernel has sched_ext, with real schedulers and agentd's package just installed."""
+
+    def prepare(machine: Machine) -> None:
+        install_schedulers(machine, build_schedulers())
+        machine.install(deb)
+
+    return kept_disk(tmp_path_factory, "sched_ext", prepare)
 
 
 @pytest.fixture(scope="session")
@@ -82,9 +99,17 @@ def machine(installed: Machine) -> Machine:
     return installed
 
 
+@pytest.fixture(scope="module")
+def scx_machine(scx_disk: Path) -> Iterator[Machine]:
+    """A machine whose kernel has sched_ext, with schedulers and agentd's package, for the tests of one file."""
+    machine = Machine("sched_ext", kept=scx_disk)
+    yield machine.start()
+    machine.close()
+
+
 ORDER = (
     *("power", "power_again", "machine", "rights", "recovery", "reboot", "package", "clock"),
-    *("jobs", "learning", "rules", "attacks", "alone", "permissions", "llama"),
+    *("schedulers", "jobs", "learning", "rules", "attacks", "alone", "permissions", "llama"),
 )
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 

@@ -29,7 +29,11 @@ HARDWARE = (
     # A processor that says "erms" makes kernel and libc move bytes one by one, which is slow to emulate.
     # With two processors on a busy host, a kernel that patches itself at its boot traps now and then (int3), and each
     # spins for locks of the other while the host runs something else.
-    *("-accel", "tcg", "-cpu", "max,-cx16,-erms", "-smp", "1", "-m", "2G"),
+    # What else it does not have is dear where it is emulated: five levels of page tables are walked at each miss; with
+    # smap the kernel reads the memory of programs through other translations than its own; xsave brings AVX, whose
+    # registers each switch of tasks stores one by one, and whose instructions numpy dies of here.
+    *("-accel", "tcg", "-cpu", "max,-cx16,-erms,-la57,-smap,-pku,-xsave,-avx,-avx2,-fma,-f16c,-vaes"),
+    *("-smp", "1", "-m", "2G"),
     *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
     # A machine that was reset in its process boots up to twenty times slower: it ends instead, and is started anew.
     *("-action", "reboot=shutdown,shutdown=pause"),
@@ -39,8 +43,20 @@ KERNEL_WORDS = (
     "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 "
     # A third of an emulated boot: code at addresses that change is translated anew, pages are cleared twice, and
     # every unmount waits for the processors.
-    "nokaslr norandmaps init_on_alloc=0 rcupdate.rcu_expedited=1"
+    "nokaslr norandmaps init_on_alloc=0 rcupdate.rcu_expedited=1 "
+    # A tenth of what systemd and agentd do: whole huge pages are cleared for programs that end at once, and the
+    # emulator forgets all translations where one of them changes; the kernel tests its ciphers, checks what it copies,
+    # and asks security modules that have no policy here (tomoyo, bpf, ipe).
+    "transparent_hugepage=never cryptomgr.notests hardened_usercopy=off randomize_kstack_offset=off audit=0 "
+    "lsm=landlock,yama,apparmor"
 )
+MORE_WORDS: dict[Kernel, str] = {
+    "trixie": "",
+    # A processor without cx16 has no memory for BPF's task and cgroup storage, timers and arenas, which most schedulers
+    # need: the kernel's kmalloc_nolock() gives it none, but from caches that are debugged.
+    "sched_ext": " slab_debug=F,kmalloc-*",
+}
+"""What the kernels are told beside that."""
 
 # Each user's own virtual terminal: a session there belongs to seat0, and is active while its terminal is in front.
 TERMINALS = {"admin": 8, "user": 9}
@@ -262,7 +278,7 @@ class Machine:
         return [
             *HARDWARE,
             *("-rtc", f"base={clock}", "-serial", f"file:{self.console}"),
-            *("-kernel", kernel["vmlinuz"], "-initrd", kernel["initrd"], "-append", KERNEL_WORDS),
+            *("-kernel", kernel["vmlinuz"], "-initrd", kernel["initrd"], "-append", command_line(self.kernel)),
             # What the guest flushed survives a SIGKILL of the emulator: it is in the host's page cache.
             *("-drive", f"file={self._disk},if=virtio,format=qcow2,cache=writeback"),
             *("-chardev", f"socket,id=agent,path={self._folder}/agent,server=on,wait=off"),
@@ -616,6 +632,11 @@ def pause(began: float, longest: float) -> float:
     return min(longest, max(0.01, (time.monotonic() - began) / 10))
 
 
+def command_line(kernel: Kernel) -> str:
+    """Returns what a kernel is told when it boots."""
+    return KERNEL_WORDS + MORE_WORDS[kernel]
+
+
 def create_overlay(image: dict[str, Any], disk: Path) -> None:
     """Makes a disk of its own over the image, which all machines share and none writes to."""
     words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image["disk"], str(disk)]
@@ -626,7 +647,7 @@ def booted_disk(image: dict[str, Any], kernel: Kernel) -> Path:
     """The disk of a machine that was booted and kept with its memory; makes it once."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True).stdout
     # A snapshot fits the emulator and the machine that it was taken of.
-    recipe = hashlib.sha256(version + " ".join([*HARDWARE, KERNEL_WORDS]).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(version + " ".join([*HARDWARE, command_line(kernel)]).encode()).hexdigest()[:12]
     path = Path(image["disk"]).with_name(f"booted-{kernel}-{recipe}.qcow2")
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
