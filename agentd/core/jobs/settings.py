@@ -100,6 +100,7 @@ class Job(Struct, frozen=True, kw_only=True):
     notify: tuple[Event, ...] = ()
     useful: Annotated[str | None, Meta(extra={"kind": "useful"})] = None
     learning: Mode | None = None  # None: as `learning.mode` says
+    scheduler: Annotated[Any, Meta(extra={"kind": "scheduler"})] = None  # a Choice of core.schedulers, for its runs
     systemd: Annotated[dict[str, tuple[str, ...]], Meta(extra={"kind": "directives"})] = {}
 
     @property

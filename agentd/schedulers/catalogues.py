@@ -1,0 +1,149 @@
+"""The files of the catalogue: the one that comes with agentd, and those of the administrator over it.
+
+    scx_bpfland: {flags: {slice-us: {high: 2000000}}}      # changes what it names of a scheduler that is there
+    scx_mine: {ops: mine, summary: ..., ...}               # adds one
+
+Root's side of a start reads them as well, so this needs neither asyncio nor the rest of agentd.
+"""
+
+import os
+import stat
+from pathlib import Path
+
+from msgspec import UNSET, Struct
+from yaml import MappingNode, Node, ScalarNode
+
+from agentd.config.compose import Problem, Problems, compose
+from agentd.config.nodes import Decoder, locate
+from agentd.core import fields
+from agentd.core.schedulers import catalogue as records
+from agentd.core.schedulers.catalogue import Catalogue, Scheduler
+from agentd.core.schedulers.sound import typed
+
+INSTALLED = Path("/usr/share/agentd/schedulers.yaml")
+FOLDER = Path("/etc/agentd/schedulers.d")
+_CHECKOUT = Path(__file__).parents[2] / "config/schedulers.yaml"
+_MOST = 1 << 20
+_DEEP = 3  # a scheduler, its flags, a flag
+_KINDS = {**fields.KINDS, **records.KINDS}
+
+
+class Loaded(Struct, frozen=True):
+    """A catalogue, and a warning for each error in a file of the administrator: none of that file is used."""
+
+    catalogue: Catalogue
+    warnings: tuple[str, ...] = ()
+
+
+def shipped() -> Path:
+    """Returns the file that comes with agentd: that of the source tree which runs, or the installed one."""
+    return _CHECKOUT if _CHECKOUT.exists() else INSTALLED
+
+
+def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = None) -> Loaded:
+    """Reads the catalogue: the shipped file, then those of the folder in the order of their names.
+
+    With `owner`, files and folders that belong to somebody else, or that others may write, are errors as well. Raises
+    Problems where the shipped file has errors.
+    """
+    nodes: dict[str, Node] = {}
+    found: dict[str, Scheduler] = {}
+    _take(file or shipped(), owner, nodes, found)
+    warnings: list[str] = []
+    try:
+        names = _files(folder, owner)
+    except Problems as error:
+        names, warnings = [], [str(problem) for problem in error.found]
+    for name in names:
+        try:
+            _take(name, owner, nodes, found)
+        except Problems as error:
+            warnings += [f"{problem}; {name} is not used" for problem in error.found]
+    return Loaded(found, tuple(warnings))
+
+
+def _files(folder: Path, owner: int | None) -> list[Path]:
+    """Returns the files of a folder, none where there is no such folder. Raises Problems."""
+    try:
+        if owner is not None:
+            _check(folder, folder.stat(), owner)
+        return sorted(file for file in folder.iterdir() if file.suffix == ".yaml" and not file.name.startswith("."))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise _unread(folder, error) from None
+
+
+def _take(file: Path, owner: int | None, nodes: dict[str, Node], found: dict[str, Scheduler]) -> None:
+    """Adds the schedulers of a file to those found, all of them or none. Raises Problems."""
+    decoder = Decoder(_KINDS)
+    top = compose(_read(file, owner), str(file))
+    _check_keys(decoder, top, 1 + _DEEP)
+    new: dict[str, Scheduler] = {}
+    over: dict[str, Node] = {}
+    for name, key, node in () if decoder.problems else decoder.items(top, ()):
+        over[name] = merged = _over(nodes.get(name), node, _DEEP)
+        scheduler = decoder.struct(merged, Scheduler, (name,), name=name, file=str(file))
+        if scheduler is UNSET:
+            continue
+        new[name], faults = typed(scheduler)
+        for fault in faults:
+            place, path = locate(merged, fault.path) if fault.path else (key, ())
+            decoder.problem(place, (name, *path), fault.sentence, fault.at)
+    if decoder.problems:
+        raise Problems(decoder.problems)
+    nodes |= over
+    found |= new
+
+
+def _check_keys(decoder: Decoder, node: Node, depth: int) -> None:
+    """Finds keys that come twice, which would be lost as files are laid over each other."""
+    if isinstance(node, MappingNode) and depth:
+        for _, _, value in decoder.items(node, ()):
+            _check_keys(decoder, value, depth - 1)
+
+
+def _over(base: Node | None, node: Node, depth: int) -> Node:
+    """Returns the settings of both, those of `node` over those of `base`, key by key as deep as a flag is."""
+    if not (isinstance(base, MappingNode) and isinstance(node, MappingNode) and depth):
+        return node
+    merged = {key.value: (key, value) for key, value in base.value if isinstance(key, ScalarNode)}
+    for key, value in node.value:
+        if isinstance(key, ScalarNode):
+            below = merged.get(key.value)
+            merged[key.value] = (key, value if below is None else _over(below[1], value, depth - 1))
+    return MappingNode(node.tag, list(merged.values()), node.start_mark, node.end_mark)
+
+
+def _read(file: Path, owner: int | None) -> bytes:
+    """Returns what a file holds. Raises Problems where it cannot be read or trusted, or is larger than 1 MiB."""
+    try:
+        # A pipe of that name is no reason to wait for a writer.
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise _problem(file, "is not a file")
+            if owner is not None:
+                _check(file, status, owner)
+            text = stream.read(_MOST + 1)
+    except OSError as error:
+        raise _unread(file, error) from None
+    if len(text) > _MOST:
+        raise _problem(file, f"is larger than {_MOST >> 20} MiB")
+    return text
+
+
+def _check(path: Path, status: os.stat_result, owner: int) -> None:
+    """Raises Problems where a file or folder is not the owner's alone to write."""
+    if status.st_uid != owner:
+        raise _problem(path, f"belongs to the user {status.st_uid}, not to {owner}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _problem(path, "may be written by others than its owner: chmod go-w")
+
+
+def _unread(path: Path, error: OSError) -> Problems:
+    return _problem(path, f"cannot be read: {(error.strerror or str(error)).lower()}")
+
+
+def _problem(path: Path, sentence: str) -> Problems:
+    return Problems([Problem(str(path), 0, 0, sentence)])
