@@ -11,6 +11,7 @@ from agentd.core.jobs import settings as jobs
 from agentd.core.learning import settings as learning
 from agentd.core.reboots import policy as reboots
 from agentd.core.rules import settings as rules
+from agentd.core.schedulers import settings as schedulers
 
 
 class Settings(Struct, frozen=True):
@@ -32,6 +33,11 @@ PARTS = (
         reboots.KINDS,
         faults=lambda its: reboots.faults(its.reboot, its.jobs),
         doubts=lambda its: reboots.doubts(its.reboot),
+    ),
+    Settings(
+        schedulers.KINDS,
+        faults=lambda its: schedulers.faults(its.scheduler),
+        doubts=lambda its: schedulers.doubts(its.jobs),
     ),
     Settings(
         rules.KINDS,

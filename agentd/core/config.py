@@ -10,6 +10,7 @@ from agentd.core.learning.settings import LearningSettings
 from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.rules.settings import LlmServer, OwnKpi, Rule, Sampling, UnitName
+from agentd.core.schedulers.settings import SchedulerSettings
 
 
 class History(Struct, frozen=True, kw_only=True):
@@ -33,6 +34,7 @@ class Config(Struct, frozen=True, kw_only=True):
     # The parts.
     jobs: Annotated[dict[str, Job], by_name("job")] = {}
     reboot: RebootPolicy = RebootPolicy()
+    scheduler: SchedulerSettings = SchedulerSettings()
     rules: Annotated[dict[str, Rule], by_name("rule", or_list=True)] = {}
     kpis: Annotated[dict[str, OwnKpi], by_name("KPI")] = {}
     sampling: Sampling = Sampling()

@@ -17,6 +17,7 @@ from agentd.core.rules.grammar import Measure, Wrong
 from agentd.core.rules.kpis import KPIS
 from agentd.core.rules.llm_address import place
 from agentd.core.rules.units import BY_NAME
+from agentd.core.schedulers import settings as schedulers
 from agentd.core.times import local_instant, midnight, moment
 
 Priority = Literal["low", "medium", "high", "critical"]
@@ -62,7 +63,7 @@ VERBS: Mapping[str, Verb] = {
     "PauseJobs": Verb("starts no job while the rule fires"),
     "Notify": Verb("tells people", tells=True),
     "RestartUnit": Verb("restarts a unit that may_restart names", "unit"),
-    "SetScheduler": Verb("has another CPU scheduler", "scheduler"),
+    "SetScheduler": Verb("has another CPU scheduler while the rule fires", "scheduler"),
 }
 
 
@@ -252,8 +253,8 @@ def _of_action(path: Keys, action: Action, jobs: Collection[str], may_restart: C
         yield Fault(path, f'there is no job "{target}"{nearest(target, jobs)}', at)
     elif kind == "unit" and target not in may_restart:
         yield Fault(path, f"{target} is not in may_restart, which lists the units that rules may restart", at)
-    elif kind == "scheduler":
-        yield Fault(path, "this agentd cannot change the CPU scheduler yet: leave SetScheduler out")
+    elif kind == "scheduler" and not schedulers.NAME.fullmatch(target):
+        yield Fault(path, f'"{target}" cannot be the name of a scheduler: expected such as scx_lavd, or none', at)
 
 
 def doubts(rules: Mapping[str, Rule], own: Mapping[str, OwnKpi]) -> Iterator[str]:

@@ -6,12 +6,12 @@ One entry each: what is wrong, the file, and every sentence in order, with line 
 NINES = "9" * 5000
 LONG = "a" * 101
 TOP = (
-    "concurrency, history, jobs, kpis, learning, llm, may_restart, reboot, rules, sampling, stop_timeout, timezone, "
-    "watch"
+    "concurrency, history, jobs, kpis, learning, llm, may_restart, reboot, rules, sampling, scheduler, stop_timeout, "
+    "timezone, watch"
 )
 JOB = (
     "concurrency, critical, description, enabled, environment, group, jitter, learning, limits, missed, notify, "
-    "overlap, retries, run, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
+    "overlap, retries, run, scheduler, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
 )
 USEFUL = "output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}"
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"

@@ -122,7 +122,12 @@ BAD = {
     "job to stop that does not exist": (but("then: [{do: Notify}, {do: StopJob:bakup}]"), "5:39", "no job"),
     "unit that is not listed": (but("do: RestartUnit:web.service"), "5:21", "is not in may_restart"),
     "target of what has none": (but("do: Notify:me"), "5:9", 'takes nothing after its name, and has ":me"'),
-    "scheduler": (but("do: SetScheduler:scx_lavd"), "5:9", "cannot change the CPU scheduler yet"),
+    "scheduler without a name": (
+        but("do: SetScheduler"),
+        "5:9",
+        "SetScheduler needs a scheduler: SetScheduler:SCHEDULER",
+    ),
+    "scheduler of no such name": (but("do: SetScheduler:scx lavd"), "5:22", "cannot be the name of a scheduler"),
     "ladder back in time": (
         but("then: [{after: 10m, do: Notify}, {after: 5m, do: Notify}]"),
         "5:46",
