@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Callable
 from typing import Any
 
-from agentd.bus.connection import PROPERTIES, Bus, BusError, CallFailed
+from agentd.bus.connection import PROPERTIES, Bus, BusError, CallFailed, Undo
 from agentd.core.reboots.model import Blocker, Session
 from agentd.core.reboots.policy import Kind
 from agentd.tasks import Tasks
@@ -223,6 +223,12 @@ class Logind:
     def _retake(self) -> None:
         if not (self._going_down or self._closed):
             self._tasks.do(self.take_lock())
+
+
+async def watch_sleep(bus: Bus, on_sleep: Callable[[bool], None]) -> Undo:
+    """Has `on_sleep` called with True as the machine is about to sleep (suspend, hibernate), and with False once it has
+    resumed, until the function returned is called. Raises CallFailed."""
+    return await bus.watch(_MANAGER, "PrepareForSleep", lambda found: on_sleep(bool(found[0])))
 
 
 def _line(text: str) -> str:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from agentd.bus.connection import TIMEOUT, Bus, CallFailed, Listener, Remote, Undo
+from agentd.bus.connection import PROPERTIES, TIMEOUT, Bus, CallFailed, Listener, Remote, Undo, plain
 from agentd.core.reboots.model import Boot
 from agentd.linux import boot_time
 from agentd.tasks import Tasks
@@ -165,6 +165,23 @@ class Systemd:
         """
         (found,) = await self._bus.call(MANAGER, "ListUnitsByPatterns", "asas", [], list(units))
         return any(active not in _AT_REST or job for _, _, _, active, _, _, _, job, *_ in found)
+
+    async def alive(self, pattern: str) -> list[str]:
+        """Returns the units that match a shell-style pattern and run, or of which something is asked. Raises
+        CallFailed."""
+        (found,) = await self._bus.call(MANAGER, "ListUnitsByPatterns", "asas", [], [pattern])
+        return [str(name) for name, _, _, active, _, _, _, job, *_ in found if active not in _AT_REST or job]
+
+    async def watch_rest(self, unit: str, on_rest: Callable[[], None]) -> Undo:
+        """Has `on_rest` called each time that a unit comes to rest (inactive or failed), until the function returned is
+        called. Somebody has to listen(). Raises CallFailed."""
+
+        def changed(arguments: list[Any]) -> None:
+            interface, properties, _ = arguments
+            if interface == f"{NAME}.Unit" and plain(properties.get("ActiveState")) in _AT_REST:
+                on_rest()
+
+        return await self._bus.watch((NAME, unit_path(unit), PROPERTIES), "PropertiesChanged", changed)
 
     async def beginning(self, unit: str) -> tuple[int, str]:
         """Returns when a unit began, in microseconds (0: it has not), and the id of its invocation ("": the same).

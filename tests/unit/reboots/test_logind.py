@@ -10,7 +10,7 @@ from agentd.core.quantities import DAY
 from agentd.core.reboots import guards
 from agentd.core.reboots.model import Boot, Facts, Reboot, Session
 from agentd.core.reboots.policy import RebootPolicy
-from agentd.peers.logind import Logind
+from agentd.peers.logind import Logind, watch_sleep
 
 ERROR = "org.freedesktop.DBus.Error"
 USER = {"Class": "user", "State": "active", "TTY": "tty2"}
@@ -117,3 +117,20 @@ def test_a_reboot_waits_two_seconds_at_most_for_its_message() -> None:
     asyncio.run(Logind(bus, None, lambda _: None, lambda: None, lambda _: None).reboot("reboot", "agentd: the window"))
     assert bus.waited <= 2, "the window may be over by then"
     assert bus.reboots == [("RebootWithFlags", "t", 1)]
+
+
+def test_a_sleep_and_its_end_are_told() -> None:
+    told: list[bool] = []
+
+    class Sleepy:
+        async def watch(self, remote: Any, member: str, listener: Any) -> Any:
+            assert (remote[2], member) == ("org.freedesktop.login1.Manager", "PrepareForSleep")
+            listener([True])
+            listener([False])
+            return told.clear
+
+    bus: Any = Sleepy()
+    undo = asyncio.run(watch_sleep(bus, told.append))
+    assert told == [True, False]
+    undo()
+    assert told == []
