@@ -32,6 +32,7 @@ COMMANDS = {
     "reboot-now": ("agentctl.reboots.commands:reboot_now", "Reboots this machine now, without asking back."),
     "reboot": ("agentctl.reboots.commands:reboots", "Shows and steers when this machine reboots."),
     "fleet": ("agentctl.reboots.commands:fleet", "Shows which machines of the fleet hold a slot to reboot."),
+    "sched": ("agentctl.schedulers.commands:sched", "Shows and steers which CPU scheduler the kernel uses."),
     "kpi": ("agentctl.rules.commands:kpi", "Shows the KPIs that agentd samples, or the past of one NAME."),
     "rules": ("agentctl.rules.commands:rules", "Shows the rules, explains one, and tries rules on old samples."),
     "learning": (

@@ -163,8 +163,8 @@ class Client:
     def call(self, call: Call, *args: object) -> tuple[Any, ...]:
         """Calls a method of the daemon and returns its results; records come back as plain dictionaries.
 
-        A dictionary among the arguments holds filters or options: their values get the types of call.options, None
-        drops a key. Raises Failure.
+        A dictionary among the arguments holds filters or options: their values get the types of call.options, unless
+        they are pairs of a type and a value already; None drops a key. Raises Failure.
         """
         values = tuple(_variants(call, value) if isinstance(value, Mapping) else value for value in args)
         asks = self._asks and not call.free
@@ -351,7 +351,11 @@ def _gone() -> Failure:
 
 
 def _variants(call: Call, options: Mapping[str, object]) -> dict[str, tuple[str, object]]:
-    return {key: (call.options[key], value) for key, value in options.items() if value is not None}
+    return {
+        key: value if isinstance(value, tuple) else (call.options[key], value)
+        for key, value in options.items()
+        if value is not None
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -24,6 +24,9 @@ from agentd.core.reboots.reboots import Reboots
 from agentd.core.rules import unitfile
 from agentd.core.rules.kpis import Missing
 from agentd.core.rules.model import RuleActs, RuleOver
+from agentd.core.schedulers.model import Want
+from agentd.core.schedulers.schedulers import Schedulers
+from agentd.core.schedulers.settings import Choice
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
 from agentd.jobs.part import Executor, JobsShell
@@ -35,6 +38,7 @@ from agentd.reboots import part as reboots
 from agentd.rules import outputs
 from agentd.rules import part as rules
 from agentd.rules.facts.units import UnitFacts
+from agentd.schedulers import part as schedulers
 
 if TYPE_CHECKING:
     from agentd.peers.systemd import Systemd
@@ -76,6 +80,7 @@ async def standalone(
             manager.part(daemon),
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
             await reboots.plug_absent(daemon, loaded.config),
+            await schedulers.plug(daemon, jobs.core, bus, loaded.config, boot_id()),
         ]
         parts += [
             await rules.plug(daemon, jobs.core, loaded.config, boot_id(), without_systemd(executor), parts),
@@ -127,8 +132,9 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
             executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted, systemd=systemd
         ),
         await reboots.plug(daemon, jobs.core, bus, systemd, loaded.config, boot, machine_id()),
+        await schedulers.plug(daemon, jobs.core, bus, loaded.config, boot.id, scheduler_units(daemon, systemd)),
     ]
-    reach = with_systemd(daemon, systemd, parts[-1].core)
+    reach = with_systemd(daemon, systemd, parts[-2].core, parts[-1].core)
     parts += [
         await rules.plug(daemon, jobs.core, loaded.config, boot.id, reach, parts),
         await learning.plug(daemon, jobs.core, loaded.config, machine_id(), learning_with_systemd(systemd)),
@@ -147,15 +153,15 @@ def without_systemd(jobs: Executor) -> rules.Reach:
 
     return rules.Reach(
         acts={},
-        cannot=dict.fromkeys(("RequestReboot", "RestartUnit"), "agentd runs standalone here"),
+        cannot=dict.fromkeys(("RequestReboot", "RestartUnit", "SetScheduler"), "agentd runs standalone here"),
         asks={"units": missing, "unit": missing},
         last_line=outputs.from_files(jobs.output or Path()),
         over=lambda _: None,
     )
 
 
-def with_systemd(host: Host, systemd: "Systemd", core: Core | None) -> rules.Reach:
-    """Returns what rules reach in system mode; `core` is that of reboots."""
+def with_systemd(host: Host, systemd: "Systemd", core: Core | None, scheduling: Core | None) -> rules.Reach:
+    """Returns what rules reach in system mode; the cores are those of reboots and of schedulers."""
     units = UnitFacts(systemd)
 
     def reboot(acts: RuleActs) -> None:
@@ -163,9 +169,17 @@ def with_systemd(host: Host, systemd: "Systemd", core: Core | None) -> rules.Rea
             raise Refused("Unsupported", "this agentd reboots no machine")
         wishes.request(core, f"rule {acts.rule}: {acts.reason}"[:200], _cause(acts.rule), None, 0, host.now())
 
+    def schedule(acts: RuleActs) -> None:
+        if not isinstance(scheduling, Schedulers):
+            raise Refused("Unsupported", "this agentd changes no scheduler")
+        choice = Choice(acts.action.target)
+        scheduling.want(Want(source="rule", holder=acts.rule, choice=choice, reason=acts.reason[:200]), host.now())
+
     def over(effect: RuleOver) -> None:
         if isinstance(core, Reboots):
             wishes.withdraw(core, _cause(effect.rule), effect.why, host.now())
+        if isinstance(scheduling, Schedulers):
+            scheduling.release("rule", effect.rule, host.now(), "does not fire any more")
 
     async def restart(acts: RuleActs) -> None:
         target = acts.action.target
@@ -178,12 +192,19 @@ def with_systemd(host: Host, systemd: "Systemd", core: Core | None) -> rules.Rea
             raise Refused("Failed", f"the restart of {target} {word}; see systemctl status {target}")
 
     return rules.Reach(
-        acts={"RequestReboot": reboot, "RestartUnit": restart},
+        acts={"RequestReboot": reboot, "RestartUnit": restart, "SetScheduler": schedule},
         cannot={},
         asks={"units": units.failed, "unit": units.unit},
         last_line=outputs.from_journal(),
         over=over,
     )
+
+
+def scheduler_units(host: Host, systemd: "Systemd") -> schedulers.MakeUnits:
+    """Returns what starts and stops CPU schedulers in system mode: their units."""
+    from agentd.schedulers.units import SchedulerUnits  # noqa: PLC0415 - of this mode alone
+
+    return lambda on_ended: SchedulerUnits(systemd, on_ended, host.trouble, host.defect)
 
 
 def learning_alone(jobs: Executor) -> learning.Reach:

@@ -8,6 +8,7 @@ CONTRACTS = [
         "daemon/org.agentd1.Manager.xml",
         "jobs/org.agentd1.Jobs.xml",
         "reboots/org.agentd1.Reboot.xml",
+        "schedulers/org.agentd1.Scheduler.xml",
         "rules/org.agentd1.Rules.xml",
         "learning/org.agentd1.Learning.xml",
     )

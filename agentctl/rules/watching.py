@@ -23,6 +23,8 @@ SIGNALS = {
     "RuleActed": {"rule": "s", "action": "s", "why": "s"},
     "RuleRefused": {"rule": "s", "action": "s", "why": "s"},
     "SelfTestFinished": {"failed": "as"},
+    "Switched": {"name": "s", "reason": "s"},
+    "SchedulerFailed": {"name": "s", "kind": "s", "sentence": "s"},
     "IntervalChanged": {"job": "s", "interval": "t", "mode": "s", "reason": "s"},
 }
 _SENTENCES = {
@@ -34,17 +36,19 @@ _SENTENCES = {
     "RebootWithdrawn": "the reboot does not come for the time being: {why}",
     "RuleChanged": "rule {rule} is {state}: {why}",
     "RuleActed": "rule {rule} had {action} done: {why}",
+    "Switched": "the CPU scheduler is {name}: {reason}",
+    "SchedulerFailed": "{sentence}",
     "RuleRefused": "rule {rule} asked for {action}, which was refused: {why}",
 }
-_COLOURS = {"RuleActed": "yellow", "RuleRefused": "yellow", "RebootAnnounced": "red"}
+_COLOURS = {"RuleActed": "yellow", "RuleRefused": "yellow", "RebootAnnounced": "red", "SchedulerFailed": "red"}
 
 
 @command("watch")
 def watch(session: Session) -> None:
     """Prints what happens as it happens.
 
-    Runs that start and end, rules that fire and what they do, reboots, self-tests and intervals that learning changed
-    are a line each; with --json a JSON object each. Ctrl-C ends it.
+    Runs that start and end, rules that fire and what they do, reboots, CPU schedulers, self-tests and intervals
+    that learning changed are a line each; with --json a JSON object each. Ctrl-C ends it.
 
     \b
     Examples:

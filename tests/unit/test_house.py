@@ -19,7 +19,10 @@ ONLY_IN = {
     "sklearn": {"agentd/learning/train.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
-    "systemd": {"agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py", "agentd/learning/looking.py"},
+    "systemd": {
+        *("agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py", "agentd/learning/looking.py"),
+        "agentd/schedulers/journal.py",
+    },
     "sqlite3": {
         *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),
         *("agentd/part.py", "agentd/__main__.py", "agentd/jobs/output.py"),
@@ -42,8 +45,14 @@ MAY_IMPORT = {
     "private": set(),
 }
 """What a room beside the parts may import of the others; assembly and __main__ may import all."""
-MORE = {"agentd/jobs/generator.py": {"config"}, "agentd/rules/replaying.py": {"config"}}
-"""What runs by itself: systemd's generator, and the replay of samples."""
+MORE = {
+    "agentd/jobs/generator.py": {"config"},
+    "agentd/rules/replaying.py": {"config"},
+    "agentd/schedulers/catalogues.py": {"config"},
+    "agentd/schedulers/inventory.py": {"config"},
+    "agentd/schedulers/launcher.py": {"config"},
+}
+"""What reads YAML: systemd's generator and the replay of samples, which run by themselves, and the catalogue."""
 SOURCES = sorted(
     file.relative_to(ROOT).as_posix() for top in ("agentd", "agentctl") for file in (ROOT / top).rglob("*.py")
 )

@@ -33,6 +33,13 @@ def test_it_runs_by_itself_after_a_reboot_and_an_ordinary_user_sees_its_status(m
     note("from start to READY, s (emulated)", (int(since_boot) - int(started)) / 1e6)
 
 
+def test_on_debians_own_kernel_schedulers_are_out_of_the_question_and_all_else_works(machine: Machine) -> None:
+    done = agentctl(machine, "sched", "check", check=False, user="user")
+    assert (done.code, "has no sched_ext (CONFIG_SCHED_CLASS_EXT)" in done.out) == (1, True)
+    done = agentctl(machine, "sched", "start", "bpfland", check=False)
+    assert (done.code, done.err) == (1, "agentctl: scx_bpfland cannot be had: this kernel has no sched_ext\n")
+
+
 def test_introspection_shows_the_contract(machine: Machine) -> None:
     call = ("org.agentd1", "/org/agentd1", "org.freedesktop.DBus.Introspectable", "Introspect")
     shown = json.loads(machine.run("busctl", "--json=short", "call", *call, user="user").out)["data"][0]

@@ -17,6 +17,11 @@ CHANGES: dict[str, list[tuple[str, ...]]] = {
         ("Jobs", "SetEnabled", "sb", "quick", "true"),
         ("Jobs", "Reset", "s", "quick"),
     ],
+    "org.agentd1.manage-scheduler": [
+        ("Scheduler", "Stop", "a{sv}", "0"),
+        ("Scheduler", "Restore"),
+        ("Scheduler", "Clear", "s", ""),
+    ],
     "org.agentd1.reload": [("Manager", "Reload")],
     "org.agentd1.reboot": [("Reboot", "Clear")],
     "org.agentd1.report-progress": [("Jobs", "ReportProgress", "ss", "quick.1", "hello")],
@@ -28,6 +33,7 @@ READING = [
     ("Jobs", "ListRuns", "a{sv}", "0"),
     ("Jobs", "ListDecisions", "a{sv}", "0"),
     ("Reboot", "GetStatus"),
+    ("Scheduler", "GetStatus"),
     ("Reboot", "ListReboots", "a{sv}", "0"),
 ]
 # Of the four kinds of callers, those that are not root and were not asked for a password may only read.
@@ -119,6 +125,10 @@ def test_agentd_itself_may_start_its_jobs_and_little_else(guarded: Machine) -> N
         ("stop", "dbus.service"),
         ("start", "agentd-ended-well@quick.service"),
         ("start", "agentd-ended-badly@quick.service"),
+        ("stop", "agentd-verify@fifo.service"),
+        ("start", "agentd-verify@FIFO.service"),
+        ("start", "agentd-scx-try@fifo-.service"),
+        ("start", "agentd-vmlinux.service"),
         ("set-property", "agentd-job@quick.service", "MemoryMax=infinity"),
         ("poweroff",),
         ("halt",),

@@ -1,0 +1,35 @@
+"""The methods of org.agentd1.Scheduler that agentctl calls."""
+
+from agentctl.client import Call, Client
+
+SCHEDULER = "org.agentd1.Scheduler"
+
+_PATIENCE = 180.0  # seconds: the old one has its time to stop, the new one to start, and the old one to come back
+_ENDING = {"keep": "b", "for": "t", "reason": "s"}
+_WISH = {"mode": "s", **_ENDING}
+
+GET_STATUS = Call(SCHEDULER, "GetStatus", free=True)
+LIST_SCHEDULERS = Call(
+    SCHEDULER,
+    "ListSchedulers",
+    "a{sv}",
+    free=True,
+    options={"name": "s", "ready": "b", "installed": "b", "for": "s"},
+)
+GET_SCHEDULER = Call(SCHEDULER, "GetScheduler", "s", free=True)
+CHECK = Call(SCHEDULER, "Check", free=True, patience=_PATIENCE)
+START = Call(SCHEDULER, "Start", "sa{sv}a{sv}", options=_WISH, patience=_PATIENCE)
+SWITCH = Call(SCHEDULER, "Switch", "sa{sv}a{sv}", options=_WISH, patience=_PATIENCE)
+STOP = Call(SCHEDULER, "Stop", "a{sv}", options=_ENDING, patience=_PATIENCE)
+RESTART = Call(SCHEDULER, "Restart", patience=_PATIENCE)
+RESTORE = Call(SCHEDULER, "Restore", patience=_PATIENCE)
+RELEASE = Call(SCHEDULER, "Release", free=True)
+KEEP = Call(SCHEDULER, "Keep")
+CLEAR = Call(SCHEDULER, "Clear", "s")
+LIST_TENURES = Call(SCHEDULER, "ListTenures", "a{sv}", free=True, options={"name": "s", "before": "t", "limit": "u"})
+
+
+def scheduler_names(client: Client) -> list[str]:
+    """Returns the names of the schedulers in the catalogue. Raises Failure."""
+    (found,) = client.call(LIST_SCHEDULERS, {})
+    return [one["name"] for one in found]

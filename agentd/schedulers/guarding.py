@@ -1,0 +1,35 @@
+"""The figures that the guards of a probation look at."""
+
+import asyncio
+from pathlib import Path
+
+from agentd.core.quantities import SECOND
+from agentd.core.schedulers.model import Figures
+from agentd.core.schedulers.monitor import Recent
+from agentd.schedulers import readings
+from agentd.schedulers.sysfs import Unreadable
+from agentd.tasks import Threads
+
+_PROBE = 0.1  # seconds of sleep; what it takes longer is agentd's own lateness
+
+
+class Guarding:
+    """Measures over the last ten seconds. A new scheduler begins with no past."""
+
+    def __init__(self, threads: Threads, root: Path = Path("/")) -> None:
+        self._threads, self._root = threads, root
+        self._recent = Recent()
+
+    async def figures(self) -> Figures:
+        """Returns the figures as they are now; what is not known is None."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await asyncio.sleep(_PROBE)
+        late = max(0.0, clock() - began - _PROBE)
+        at = clock()
+        try:
+            sample = self._recent.add(await self._threads.do(lambda: readings.read(at, self._root)))
+        except Unreadable:  # what is looked at beside the guards tells of it
+            sample = None
+        known = {} if sample is None else sample.figures
+        return Figures(pressure=known.get("cpu_some"), run_delay=known.get("run_delay"), loop_lag=round(late * SECOND))

@@ -1,0 +1,86 @@
+"""The schedulers of this machine: the catalogue, the programs that are installed, and what keeps each from running."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from agentd.config.compose import Problems
+from agentd.core.schedulers import choosing
+from agentd.core.schedulers.catalogue import Catalogue
+from agentd.core.schedulers.kernel import KernelFacts, kernel_obstacles, obstacles
+from agentd.core.schedulers.model import Chosen
+from agentd.core.schedulers.settings import Choice, SchedulerSettings
+from agentd.schedulers import catalogues, kernel
+from agentd.schedulers.programs import Program, Programs
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """The findings of a look. `warnings` are sentences about files of the catalogue that are not used."""
+
+    catalogue: Catalogue = {}
+    programs: Mapping[str, Program] = {}
+    facts: KernelFacts | None = None
+    warnings: tuple[str, ...] = ()
+
+    def obstacles(self, name: str) -> tuple[str, ...]:
+        """Returns the sentences why this kernel or machine cannot run a scheduler of the catalogue."""
+        return () if self.facts is None else obstacles(self.catalogue[name], self.facts)
+
+    def kernel(self) -> tuple[str, ...]:
+        """Returns the sentences why this kernel can run none."""
+        return () if self.facts is None else kernel_obstacles(self.facts)
+
+
+class Inventory:
+    """The last look, and how to take one. `why_none` says why agentd starts no scheduler at all in this mode, or ""."""
+
+    def __init__(self, programs: Programs, why_none: str, root: Path) -> None:
+        self.seen = Seen()
+        self.why_none = why_none
+        self._programs, self._root = programs, root
+
+    def look(self) -> Seen:
+        """Returns what there is now. To be called on a thread, one look after the other: programs are asked, and the
+        kernel's types read once."""
+        try:
+            loaded = catalogues.load(folder=self._root / catalogues.FOLDER.relative_to("/"))
+        except Problems as error:  # the file that comes with agentd
+            return Seen(warnings=tuple(str(problem) for problem in error.found))
+        return Seen(
+            catalogue=loaded.catalogue,
+            programs=self._programs.look(loaded.catalogue),
+            facts=kernel.gather(self._root),
+            warnings=loaded.warnings,
+        )
+
+    def cannot(self) -> dict[str, str]:
+        """Returns a sentence for each scheduler that cannot be started here as things are."""
+        found = {name: self._why_not(name) for name in self.seen.catalogue}
+        return {name: why for name, why in found.items() if why}
+
+    def _why_not(self, name: str) -> str:
+        if self.why_none:
+            return self.why_none
+        if in_the_way := self.seen.obstacles(name):
+            return in_the_way[0]
+        program = self.seen.programs.get(name)
+        if program is None or not program.path:
+            return program.trouble if program and program.trouble else f"{name} is not installed"
+        return ""
+
+    def choose(self, choice: Choice, settings: SchedulerSettings) -> Chosen:
+        """Returns a scheduler with checked flags. Raises Refused."""
+        mode = choice.mode or settings.mode
+        chosen = choosing.choose(self.seen.catalogue, choice.name, mode, choice.flags, settings.modes)
+        scheduler = self.seen.catalogue[chosen.name]
+        return replace(chosen, ops=scheduler.ops, timeout=scheduler.timeout)
+
+    def recheck(self, name: str) -> str:
+        """Returns why a scheduler cannot be started, as its program and the kernel are at this moment; "" where it can.
+        To be called on a thread."""
+        if why := self._why_not(name):
+            return why
+        found = self._programs.locate(name)
+        return "" if found.path else found.trouble or f"{name} is not installed any more"
