@@ -180,7 +180,7 @@ class Api:
 
     async def Start(self, name: str, flags: dict[str, Any], options: dict[str, Any], caller: Caller) -> dict[str, Any]:
         tenure = self._core.tenure
-        await self._shell.inventory()
+        await self._shell.inventory(again=True)
         wanted = choosing.find(self._inventory.seen.catalogue, name).name
         if tenure is not None and tenure.loaded_by == "agentd" and tenure.chosen.name != wanted:
             runs = tenure.chosen.name
@@ -188,7 +188,7 @@ class Api:
         return await self._begin(wanted, flags, options, caller)
 
     async def Switch(self, name: str, flags: dict[str, Any], options: dict[str, Any], caller: Caller) -> dict[str, Any]:
-        await self._shell.inventory()
+        await self._shell.inventory(again=True)
         return await self._begin(choosing.find(self._inventory.seen.catalogue, name).name, flags, options, caller)
 
     async def _begin(self, name: str, flags: dict[str, Any], options: dict[str, Any], caller: Caller) -> dict[str, Any]:
