@@ -68,7 +68,9 @@ async def standalone(
     handle_signals(daemon)
     lock = await private.lock(state)
     jobs = JobsShell(daemon)
-    executor = Children(state, folder, lock, jobs.started, jobs.ended, daemon.lost, umask=linux.umask_before)
+    executor = Children(
+        state, folder, lock, jobs.started, jobs.ended, jobs.set_aside, daemon.lost, umask=linux.umask_before
+    )
     own = private.PrivateBus(state)
     executor.address = own.address
     with contextlib.ExitStack() as undone:

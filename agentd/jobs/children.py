@@ -46,6 +46,7 @@ class Children:
         lock_file: int,
         on_started: Callable[[str, int], None],
         on_ended: Callable[[str, Outcome], None],
+        on_set_aside: Callable[[], None],
         on_lost: Callable[[str], None],
         umask: int = -1,
     ) -> None:
@@ -55,6 +56,7 @@ class Children:
         self._lock_file = lock_file
         self._on_started = on_started
         self._on_ended = on_ended
+        self._on_set_aside = on_set_aside
         self._on_lost = on_lost
         self._umask = umask
         self._leftover = Leftover(state, lock_file)
@@ -229,6 +231,7 @@ class Children:
             if self._unstarted.get(run_id, 0.0) > time.monotonic():
                 dead.under_way.discard(run_id)
                 self._leftover.set_aside(run_id)
+                self._on_set_aside()
             else:
                 self._ended(run_id, Outcome(result="interrupted", reason="the supervisor of the jobs ended"))
 

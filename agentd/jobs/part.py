@@ -160,6 +160,10 @@ class JobsShell:
             self._host.hear(NAME, lambda: self._core.ended(run_id, outcome, self._host.now()))
         self._look_idle()
 
+    def set_aside(self) -> None:
+        """Learns that a run, which has not begun, waits for the next agentd: this one need not wait for the run."""
+        self._look_idle()
+
     def _look_idle(self) -> None:
         if not self._executor.under_way:
             self._idle.set()

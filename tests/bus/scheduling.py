@@ -97,7 +97,7 @@ async def scheduling(options: argparse.Namespace, loaded: files.Loaded, bus: Bus
     assembly.handle_signals(daemon)
     jobs = JobsShell(daemon)
     lock = await private.lock(state)
-    executor = children.Children(state, str(state.parent), lock, jobs.started, jobs.ended, daemon.lost)
+    executor = children.Children(state, str(state.parent), lock, jobs.started, jobs.ended, jobs.set_aside, daemon.lost)
     own = private.PrivateBus(state)
     executor.address = own.address
     own.start(executor.keep)
