@@ -278,7 +278,7 @@ class Machine:
         return [
             *HARDWARE,
             *("-rtc", f"base={clock}", "-serial", f"file:{self.console}"),
-            *("-kernel", kernel["vmlinuz"], "-initrd", kernel["initrd"], "-append", command_line(self.kernel)),
+            *("-kernel", kernel["vmlinux"], "-initrd", kernel["initrd"], "-append", command_line(self.kernel)),
             # What the guest flushed survives a SIGKILL of the emulator: it is in the host's page cache.
             *("-drive", f"file={self._disk},if=virtio,format=qcow2,cache=writeback"),
             *("-chardev", f"socket,id=agent,path={self._folder}/agent,server=on,wait=off"),
