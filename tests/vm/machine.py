@@ -594,8 +594,11 @@ class Machine:
         self._snapshots[name] = self._offset, dict(self._sessions)
 
     def restore(self, name: str) -> None:
-        """Goes back to a snapshot; the wall clock goes on where it stood then."""
-        offset, sessions = self._snapshots[name]
+        """Goes back to a snapshot; the wall clock goes on where it stood then.
+
+        A kept disk brings the snapshots that were taken before it was kept; nobody is logged in there.
+        """
+        offset, sessions = self._snapshots.get(name, self._snapshots[KEPT])
         self._hmp(f"loadvm {name}")
         self._offset, self._sessions = offset, dict(sessions)
         assert self._agent is not None
@@ -603,7 +606,7 @@ class Machine:
             raise MachineError("the guest agent does not answer after a snapshot was restored")
 
     def keep(self, path: Path) -> None:
-        """Ends the machine and keeps its disk in a file, with the machine as it is now as the snapshot KEPT."""
+        """Ends the machine and keeps its disk in a file: its snapshots, and as KEPT the machine as it is now."""
         assert self._process is not None, "the machine is off"
         self._hmp(f"savevm {KEPT}")
         self._qmp("quit")

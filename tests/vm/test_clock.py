@@ -45,7 +45,6 @@ def clock_back(machine: Machine) -> Iterator[None]:
 
 
 def test_clock_steps_and_the_ends_of_daylight_saving_time_are_as_simulated(machine: Machine, clock_back: None) -> None:
-    machine.run("systemctl", "enable", "--now", "agentd", timeout=120)
     machine.set_clock(BEGIN)
     jobs = {
         name: {"run": ["/bin/true"], "when": when, "timezone": zone, "overlap": "queue"}

@@ -14,6 +14,11 @@ from tests.vm.machine import Machine
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture(scope="module")
+def machine(unarmed_machine: Machine) -> Machine:
+    return unarmed_machine
+
+
 def test_the_package_arms_nothing(machine: Machine) -> None:
     assert machine.run("systemctl", "is-enabled", "agentd", check=False).out == "disabled\n"
     assert machine.run("systemctl", "is-active", "agentd", check=False).out == "inactive\n"
