@@ -32,6 +32,12 @@ def call(machine: Machine, interface: str, method: str, *arguments: str, timeout
     return plain(data[0]) if data else None
 
 
+def found(machine: Machine, interface: str, name: str) -> Any:
+    """The value of a property of agentd's."""
+    words = ("org.agentd1", "/org/agentd1", f"org.agentd1.{interface}", name)
+    return plain(json.loads(machine.run("busctl", "--json=short", "get-property", *words).out))
+
+
 def plain(value: Any) -> Any:
     """A value of busctl's JSON without the types of its variants."""
     if isinstance(value, dict):

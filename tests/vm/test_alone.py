@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from tests.vm.agentd import DROP_IN, agentctl, answer, configure, restarts, run
+from tests.vm.agentd import DROP_IN, agentctl, answer, configure, found, restarts, run
 from tests.vm.machine import Machine
 
 CONFIG = """
@@ -26,8 +26,8 @@ while True:
 
 
 def daemon(machine: Machine) -> dict[str, Any]:
-    found: dict[str, Any] = answer(machine, "status")["daemon"]
-    return found
+    told: dict[str, Any] = answer(machine, "status")["daemon"]
+    return told
 
 
 def test_jobs_and_windows_follow_the_zone_of_the_machine(machine: Machine) -> None:
@@ -38,21 +38,22 @@ def test_jobs_and_windows_follow_the_zone_of_the_machine(machine: Machine) -> No
         ("timedatectl set-timezone Etc/UTC", "Etc/UTC"),
     ):
         machine.sh(change)
-        machine.wait_until(lambda name=name: daemon(machine)["timezone"] == name, 60, f"the zone {name}")  # type: ignore[misc]
+        machine.wait_until(lambda name=name: found(machine, "Manager", "TimeZone") == name, 60, f"the zone {name}")  # type: ignore[misc]
         machine.wait_until(f"journalctl -u agentd | grep -q 'time zone is now {name} (was '", 30, "that to be told")
-        (noon,) = answer(machine, "status")["jobs"]
+        told = answer(machine, "status")
+        (noon,) = told["jobs"]
         due = datetime.fromisoformat(noon["next"]).astimezone(ZoneInfo(name))
         window = datetime.fromisoformat(answer(machine, "reboot", "status")["next_begin"]).astimezone(ZoneInfo(name))
-        assert (noon["timezone"], due.hour, window.hour) == (name, 12, 3)
-        assert daemon(machine)["warnings"] == []
+        assert (noon["timezone"], told["daemon"]["timezone"], due.hour, window.hour) == (name, name, 12, 3)
+        assert told["daemon"]["warnings"] == []
     machine.sh("printf 'TZif2 of nobody' > /etc/zone.new; mv /etc/zone.new /etc/localtime; rm -f /etc/timezone")
-    machine.wait_until(lambda: daemon(machine)["warnings"], 60, "the warning")
+    machine.wait_until(lambda: found(machine, "Manager", "Warnings"), 60, "the warning")
     (warning,) = daemon(machine)["warnings"]
     assert "/etc/localtime is a file that is like no zone of the database; UTC is used: write" in warning
     assert f"warning: {warning}" in agentctl(machine, "check").out
     # Another than before: timedated may still be there, and takes what it set for what is set.
     machine.sh("timedatectl set-timezone Europe/Berlin")
-    machine.wait_until(lambda: not daemon(machine)["warnings"], 60, "the warning to go")
+    machine.wait_until(lambda: not found(machine, "Manager", "Warnings"), 60, "the warning to go")
     machine.sh("timedatectl set-timezone Etc/UTC")
 
 
@@ -60,7 +61,7 @@ def test_a_crash_with_errors_in_the_files_leaves_jobs_and_their_units_as_they_we
     configure(machine, CONFIG)
     before = restarts(machine)
     machine.write(DROP_IN, "jobs: {noon: {run: [/bin/true], when: {at: never}}}\n")
-    machine.wait_until(lambda: daemon(machine)["configuration_error"], 60, "the error")
+    machine.wait_until(lambda: found(machine, "Manager", "ConfigurationError"), 60, "the error")
     machine.sh("systemctl kill --signal=KILL agentd")
     machine.wait_until(lambda: restarts(machine) > before, 60, "systemd to start agentd again")
     machine.wait_until("systemctl is-active --quiet agentd", 120, "agentd to run")

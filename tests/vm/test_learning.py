@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.agentd import call, configure, note
+from tests.vm.agentd import call, configure, found, note
 from tests.vm.machine import Machine
 
 UNIT = "agentd-train.service"
@@ -80,8 +80,7 @@ def told(machine: Machine) -> str:
 
 
 def over(machine: Machine) -> bool:
-    words = ("get-property", "org.agentd1", "/org/agentd1", "org.agentd1.Learning", "Training")
-    return machine.run("busctl", *words).out.split() == ["b", "false"]
+    return found(machine, "Learning", "Training") is False
 
 
 def train(machine: Machine, timeout: float = 300) -> None:
