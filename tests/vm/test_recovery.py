@@ -9,20 +9,29 @@ from tests.vm.agentd import NOTES, agentctl, answers, configure, history, restar
 from tests.vm.machine import Machine
 
 TEN = [f"ten{number}" for number in range(10)]
+HOLD = "/run/hold"
 
 
-def start_ten(machine: Machine, seconds: int) -> None:
-    """Ten jobs that run for a while and note their end, each with an exit code of its own."""
+def start_ten(machine: Machine) -> None:
+    """Ten jobs that run until they are let go and note their end, each with an exit code of its own."""
     machine.run("rm", "-rf", NOTES)
     machine.run("mkdir", "-m", "777", NOTES)
+    # Whoever waits for a lock costs nothing, and waits as long as a slow machine needs.
+    machine.run("systemd-run", "--quiet", "--unit=hold", "flock", "--exclusive", HOLD, "sleep", "infinity")
+    machine.wait_until(f"[ -e {HOLD} ] && ! flock --nonblock {HOLD} true", 60, "the jobs to be held")
     jobs = {
-        name: {"run": f"sleep {seconds}; echo $AGENTD_RUN_ID >> {NOTES}/{name}; exit {number}"}
+        name: {"run": f"flock --shared {HOLD} true; echo $AGENTD_RUN_ID >> {NOTES}/{name}; exit {number}"}
         for number, name in enumerate(TEN)
     }
     configure(machine, json.dumps({"jobs": jobs}))
     for name in TEN:
         machine.run("busctl", "call", "org.agentd1", "/org/agentd1", "org.agentd1.Jobs", "RunJob", "sa{sv}", name, "0")
     machine.wait_until(lambda: len(alive(machine)) == 10, 60, "ten jobs to run")
+
+
+def let_go(machine: Machine) -> None:
+    assert len(alive(machine)) == 10
+    machine.run("systemctl", "stop", "hold")
 
 
 def alive(machine: Machine) -> list[str]:
@@ -50,16 +59,18 @@ def check_ten(machine: Machine, before: int) -> None:
 
 
 def test_ten_jobs_outlive_a_killed_agentd(machine: Machine) -> None:
-    start_ten(machine, 25)
+    start_ten(machine)
     before = restarts(machine)
     machine.run("systemctl", "kill", "--signal=KILL", "agentd")
     machine.wait_until(lambda: restarts(machine) > before, 60, "systemd to start agentd again")
+    let_go(machine)
     check_ten(machine, 0)
 
 
 def test_ends_that_agentd_did_not_see_are_found(machine: Machine) -> None:
-    start_ten(machine, 15)
+    start_ten(machine)
     machine.run("systemctl", "mask", "--runtime", "--now", "agentd")
+    let_go(machine)
     machine.wait_until(lambda: not alive(machine), 120, "the jobs to end without agentd")
     machine.run("systemctl", "unmask", "--runtime", "agentd")
     machine.run("systemctl", "start", "agentd", timeout=120)
@@ -67,10 +78,11 @@ def test_ends_that_agentd_did_not_see_are_found(machine: Machine) -> None:
 
 
 def test_ten_jobs_outlive_an_upgrade(machine: Machine, deb: Path) -> None:
-    start_ten(machine, 50)
+    start_ten(machine)
     pid = machine.run("systemctl", "show", "-P", "MainPID", "agentd").out
     machine.install(deb, reinstall=True)
     assert machine.run("systemctl", "show", "-P", "MainPID", "agentd").out != pid, "the upgrade did not restart it"
+    let_go(machine)
     check_ten(machine, 20)
 
 
