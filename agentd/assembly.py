@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from agentd.core.reboots.reboots import Reboots
 from agentd.core.rules import unitfile
 from agentd.core.rules.kpis import Missing
 from agentd.core.rules.model import RuleActs, RuleOver
+from agentd.core.rules.rules import Rules
 from agentd.core.schedulers.model import Want
 from agentd.core.schedulers.schedulers import Schedulers
 from agentd.core.schedulers.settings import Choice
@@ -141,6 +142,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
         await rules.plug(daemon, jobs.core, loaded.config, boot.id, reach, parts),
         await learning.plug(daemon, jobs.core, loaded.config, machine_id(), learning_with_systemd(systemd)),
     ]
+    let_go(daemon, {part.name: part.core for part in parts})
     await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     sdnotify.notify("READY=1", f"STATUS={daemon.status}")
@@ -200,6 +202,13 @@ def with_systemd(host: Host, systemd: "Systemd", core: Core | None, scheduling: 
         last_line=outputs.from_journal(),
         over=over,
     )
+
+
+def let_go(host: Host, cores: Mapping[str, Core | None]) -> None:
+    """Has schedulers let go what rules wished for that fired when the last agentd ended, and do not fire now."""
+    scheduling, ruling = cores.get("schedulers"), cores.get("rules")
+    if isinstance(scheduling, Schedulers) and isinstance(ruling, Rules):
+        scheduling.fires(ruling.firing, host.now())
 
 
 def scheduler_units(host: Host, systemd: "Systemd") -> schedulers.MakeUnits:

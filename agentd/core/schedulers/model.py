@@ -172,9 +172,9 @@ class Quarantine(Struct, frozen=True, kw_only=True):
 
 
 class Saved(Struct, frozen=True, kw_only=True):
-    """The past that the core takes up at its start: the wishes of persons and the leases, and the boot in which they
-    were stored; the quarantines; the tenure that has not ended, the number of the last tenure, and the last scheduler
-    that ended its probation well."""
+    """The past that the core takes up at its start: the wishes that were held, and the boot in which they were stored;
+    the quarantines; the tenure that has not ended, the number of the last tenure, and the last scheduler that ended its
+    probation well."""
 
     wants: tuple[Want, ...] = ()
     boot: str = ""
@@ -198,7 +198,7 @@ class Standing(Struct, frozen=True, kw_only=True):
 
 
 class WantsSaved(Stored, frozen=True):
-    """The wishes of persons, which outlive agentd and the boot, and the leases, which outlive agentd in this boot."""
+    """The wishes that are held: those of persons and rules outlive agentd and the boot, leases agentd in this boot."""
 
     wants: tuple[Want, ...]
     boot: str

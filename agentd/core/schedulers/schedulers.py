@@ -241,6 +241,11 @@ class Schedulers(Core):
         self._steering.steer(now)
         return gone
 
+    def fires(self, rules: Collection[str], now: int) -> None:
+        """Takes back what other rules than these wished for, which fired when the last agentd ended."""
+        for holder in {want.holder for want in self._wants.of("rule")} - {*rules}:
+            self.release("rule", holder, now, "does not fire any more")
+
     def client_gone(self, name: str, now: int) -> None:
         """Ends the leases of a client that has left the bus."""
         self.release("lease", name, now, "has left the bus")

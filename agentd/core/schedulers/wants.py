@@ -1,6 +1,6 @@
 """The wishes for a scheduler: those that somebody holds, and those that follow from the machine and the settings."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, get_args
 
 from msgspec.structs import replace
@@ -36,7 +36,7 @@ class Wants:
     def __init__(self, saved: Saved, book: Book) -> None:
         self._book = book
         here = saved.boot == book.boot  # no client outlives the boot
-        self.held = [want for want in saved.wants if want.source == "person" or (here and want.source == "lease")]
+        self.held = [want for want in saved.wants if here or want.source != "lease"]
         self.profile = ""  # power-profiles-daemon's
         self.power = ""  # ac, battery
 
@@ -103,14 +103,13 @@ class Wants:
         ])  # fmt: skip
 
     def save(self) -> None:
-        """Wants the wishes stored that outlive agentd."""
-        self._book.effects.append(WantsSaved(tuple(_asked(self.held)), self._book.boot))
+        """Wants the wishes stored: they outlive agentd. Those of jobs and settings follow from what these say anew."""
+        self._book.effects.append(WantsSaved(tuple(self.held), self._book.boot))
 
     def _keep(self, held: list[Want]) -> None:
         before, self.held = self.held, held
-        if _asked(held) != _asked(before):
-            self.save()
         if held != before:
+            self.save()
             self._book.effects.append(SchedulerChanged())
 
     def _follow(self, settings: SchedulerSettings) -> Iterator[Want]:
@@ -128,11 +127,6 @@ class Wants:
             if good is not None:
                 yield Want(source="default", holder="the last good", choice=Choice(good.name, good.mode, good.flags))
             yield Want(source="default", holder="the kernel's own", choice=Choice())
-
-
-def _asked(wants: Iterable[Want]) -> list[Want]:
-    """Returns the wishes that outlive agentd: others follow from what their sources say anew."""
-    return [want for want in wants if want.source in ASKED]
 
 
 def _of_jobs(jobs: Mapping[str, Job], work: Work) -> Iterator[Want]:

@@ -329,7 +329,7 @@ def test_a_wish_whose_time_is_over_is_refused_and_so_is_any_while_agentd_stops()
         world.want("scx_lavd")
 
 
-def test_what_a_rule_wants_ends_with_the_rule_with_its_part_or_with_agentd() -> None:
+def test_what_a_rule_wants_ends_with_its_part_and_outlives_agentd_while_the_rule_fires() -> None:
     world = World()
     world.want("scx_lavd", "rule", "memory", DAY)
     world.after(MINUTE)
@@ -338,8 +338,19 @@ def test_what_a_rule_wants_ends_with_the_rule_with_its_part_or_with_agentd() -> 
     world.after(5 * SECOND)
     assert world.on == "none"
     world.want("scx_lavd", "rule", "memory", DAY)
+    world.want("scx_rusty", "rule", "heat", DAY)
     world.after(MINUTE)
     world.begin()
+    world.core.fires(["heat", "memory"], world.now)
+    world.after(MINUTE)
+    assert world.on == "scx_rusty"
+    world.begin()
+    world.core.fires(["memory"], world.now)  # the other was over before agentd was there again
+    world.after(MINUTE)
+    assert world.on == "scx_lavd"
+    world.boot = "boot-2"
+    world.begin()
+    world.core.fires([], world.now)
     world.after(MINUTE)
     assert world.on == "none"
 
