@@ -41,7 +41,8 @@ class Wants:
         self.power = ""  # ac, battery
 
     def put(self, want: Want) -> None:
-        """Takes a wish, in the place of what the same holder wished for; a person's choices before it are remembered.
+        """Takes a wish, in the place of what the same holder wished for; a person's choices before it are remembered,
+        but for those of a time, which goes before lasting ones: who chooses anew does not mean to wait for its end.
 
         Raises Refused Busy.
         """
@@ -49,6 +50,7 @@ class Wants:
             others = [one for one in self.held if one.source == "person" and one.choice != want.choice]
             gone = [one for one in self.held if one.source == "person" and one.choice == want.choice]
             gone += others[: max(0, len(others) + 1 - MOST_CHOICES)]
+            gone += [one for one in self.held if one.source == "lease" and one.until]
         else:
             gone = [one for one in self.held if (one.source, one.holder) == (want.source, want.holder)]
             if not gone and sum(one.source != "person" for one in self.held) >= MOST_HELD:

@@ -365,6 +365,20 @@ def test_without_the_part_of_jobs_no_run_wants_anything() -> None:
     assert world.on == "none"
 
 
+def test_who_chooses_anew_ends_a_choice_for_a_time_and_no_lease_of_a_client() -> None:
+    world = World()
+    world.want("scx_lavd", "lease", "alice", DAY)
+    world.after(MINUTE)
+    assert world.on == "scx_lavd"
+    world.want("none", "person", "bob")
+    world.after(5 * SECOND)
+    assert world.on == "none"
+    world.want("scx_rusty", "lease", ":1.7")
+    world.want("none", "person", "bob")
+    world.after(MINUTE)
+    assert world.on == "scx_rusty"
+
+
 def test_a_wish_has_a_fate() -> None:
     world = World()
     want = world.want("scx_lavd")
