@@ -1,0 +1,199 @@
+"""agentd and real CPU schedulers: what it says runs is what the kernel says, whatever is asked for and whatever breaks.
+
+AGENTD_SWITCHES sets how many starts, switches and stops there are in random order (8).
+"""
+
+import os
+import random
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.vm.agentd import agentctl, answer, answers, call, configure
+from tests.vm.machine import Machine
+from tests.vm.sched_ext import REFUSED_QMAP, by_hand, scheduler, wait_for
+
+ROOT = Path(__file__).parents[2]
+SWITCHES = int(os.environ.get("AGENTD_SWITCHES", "8"))
+CHOICES = ("scx_simple", "scx_flatcg", "scx_bpfland", "scx_cosmos", "none")
+KEPT = ("1", "keep", "b", "true")
+LONGEST = 200.0  # seconds for a switch under emulation
+LOAD = "[Service]\nExecStart=/bin/sh -c 'while :; do /bin/true; done'\n"
+
+
+@pytest.fixture(scope="module")
+def machine(scx_machine: Machine) -> Machine:
+    configure(scx_machine, "timezone: UTC\nscheduler: {probation: 5s}\njobs: {x: {run: 'true'}}\n")
+    scx_machine.write("/run/systemd/system/load.service", LOAD)
+    scx_machine.run("systemctl", "daemon-reload", timeout=90)
+    return scx_machine
+
+
+@pytest.fixture(autouse=True)
+def calm(machine: Machine) -> None:
+    """Each test begins with the kernel's own scheduler, wanted by nobody but the default, and no failures."""
+    call(machine, "Scheduler", "Restore")
+    call(machine, "Scheduler", "Clear", "s", "")
+    wait_for(machine, "disabled", timeout=LONGEST)
+
+
+def switch(machine: Machine, name: str, *flags: str) -> dict[str, Any]:
+    """Switches as a person would; returns what agentd answers."""
+    if name == "none":
+        call(machine, "Scheduler", "Stop", "a{sv}", *KEPT, timeout=LONGEST)
+        return {}
+    given = (str(len(flags) // 3), *flags)
+    told: dict[str, Any] = call(machine, "Scheduler", "Switch", "sa{sv}a{sv}", name, *given, *KEPT, timeout=LONGEST)
+    return told
+
+
+def shown(machine: Machine) -> dict[str, Any]:
+    """What agentd shows by its properties."""
+    words = ("--json=short", "get-property", "org.agentd1", "/org/agentd1", "org.agentd1.Scheduler")
+    told = machine.run("busctl", *words, "State", "Current", "Ops", "LoadedBy").out
+    return dict(zip(("state", "current", "ops", "loaded_by"), re.findall(r'"data":"([^"]*)"', told), strict=True))
+
+
+def newest(machine: Machine) -> dict[str, Any]:
+    """The newest tenure of the history."""
+    (found,) = call(machine, "Scheduler", "ListTenures", "a{sv}", "1", "limit", "u", "1")
+    assert isinstance(found, dict)
+    return found
+
+
+def test_this_kernel_can_run_schedulers_and_agentd_says_which(machine: Machine) -> None:
+    found = {one["name"]: one for one in answer(machine, "sched", "list", "--installed")}
+    assert found["scx_bpfland"]["version"] == "1.1.4"
+    assert found["scx_simple"]["obstacles"] == []
+    assert found["scx_central"]["obstacles"] == ["scx_central needs 2 CPUs; this machine has 1"]
+    told = answer(machine, "sched", "info", "cosmos")
+    assert told["warnings"] == []
+
+
+def test_what_is_shown_is_what_the_kernel_says_in_any_order_under_load(machine: Machine) -> None:
+    order = random.Random(15)
+    machine.run("systemctl", "start", "load")
+    try:
+        for _ in range(SWITCHES):
+            name = order.choice(CHOICES)
+            told, seen = switch(machine, name), shown(machine)
+            now = scheduler(machine)
+            assert (seen["state"], seen["ops"]) == (now.state, now.ops)
+            assert seen["current"] == name
+            if name != "none":
+                assert now.ops.startswith(name.removeprefix("scx_"))
+                assert told["ops"] == now.ops
+    finally:
+        machine.run("systemctl", "stop", "load")
+    switch(machine, "none")
+    assert scheduler(machine).state == "disabled"
+    active = machine.run("systemctl", "list-units", "agentd-scx@*", "--state=active", "--no-legend", "--plain").out
+    assert active == ""
+    programs = machine.sh("readlink /proc/[0-9]*/exe | grep /scx_ || true")  # the kernel's own threads have no program
+    assert programs == ""
+
+
+def test_one_that_the_verifier_refuses_leaves_the_one_before_it_and_a_reason(machine: Machine) -> None:
+    switch(machine, "scx_simple")
+    machine.sh(f"mv /usr/bin/scx_qmap /usr/bin/qmap.kept; cp {REFUSED_QMAP} /usr/bin/scx_qmap")
+    try:
+        done = agentctl(machine, "sched", "switch", "qmap", check=False, timeout=LONGEST)
+    finally:
+        machine.sh("mv /usr/bin/qmap.kept /usr/bin/scx_qmap")
+    assert done.code == 1
+    assert "scx_qmap does not run" in done.err
+    wait_for(machine, "enabled", "simple", timeout=LONGEST)
+    ended = call(machine, "Scheduler", "ListTenures", "a{sv}", "1", "name", "s", "scx_qmap")[0]
+    assert (ended["kind"], ended["enabled"]) == ("refused", 0)
+    assert "invalid mem access 'scalar'" in ended["message"]
+    assert "qmap" in ended["cause"]
+
+
+@pytest.mark.parametrize(("flag", "kind"), [("error-after", "bpf-error"), ("stall-user", "stall")])
+def test_an_ejection_is_noticed_with_the_kernels_reason_and_not_tried_again(
+    machine: Machine, flag: str, kind: str
+) -> None:
+    done = agentctl(machine, "sched", "switch", "qmap", "--set", f"{flag}=40", check=False, timeout=LONGEST)
+    wait_for(machine, "disabled", timeout=LONGEST)
+    machine.wait_until(lambda: newest(machine)["ended"], 60, "agentd to know the end")
+    ended = newest(machine)
+    assert (ended["name"], ended["kind"]) == ("scx_qmap", kind), done.err
+    _, _, quarantines = call_all(machine)
+    assert [one["name"] for one in quarantines] == ["scx_qmap"]
+
+
+def call_all(machine: Machine) -> tuple[Any, Any, Any]:
+    """What GetStatus answers."""
+    told = answer(machine, "sched", "status")
+    return told, told["wants"], told["quarantines"]
+
+
+def test_a_loader_that_is_killed_is_noticed_and_the_choice_before_it_comes_back(machine: Machine) -> None:
+    switch(machine, "scx_simple")
+    switch(machine, "scx_flatcg")
+    machine.run("systemctl", "kill", "-s", "KILL", "agentd-scx@scx_flatcg.service")
+    wait_for(machine, "enabled", "simple", timeout=LONGEST)
+    ended = call(machine, "Scheduler", "ListTenures", "a{sv}", "1", "name", "s", "scx_flatcg")[0]
+    assert ended["ended"] >= ended["enabled"] > 0
+
+
+def test_sysrq_takes_it_away(machine: Machine) -> None:
+    switch(machine, "scx_simple")
+    machine.sh("echo S >/proc/sysrq-trigger")
+    machine.wait_until(lambda: newest(machine)["ended"], LONGEST, "agentd to know the end")
+    assert newest(machine)["kind"] == "sysrq"
+
+
+def test_a_lease_ends_with_its_client_however_that_ends(machine: Machine) -> None:
+    machine.sh("systemd-run --quiet --unit=lease agentctl sched run simple -- sleep 1000", timeout=LONGEST)
+    wait_for(machine, "enabled", "simple", timeout=LONGEST)
+    machine.run("systemctl", "kill", "-s", "KILL", "lease")
+    wait_for(machine, "disabled", timeout=LONGEST)
+
+
+def test_one_that_somebody_else_loaded_is_shown_and_left_alone(machine: Machine) -> None:
+    with by_hand(machine, "scx_simple"):
+        wait_for(machine, "enabled", "simple")
+        machine.wait_until(lambda: shown(machine)["loaded_by"] == "other", 60, "agentd to see it")
+        done = agentctl(machine, "sched", "start", "flatcg", check=False, timeout=LONGEST)
+        assert (done.code, "loaded by somebody else" in done.err) == (1, True)
+        assert scheduler(machine).ops == "simple"
+    wait_for(machine, "disabled", timeout=LONGEST)
+
+
+def test_a_scheduler_outlives_agentd_and_is_taken_up(machine: Machine) -> None:
+    switch(machine, "scx_simple")
+    before = scheduler(machine)
+    machine.run("systemctl", "kill", "-s", "KILL", "agentd")
+    answers(machine, 120)
+    machine.wait_until(lambda: shown(machine)["loaded_by"] == "agentd", 120, "agentd to come back")
+    assert scheduler(machine) == before
+    assert shown(machine)["current"] == "scx_simple"
+
+
+def test_the_readmes_commands_do_what_it_says(machine: Machine) -> None:
+    (block,) = re.findall(r"```shell sched_ext\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    machine.write("/usr/local/bin/cargo", "#!/bin/sh\ncat /sys/kernel/sched_ext/root/ops\n", 0o755)
+    said = [machine.run("bash", "-ec", command, timeout=LONGEST).out for command in block.splitlines()]
+    assert said[0].startswith("scx_bpfland (gaming) runs, says the kernel")
+    assert said[1].startswith("cosmos_")
+    assert "person root" in said[2]
+    assert scheduler(machine).state == "disabled"
+    assert [line.split()[0] for line in said[4].splitlines()[1:3]] == ["scx_cosmos", "scx_bpfland"]
+
+
+def test_names_and_flags_that_are_none_start_nothing(machine: Machine) -> None:
+    before = scheduler(machine)
+    for words in (
+        ("start", "../scx_simple"),
+        ("start", "simple", "--set", "fifo=maybe"),
+        ("start", "qmap", "--set", "slice-us=5"),
+        ("start", "qmap", "--set", "slice-us=5000 -e 1"),
+        ("start", "qmap", "--set", "verbose=1"),
+    ):
+        done = agentctl(machine, "sched", *words, check=False)
+        assert done.code in {1, 5}, words
+        assert done.err.startswith("agentctl: ")
+    assert scheduler(machine) == before
