@@ -3,7 +3,7 @@ the scheduler. To read them takes milliseconds on a large machine: do so on a th
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -44,8 +44,10 @@ _ABSENT = {
 }
 
 
-def read(at: float, root: Path = Path("/")) -> Reading:
-    """Returns the counters as they are now; `at` is now, in seconds of a clock that is never set.
+def read(at: float, root: Path = Path("/"), groups: Sequence[str] = ()) -> Reading:
+    """Returns the counters as they are now; `at` is now, in seconds of a clock that is never set. `groups` are the
+    control groups to look at, by their paths below the top such as "system.slice/ssh.service"; without any it is the
+    slices and scopes at the top.
 
     Raises Unreadable where the kernel does not tell which scheduler they are of.
     """
@@ -65,7 +67,7 @@ def read(at: float, root: Path = Path("/")) -> Reading:
         counters=collected.counters,
         levels=collected.levels,
         missing=collected.missing,
-        groups=_groups(collected.root),
+        groups=_groups(collected, groups),
         events=events,
     )
 
@@ -110,27 +112,55 @@ def _schedstat(collected: _Collected, text: bytes) -> None:
     collected.counters |= {"run": run, "delay": delay, "slices": slices}
 
 
-def _groups(root: str) -> dict[str, dict[str, int]]:
-    """Returns the counters, in microseconds, of the slices and scopes at the top of the control groups (cgroup v2). A
-    counter that a group does not have (its controller is off) is left out."""
+def _groups(collected: _Collected, wanted: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Returns the counters of control groups (cgroup v2). Of those that are wanted one that is not there is missing."""
+    top = f"{collected.root}/sys/fs/cgroup"
     found: dict[str, dict[str, int]] = {}
-    try:
-        with os.scandir(f"{root}/sys/fs/cgroup") as entries:
-            names = sorted(entry.name for entry in entries if entry.name.endswith((".slice", ".scope")))
-    except OSError:
-        return {}
-    for name in names[:_MOST_GROUPS]:
-        folder, counters = f"{root}/sys/fs/cgroup/{name}", {}
-        try:
-            lines = [line.split() for line in _bytes(f"{folder}/cpu.stat").splitlines()]
-            stat = {line[0]: int(line[1]) for line in lines if len(line) == 2}
-            counters = {short: stat[key] for key, short in _OF_GROUP.items() if key in stat}
-            counters["some"] = _totals(_bytes(f"{folder}/cpu.pressure"))["some"]
-        except (OSError, ValueError, KeyError):
-            pass  # it ended meanwhile, or has no such file: what was read counts
-        if counters:
+    for name in wanted or _top(top):
+        folder = _folder(top, name)
+        if counters := _group(folder) if folder else {}:
             found[name] = counters
+        elif wanted:
+            collected.missing[f"/{name}"] = "the kernel has no control group of that name"
     return found
+
+
+def _top(top: str) -> list[str]:
+    """Returns the slices and scopes at the top of the control groups."""
+    return sorted(name for name in _listed(top) if name.endswith((".slice", ".scope")))[:_MOST_GROUPS]
+
+
+def _folder(top: str, name: str) -> str:
+    """Returns the folder of a control group, "" where there is none. Each step is one that the kernel lists, so that
+    no name leads anywhere else."""
+    folder = top
+    for step in name.split("/"):
+        if step not in _listed(folder):
+            return ""
+        folder = f"{folder}/{step}"
+    return folder
+
+
+def _listed(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries}
+    except OSError:
+        return set()
+
+
+def _group(folder: str) -> dict[str, int]:
+    """Returns the counters of a control group, in microseconds. One that the group does not have (its controller is
+    off) is left out."""
+    counters: dict[str, int] = {}
+    try:
+        lines = [line.split() for line in _bytes(f"{folder}/cpu.stat").splitlines()]
+        stat = {line[0]: int(line[1]) for line in lines if len(line) == 2}
+        counters = {short: stat[key] for key, short in _OF_GROUP.items() if key in stat}
+        counters["some"] = _totals(_bytes(f"{folder}/cpu.pressure"))["some"]
+    except (OSError, ValueError, KeyError):
+        pass  # it ended meanwhile, or has no such file: what was read counts
+    return counters
 
 
 _OF_GROUP = {b"usage_usec": "usage", b"throttled_usec": "throttled"}

@@ -44,13 +44,16 @@ _NO_TIME = "no time went by"
 
 
 class Reading(Struct, frozen=True, kw_only=True):
-    """The kernel's counters at an instant `at`, in seconds of a clock that is never set. `seq` and `ops` tell which
-    scheduler runs. `counters` only rise; `levels` are figures as they are now; `missing` has why one is not there.
-    `groups` are the counters of control groups, `events` those of the scheduler."""
+    """The kernel's counters at an instant: `at` in seconds of a clock that is never set, `instant` in microseconds
+    since 1970. `seq` and `ops` tell which scheduler runs, `name` what the catalogue calls it. `counters` only rise;
+    `levels` are figures as they are now; `missing` has why one is not there, and under "/NAME" why a control group is
+    not. `groups` are the counters of control groups, `events` those of the scheduler."""
 
     at: float
+    instant: int = 0
     seq: int = 0
     ops: str = ""
+    name: str = ""
     counters: Mapping[str, int] = {}
     levels: Mapping[str, float] = {}
     missing: Mapping[str, str] = {}
@@ -83,13 +86,15 @@ class Stat(Struct, frozen=True):
 
 
 class Summary(Struct, frozen=True, kw_only=True):
-    """The measurements of the time under one scheduler: `ops` is empty for the kernel's own. `seconds` is how long
-    `samples` together are. `missing` has why a figure was not there in any sample. `events` are sums."""
+    """The measurements of the time under one scheduler: `ops` is empty for the kernel's own. `since` and `until` are
+    instants, `seconds` is how long `samples` together are. `missing` has why a figure, or under "/NAME" a control
+    group, was not there in any sample. `events` are sums."""
 
     seq: int
     ops: str
-    since: float
-    until: float
+    name: str
+    since: int
+    until: int
     seconds: float
     samples: int
     figures: Mapping[str, Stat] = {}
@@ -202,14 +207,19 @@ class Series:
 class _Stretch(Struct):
     """The time under one scheduler, as far as it was measured."""
 
-    since: float
-    until: float
+    since: int
+    until: int
+    name: str = ""
     seconds: float = 0.0
     samples: int = 0
     figures: dict[str, Series] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     groups: dict[str, dict[str, Series]] = field(default_factory=dict)
     events: dict[str, int] = field(default_factory=dict)
+
+    def has(self, name: str) -> bool:
+        """Tells whether there was a figure, or a control group "/NAME", in any sample."""
+        return name in self.figures or name.removeprefix("/") in self.groups
 
 
 class Session:
@@ -237,11 +247,12 @@ class Session:
         return found
 
     def _count(self, last: Reading, reading: Reading, found: Sample) -> None:
-        stretch = self._stretches.setdefault(reading.scheduler, _Stretch(last.at, last.at))
+        stretch = self._stretches.setdefault(reading.scheduler, _Stretch(last.instant, last.instant))
         if len(self._stretches) > _MOST_STRETCHES:
             del self._stretches[next(iter(self._stretches))]
             self.forgotten += 1
-        stretch.until = reading.at
+        stretch.until = reading.instant
+        stretch.name = reading.name or stretch.name
         stretch.seconds += found.span
         stretch.samples += 1
         for name, value in found.figures.items():
@@ -260,12 +271,13 @@ class Session:
             Summary(
                 seq=seq,
                 ops=ops,
+                name=stretch.name,
                 since=stretch.since,
                 until=stretch.until,
                 seconds=stretch.seconds,
                 samples=stretch.samples,
                 figures={name: series.stat() for name, series in stretch.figures.items()},
-                missing={name: why for name, why in stretch.missing.items() if name not in stretch.figures},
+                missing={name: why for name, why in stretch.missing.items() if not stretch.has(name)},
                 groups={
                     group: {name: series.stat() for name, series in figures.items()}
                     for group, figures in stretch.groups.items()

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentd.core.quantities import SECOND
 from agentd.core.schedulers import monitor
 from agentd.core.schedulers.monitor import UNITS, Reading, Recent, Series, Session, Stat, sample
 from agentd.schedulers.readings import read
@@ -16,7 +17,7 @@ TICKS = dict.fromkeys(("user", "nice", "system", "idle", "iowait", "irq", "softi
 
 
 def reading(at: float, ops: str = "", seq: int = 0, **counters: int) -> Reading:
-    return Reading(at=at, ops=ops, seq=seq, counters={**TICKS, **counters})
+    return Reading(at=at, instant=round(at * SECOND), ops=ops, seq=seq, counters={**TICKS, **counters})
 
 
 def test_shares_of_the_processors_time_come_from_how_far_the_counters_rose() -> None:
@@ -112,9 +113,9 @@ def test_a_session_over_a_switch_has_a_summary_for_each_scheduler() -> None:
         session.add(reading(float(at), ops, seq, user=user, idle=idle))
     first, simple, last = session.summaries()
     assert [(one.ops, one.seq, one.since, one.until, one.samples) for one in (first, simple, last)] == [
-        ("", 0, 0.0, 1.0, 1),
-        ("simple", 1, 2.0, 4.0, 2),
-        ("", 1, 5.0, 6.0, 1),
+        ("", 0, 0, 1 * SECOND, 1),
+        ("simple", 1, 2 * SECOND, 4 * SECOND, 2),
+        ("", 1, 5 * SECOND, 6 * SECOND, 1),
     ]
     assert simple.figures["cpu_busy"] == Stat(mean=0.7, max=0.8, p95=0.8)
     assert session.switches == 2
@@ -142,6 +143,24 @@ def test_a_figure_that_comes_later_is_not_told_as_missing() -> None:
     session.add(Reading(at=2.0, levels={"runnable": 3.0}, missing={"io_some": "no"}))
     (found,) = session.summaries()
     assert (found.figures["runnable"].mean, found.missing) == (3.0, {"io_some": "no"})
+
+
+def test_a_group_that_comes_later_is_not_told_as_missing() -> None:
+    session = Session()
+    none = {"/a.slice": "there is none"}
+    session.add(Reading(at=0.0, missing=none))
+    session.add(Reading(at=1.0, missing=none | {"/b.slice": "there is none"}))
+    session.add(Reading(at=2.0, groups={"a.slice": {"usage": 5}}, missing={"/b.slice": "there is none"}))
+    assert session.summaries()[0].missing.keys() == {"/a.slice", "/b.slice"}
+    session.add(Reading(at=3.0, groups={"a.slice": {"usage": 6}}, missing={"/b.slice": "there is none"}))
+    assert session.summaries()[0].missing.keys() == {"/b.slice"}
+
+
+def test_a_summary_has_the_name_that_became_known_last() -> None:
+    session = Session()
+    for at, name in enumerate(("", "flash_1", "scx_flash", "")):
+        session.add(Reading(at=float(at), seq=1, ops="flash_1", name=name))
+    assert [one.name for one in session.summaries()] == ["scx_flash"]
 
 
 def test_of_very_many_schedulers_the_first_are_forgotten() -> None:
@@ -228,6 +247,21 @@ def test_a_reading_has_what_the_kernel_tells(tmp_path: Path) -> None:
     assert found.levels == {"runnable": 3.0, "memory_used": 0.75}
     assert found.missing == {"io_full": 'this kernel tells no "full" of io'}
     assert found.groups == {"init.scope": {"usage": 5}, "system.slice": {"usage": 900, "throttled": 40, "some": 70}}
+
+
+def test_the_groups_that_are_wanted_are_looked_at_and_no_other(tmp_path: Path) -> None:
+    deep = {"sys/fs/cgroup/system.slice/ssh.service/cpu.stat": "usage_usec 77\n"}
+    found = read(0.0, machine(tmp_path, **deep), ("system.slice/ssh.service", "init.scope", "x.slice"))
+    assert found.groups == {"system.slice/ssh.service": {"usage": 77}, "init.scope": {"usage": 5}}
+    assert found.missing["/x.slice"] == "the kernel has no control group of that name"
+
+
+@pytest.mark.parametrize("name", ["../outside", "system.slice/../../outside", "..", ".", "", "/", "a\0b", "cpu.stat"])
+def test_no_name_of_a_group_leads_out_of_the_control_groups(tmp_path: Path, name: str) -> None:
+    outside = {"sys/fs/outside/cpu.stat": "usage_usec 1\n", "sys/fs/cgroup/cpu.stat": "usage_usec 1\n"}
+    found = read(0.0, machine(tmp_path, **outside), (name,))
+    assert found.groups == {}
+    assert f"/{name}" in found.missing
 
 
 def test_each_file_that_is_not_there_is_a_reason(tmp_path: Path) -> None:
