@@ -27,6 +27,14 @@ RELEASE = Call(SCHEDULER, "Release", free=True)
 KEEP = Call(SCHEDULER, "Keep")
 CLEAR = Call(SCHEDULER, "Clear", "s")
 LIST_TENURES = Call(SCHEDULER, "ListTenures", "a{sv}", free=True, options={"name": "s", "before": "t", "limit": "u"})
+START_MONITOR = Call(
+    SCHEDULER,
+    "StartMonitor",
+    "a{sv}",
+    options={"interval": "t", "for": "t", "groups": "as", "keep": "b"},
+)
+STOP_MONITOR = Call(SCHEDULER, "StopMonitor")
+GET_MONITOR = Call(SCHEDULER, "GetMonitor", free=True)
 
 
 def scheduler_names(client: Client) -> list[str]:

@@ -40,6 +40,7 @@ from agentd.schedulers.api import Api
 from agentd.schedulers.guarding import Guarding
 from agentd.schedulers.inventory import Inventory
 from agentd.schedulers.leases import Leases
+from agentd.schedulers.monitoring import Monitor
 from agentd.schedulers.programs import Programs
 from agentd.schedulers.tables import SchedulerTables
 from agentd.schedulers.uevents import Event, Uevents
@@ -307,6 +308,7 @@ async def plug(
     shell = Shell(host, core, inventory, threads, bus, machine)
     shell.units = units(shell.unit_ended) if units else None
     api = Api(host, core, shell, inventory, bus)
+    monitor = Monitor(host, core, bus, threads, machine.root)
 
     async def start() -> None:
         await shell.start()
@@ -320,6 +322,7 @@ async def plug(
 
     def close() -> None:
         shell.close()
+        monitor.close()
         threads.close()
 
     def warnings() -> list[str]:
@@ -332,7 +335,7 @@ async def plug(
         core=core,
         does=shell.does(),
         contract=CONTRACT,
-        methods=api.methods(),
+        methods={**api.methods(), **monitor.methods()},
         properties=api.properties(),
         configure=configure,
         warnings=warnings,

@@ -18,6 +18,7 @@ from agentd import assembly, log, private
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.quantities import SECOND
+from agentd.core.schedulers import measuring
 from agentd.core.schedulers.endings import Exit
 from agentd.core.schedulers.model import Chosen, Tenure, Times
 from agentd.daemon import manager
@@ -128,6 +129,7 @@ def deaf() -> None:
 def main() -> int:
     options = entry._parser().parse_args()
     uevents.POLL = 0.1
+    measuring.SHORTEST = SECOND // 100
     uevents.Uevents.__init__.__defaults__ = (deaf,)
     log.setup(options.log_level)
     return asyncio.run(entry.serve(options, files.load(options.config), scheduling))
