@@ -19,8 +19,9 @@ from agentctl.cli import (
     now,
     parsed,
 )
-from agentctl.client import Call, ExitCode, Failure, Record, safe
+from agentctl.client import Call, ExitCode, Record, safe
 from agentctl.schedulers import calls, records
+from agentctl.schedulers.monitoring import monitor
 from agentctl.show import print_json, print_line, print_table
 
 MODES = ("auto", "gaming", "lowlatency", "powersave", "server")
@@ -343,18 +344,17 @@ def run(session: Session, name: str, mode: str | None, flags: Record, program: t
       agentctl sched run bpfland --mode gaming -- steam
       agentctl sched run rusty -- make -j16
     """
-    import subprocess
+    from agentctl.schedulers import programs
 
     program = program[1:] if program[0] == "--" else program
     if not program:
         raise click.UsageError("which COMMAND is to run is missing")
     session.client.call(calls.SWITCH, name, flags, {"mode": mode, "reason": f"for {program[0]}"[:200]})
     try:
-        ended = subprocess.run(program, check=False).returncode
-    except OSError as error:
-        raise Failure(f"{program[0]} cannot be run: {error.strerror}", ExitCode.USAGE) from None
-    except KeyboardInterrupt:
-        ended = 130
+        ended = programs.ended(program)
     finally:
         session.client.call(calls.RELEASE)
-    click.get_current_context().exit(ended if ended >= 0 else 128 - ended)
+    click.get_current_context().exit(ended)
+
+
+sched.add_command(monitor)

@@ -1,5 +1,9 @@
 """The monitor, as people and programs meet it: a real agentd that measures a machine made of files."""
 
+import json
+import signal
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -7,9 +11,9 @@ import pytest
 from jeepney.io.blocking import open_dbus_connection
 
 from tests.bus import test_schedulers
-from tests.bus.harness import Agentd, CallError
+from tests.bus.harness import ROOT, Agentd, CallError
 from tests.bus.scheduling import KERNEL, show
-from tests.bus.test_schedulers import CONFIG, plain, switch
+from tests.bus.test_schedulers import CONFIG, agentctl, plain, switch
 from tests.unit.schedulers.test_monitor import machine
 
 world = test_schedulers.world
@@ -182,3 +186,63 @@ def test_agentd_ends_at_once_while_a_session_is_on(measured: Agentd) -> None:
     measured.start()
     assert told(measured) == {"summaries": [], "figures": []}
     assert "Traceback" not in measured.log.read_text()
+
+
+# The command
+
+
+def test_the_command_measures_for_a_time(measured: Agentd) -> None:
+    done = agentctl(measured, "sched", "monitor", "--interval", "20ms", "--for", "100ms")
+    assert done.returncode == 0
+    assert done.stderr.startswith("measuring from ")
+    lines = done.stdout.splitlines()
+    assert "its time was over" in lines[0]
+    assert lines[2].startswith("the kernel's own scheduler: ")
+    assert lines[3].split() == ["FIGURE", "MEAN", "P95", "MAX", "UNIT"]
+    assert ["runnable", "3", "3", "3", "tasks"] in [line.split() for line in lines]
+    assert any(line.startswith("missing: ") and "io_full" in line for line in lines)
+    assert agentctl(measured, "sched", "monitor", "--status").stdout == done.stdout
+
+
+def test_the_command_measures_while_another_runs_and_has_its_status(measured: Agentd) -> None:
+    stat = measured.folder / "root/proc/stat"
+    script = f"echo output; sed -i 's/procs_running 3/procs_running 8/' {stat}; exit 7"
+    done = agentctl(measured, "sched", "monitor", "--", "sh", "-c", script)
+    assert (done.returncode, done.stdout) == (7, "output\n")
+    assert ["runnable", "8", "8", "8", "tasks"] in [line.split() for line in done.stderr.splitlines()]
+    done = agentctl(measured, "sched", "monitor", "--json", "--", "echo", "output")
+    assert (done.returncode, done.stderr) == (0, "output\n")
+    (summary,) = json.loads(done.stdout)["summaries"]
+    assert summary["figures"]["runnable"] == {"mean": 8.0, "p95": 8.0, "max": 8.0, "unit": "tasks"}
+    assert summary["control_groups"]["system.slice"]["cpus"]["mean"] == 0
+    missing = agentctl(measured, "sched", "monitor", "--", "/nonexistent")
+    assert (missing.returncode, missing.stderr) == (
+        2,
+        "agentctl: /nonexistent cannot be run: No such file or directory\n",
+    )
+    assert not told(measured)["on"]
+
+
+def test_a_session_in_the_background_is_shown_and_ended(measured: Agentd) -> None:
+    begun = agentctl(measured, "sched", "monitor", "--background", "--for", "1h", "--group", "init.scope")
+    assert (begun.returncode, begun.stderr) == (0, "")
+    assert begun.stdout.startswith("measuring from ")
+    shown = json.loads(agentctl(measured, "sched", "monitor", "--status", "--json").stdout)
+    assert (shown["on"], shown["keep"], shown["groups"], shown["interval_s"]) == (True, True, ["init.scope"], 1.0)
+    ended = agentctl(measured, "sched", "monitor", "--stop").stdout
+    assert "it was stopped" in ended.splitlines()[0]
+    assert "init.scope cpus" in ended
+
+
+def test_ctrl_c_ends_the_session_and_shows_it(measured: Agentd) -> None:
+    command = [sys.executable, "-m", "agentctl", "sched", "monitor"]
+    environment = {**measured.environment, "AGENTD_ADDRESS": measured.address}
+    with subprocess.Popen(
+        command, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        assert "Ctrl-C ends it" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, err) == (0, "")
+    assert "it was stopped" in out.splitlines()[0]

@@ -50,9 +50,11 @@ class NoAnswer(Exception):
 def variants(record: dict[str, Any]) -> dict[str, Any]:
     """A record as a{sv}, with the types of the contract."""
     special = {"exit_code": "i", "preference": "i", "Network": "i", "attempt": "u", "queued": "u", "Blockers": "aa{sv}"}
+    special["events"] = "a{st}"
     special |= dict.fromkeys(("last_day", "last_week", "per_day", "per_week", "attempts", "pending_attempts"), "u")
     kinds = {bool: "b", int: "t", float: "d", str: "s", list: "as"}
-    return {key: (special.get(key, kinds[type(value)]), typed(value)) for key, value in record.items()}
+    types = {key: special.get(key) or kinds[type(value)] for key, value in record.items()}
+    return {key: (types[key], value if types[key] == "a{st}" else typed(value)) for key, value in record.items()}
 
 
 def typed(value: object) -> object:
