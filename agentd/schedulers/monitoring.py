@@ -142,11 +142,11 @@ class Monitor:
         return self._threads.do(lambda: readings.read(time.monotonic(), self._root, groups))
 
     def _known(self, reading: Reading) -> Reading:
-        """Returns a reading with its instant and with what the catalogue calls the scheduler."""
+        """Returns a reading with its instant, and with what the catalogue calls the scheduler where that is the one
+        that agentd has seen last."""
         seen, tenure = self._core.seen, self._core.tenure
-        name = reading.ops or NONE
-        if seen.on and tenure is not None and (seen.seq, seen.ops) == reading.scheduler:
-            name = tenure.chosen.name if tenure.chosen.name != NONE else name
+        known = seen.on and tenure is not None and (seen.seq, seen.ops) == reading.scheduler
+        name = tenure.chosen.name if known and tenure is not None and tenure.chosen.name != NONE else ""
         return replace(reading, instant=self._host.now(), name=name)
 
     def _tell(self, measuring: Measuring) -> Told:
@@ -190,4 +190,5 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 
 def _summary(summary: Summary) -> dict[str, Any]:
-    return record({key: getattr(summary, key) for key in _SUMMARY}, _SUMMARY)
+    values = {key: getattr(summary, key) for key in _SUMMARY}
+    return record({**values, "name": summary.name or summary.ops or NONE}, _SUMMARY)

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from agentd.core.part import Refused
@@ -86,6 +88,25 @@ def test_readings_come_at_exact_periods_until_the_time_is_over(tmp_path: Path) -
     assert [round(at) for at in world.reads] == [0, 1, 2, 3, 4]
     assert max(at % 1 for at in world.reads) < 0.02, "lateness adds up"
     assert (world.measuring.samples, world.measuring.ended) == (4, "its time was over")
+
+
+@given(
+    st.integers(SECOND, MINUTE),
+    st.integers(1, 50),
+    st.lists(st.floats(-1e-6, 200), min_size=1, max_size=100),
+)
+def test_every_reading_is_due_a_whole_number_of_intervals_after_the_first(
+    interval: int, count: int, late: list[float]
+) -> None:
+    found, end = Plan(interval=interval, span=interval * count), interval * count / SECOND
+    due = 0.0
+    for lateness in late:
+        before, now = due, due + lateness
+        due = found.due_after(due, now, end)
+        steps = due * SECOND / interval
+        assert due == end or (before < due and due > now and steps == pytest.approx(round(steps)))
+        if due == end:
+            break
 
 
 def test_a_time_that_is_no_multiple_of_the_interval_ends_with_a_reading(tmp_path: Path) -> None:
