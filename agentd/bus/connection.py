@@ -89,6 +89,7 @@ class Bus:
 
     def __init__(self) -> None:
         self._bus: Wire | None = None
+        self._address: str | None = None
         self._pending: dict[int, asyncio.Future[Answer]] = {}
         self._room = asyncio.Semaphore(_CALLS)
         self._matching = asyncio.Lock()
@@ -102,6 +103,7 @@ class Bus:
 
         `patience` is in seconds.
         """
+        self._address = address
         deadline = asyncio.get_running_loop().time() + patience
         while True:
             try:
@@ -115,6 +117,17 @@ class Bus:
                     where = f"bus at {address}" if address else "system bus"
                     raise BusError(f"the {where} does not answer: {error}") from None
                 await asyncio.sleep(0.01)
+
+    async def beside(self) -> "Bus":
+        """Returns another connection to the same bus. Raises BusError."""
+        bus = Bus()
+        await bus.connect(self._address)
+        return bus
+
+    @property
+    def unique_name(self) -> str:
+        """The unique name of this connection on the bus."""
+        return "" if self._bus is None else self._bus.unique_name or ""
 
     async def lost(self) -> None:
         """Returns when the connection to the bus is lost."""

@@ -16,7 +16,6 @@ _ACTION = f"{NAME}.PolkitAction"  # the annotation that names what a caller need
 _LONGEST = f"{NAME}.LongestText"  # the annotation of how many characters a caller's texts may have
 _SHORT = "120"  # the name of a job has up to 100, a run's id its number more
 _EMITS = "org.freedesktop.DBus.Property.EmitsChangedSignal"
-_NODE = f'<node name="{PATH}">\n'
 
 Handler = Callable[..., Any]
 """Takes a method's arguments, and the Caller where it has a parameter `caller`; returns what the contract says, several
@@ -88,11 +87,13 @@ def interface_of(offer: Offer) -> Interface:
     )
 
 
-def joined(contracts: Sequence[Path]) -> str:
-    """Returns one document with what all contracts have within their node; the rest is the first's."""
-    parts = [contract.read_text().partition(_NODE) for contract in contracts]
+def joined(contracts: Sequence[Path], path: str = PATH) -> str:
+    """Returns one document with what all contracts have within their node, which is that of the object at the path; the
+    rest is the first's."""
+    node = f'<node name="{path}">\n'
+    parts = [contract.read_text().partition(node) for contract in contracts]
     bodies = [rest.rpartition("</node>")[0] for _, _, rest in parts]
-    return f"{parts[0][0] if parts else ''}{_NODE}{chr(10).join(bodies)}</node>\n"
+    return f"{parts[0][0] if parts else ''}{node}{chr(10).join(bodies)}</node>\n"
 
 
 def _members(interface: ET.Element, kind: str) -> dict[str, ET.Element]:

@@ -1,4 +1,5 @@
-"""The daemon's own object on the bus: calls are checked against the contract, permitted, and dispatched.
+"""The daemon's own object on the bus: calls are checked against the contract, permitted, and dispatched. Another object
+has another server.
 
 dbus_next's ServiceInterface is not used: it sends tracebacks to callers, logs every refusal and hides the sender,
 without which polkit cannot be asked for permission.
@@ -45,6 +46,18 @@ Authorize = Callable[[Caller], Awaitable[None]]
 """Raises Refused AccessDenied when the caller may not do that."""
 
 
+class Object(Struct, frozen=True, kw_only=True):
+    """An object, and the name on the bus at which it is found. `asks`: a person may be asked for a password whether the
+    call says so or not, for callers that never do."""
+
+    name: str = NAME
+    path: str = PATH
+    asks: bool = False
+
+
+_AGENTD = Object()
+
+
 class Server:
     """Owns the name and answers calls with the handlers of the offers.
 
@@ -58,11 +71,14 @@ class Server:
         offers: Sequence[Offer],
         on_defect: Callable[[str, BaseException], None],
         authorize: Authorize | None = None,
+        own: Object = _AGENTD,
     ) -> None:
         self._bus = bus
+        self._own = own
         self._on_defect = on_defect
         self._authorize = authorize
-        self._xml = joined([offer.contract for offer in offers])
+        self._xml = joined([offer.contract for offer in offers], own.path)
+        self._names: dict[str, str] = {}  # the interfaces, by the last word of the name
         self._methods: dict[tuple[str, str], Method] = {}  # by interface and member
         self._properties: dict[str, dict[str, Property]] = {}  # by interface, by member
         self._signals: dict[tuple[str, str], str] = {}  # by interface and member: the types of the arguments
@@ -76,6 +92,7 @@ class Server:
 
     def _add(self, offer: Offer) -> None:
         found = interface_of(offer)
+        self._names[found.name.rpartition(".")[2]] = found.name
         self._methods |= {(found.name, member): method for member, method in found.methods.items()}
         self._signals |= {(found.name, member): types for member, types in found.signals.items()}
         self._properties[found.name] = found.properties
@@ -86,24 +103,32 @@ class Server:
         except CallFailed as error:
             raise Refused("AccessDenied", f"the bus does not know who asks: {error}") from None
 
-    async def start(self) -> None:
-        """Takes the name and answers from now on. Raises BusError."""
+    def beside(self, bus: Bus, offers: Sequence[Offer], own: Object) -> "Server":
+        """Returns a server of another object, on a connection of its own. Its callers need permission as these do."""
+        return Server(bus, offers, self._on_defect, self._authorize, own)
+
+    async def start(self, *, wait: bool = False) -> None:
+        """Takes the name and answers from now on. Raises BusError, where another has the name as well, unless agentd is
+        to `wait`: then the bus hands the name over when that one leaves it."""
+        name, flags = self._own.name, 0 if wait else NameFlag.DO_NOT_QUEUE.value
         self._bus.serve(self._on_call)
         try:
-            reply = await self._bus.call_bus("RequestName", "su", NAME, NameFlag.DO_NOT_QUEUE.value)
+            reply = await self._bus.call_bus("RequestName", "su", name, flags)
         except CallFailed as error:
-            raise BusError(f"the bus does not let this user own {NAME}: {error}") from None
-        if reply not in (RequestNameReply.PRIMARY_OWNER.value, RequestNameReply.ALREADY_OWNER.value):
-            raise BusError(f"another agentd owns {NAME} on this bus")
+            raise BusError(f"the bus does not let this user own {name}: {error}") from None
+        if reply == RequestNameReply.EXISTS.value:
+            raise BusError(f"another agentd owns {name} on this bus")
 
     def refuse(self, contract: Path, why: str) -> None:
         """Answers every call and every question for a property of an interface with PartFailed and a sentence."""
         self._refused[contract.stem] = why
 
     def emit(self, interface: str, member: str, *body: Any) -> None:
-        """Sends a signal of the contract; `interface` is without the common prefix, as in "Jobs"."""
-        name = f"{NAME}.{interface}"
-        self._bus.send(Message.new_signal(PATH, name, member, self._signals[name, member], [*map(clean, body)]))
+        """Sends a signal of the contract; `interface` is the last word of its name, as in "Jobs"."""
+        name = self._names[interface]
+        self._bus.send(
+            Message.new_signal(self._own.path, name, member, self._signals[name, member], [*map(clean, body)])
+        )
 
     def changed(self, *names: str) -> None:
         """Tells that properties ("Interface.Name") have new values: once for all that change within a moment."""
@@ -111,7 +136,7 @@ class Server:
             asyncio.get_running_loop().call_later(_MOMENT, self._tell_changes)
         for name in names:
             interface, _, member = name.rpartition(".")
-            self._changed.setdefault(f"{NAME}.{interface}", set()).add(member)
+            self._changed.setdefault(self._names[interface], set()).add(member)
 
     def _tell_changes(self) -> None:
         changes, self._changed = self._changed, {}
@@ -123,7 +148,7 @@ class Server:
             }
             values = {member: value for member, value in told.items() if value is not None}
             body = [interface, values, [member for member in told if member not in values]]
-            self._bus.send(Message.new_signal(PATH, PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
+            self._bus.send(Message.new_signal(self._own.path, PROPERTIES, "PropertiesChanged", "sa{sv}as", body))
 
     def _told(self, name: str, found: Property) -> Variant | None:
         """Returns the value that a change is told with, or None: clients then ask, and get the error if any."""
@@ -200,7 +225,8 @@ class Server:
     async def _call(self, head: Head, method: Method, arguments: tuple[Any, ...]) -> list[Any]:
         """Calls the method; returns the values of the answer. Raises Refused."""
         bounded(arguments, method.longest)
-        caller = Caller(head.sender, method.name, method.action, arguments, bool(head.flags & INTERACTIVE))
+        interactive = self._own.asks or bool(head.flags & INTERACTIVE)
+        caller = Caller(head.sender, method.name, method.action, arguments, interactive)
         if self._authorize is not None and method.action != FREE:
             await self._authorize(caller)
         result = method.handler(*arguments, caller=caller) if method.wants_caller else method.handler(*arguments)
@@ -217,15 +243,15 @@ class Server:
 
     def _find(self, head: Head) -> tuple[str, Method]:
         """Returns the method of the contract that a call names, and its interface. Raises Refused."""
-        if head.path != PATH:
-            raise Refused("UnknownObject", f"there is no object {head.path}; agentd's is {PATH}")
+        if head.path != self._own.path:
+            raise Refused("UnknownObject", f"there is no object {head.path}; agentd's is {self._own.path}")
         # Without an interface, the last that has the member is meant: ListDecisions was that of Jobs before Manager's.
         interfaces = [head.interface] if head.interface else reversed(self._properties)
         for interface in interfaces:
             if (method := self._methods.get((interface, head.member))) is not None:
                 self._check(interface)
                 return interface, method
-        raise Refused("UnknownMethod", f"{head.interface or PATH} has no method {head.member}")
+        raise Refused("UnknownMethod", f"{head.interface or head.path} has no method {head.member}")
 
     # The interfaces of every object
 
@@ -238,7 +264,7 @@ class Server:
                 return _standard(head, "", "", _nothing)
             if head.member == "GetMachineId":
                 return _standard(head, "", "s", self._machine_id)
-        if head.interface != PROPERTIES or head.path != PATH:
+        if head.interface != PROPERTIES or head.path != self._own.path:
             return None
         for member, takes, returns, handler in (
             ("Get", "ss", "v", self._get), ("GetAll", "s", "a{sv}", self._get_all), ("Set", "ssv", "", self._set)
@@ -272,9 +298,9 @@ class Server:
         return (await self._bus.call(bus, "GetMachineId"))[0]
 
     def _introspect(self, path: str) -> str:
-        if path == PATH:
+        if path == self._own.path:
             return self._xml
-        parts, here = PATH.strip("/").split("/"), [part for part in path.split("/") if part]
+        parts, here = self._own.path.strip("/").split("/"), [part for part in path.split("/") if part]
         if here != parts[: len(here)] or len(here) >= len(parts):
             raise Refused("UnknownObject", f"there is no object {path}")
         top = ET.Element("node")

@@ -13,7 +13,7 @@ from dbus_next.message import Message
 from agentd.bus.connection import NAME, PATH, PROPERTIES, Bus, BusError, CallFailed, plain
 from agentd.bus.contract import Offer, joined
 from agentd.bus.reading import head, sizes
-from agentd.bus.server import Authorize, Caller, Server
+from agentd.bus.server import Authorize, Caller, Object, Server
 from agentd.core.part import Refused
 from tests.unit.bus.conftest import connected
 
@@ -281,3 +281,85 @@ def test_a_signal_has_the_types_of_the_contract(tmp_path: Path) -> None:
     (signal,) = sent
     assert (signal.interface, signal.member, signal.signature) == ("org.agentd1.One", "Said", "su")
     assert plain(signal.body) == ["a\ufffdb", 3]
+
+
+# Other objects
+
+OTHER = Object(name="org.else.Three", path="/org/else/Three", asks=True)
+
+
+def other(folder: Path) -> Offer:
+    interface = """  <interface name="org.else.Three">
+    <property name="Now" type="s" access="read"/>
+    <method name="Who">
+      <annotation name="org.agentd1.PolkitAction" value="org.agentd1.ask"/>
+      <arg name="text" type="s" direction="in"/>
+      <arg name="sender" type="s" direction="out"/>
+      <arg name="member" type="s" direction="out"/>
+    </method>
+  </interface>
+"""
+    file = folder / "org.else.Three.xml"
+    file.write_text(f'{DOCTYPE}<node name="/org/else/Three">\n{interface}</node>\n')
+    return Offer(file, {"Who": who}, {"Now": lambda: "now"})
+
+
+def three(interface: str = "org.else.Three") -> tuple[str, str, str]:
+    return OTHER.name, OTHER.path, interface
+
+
+def test_another_object_has_a_name_a_path_and_a_connection_of_its_own(address: str, tmp_path: Path) -> None:
+    async def scenario(server: Server, client: Bus) -> None:
+        async with connected(address) as bus:
+            second = server.beside(bus, [other(tmp_path)], OTHER)
+            await second.start()
+            assert await client.call_bus("GetNameOwner", "s", OTHER.name) == bus.unique_name
+            assert await client.call_bus("GetNameOwner", "s", NAME) == server._bus.unique_name != bus.unique_name
+            (shown,) = await client.call(three("org.freedesktop.DBus.Introspectable"), "Introspect")
+            assert [found.get("name") for found in ET.fromstring(shown)] == ["org.else.Three"]
+            told: list[Any] = []
+            await client.watch(three(PROPERTIES), "PropertiesChanged", told.append)
+            second.changed("Three.Now")
+            while not told:
+                await asyncio.sleep(0.01)
+            assert plain(told) == [["org.else.Three", {"Now": "now"}, []]]
+            for name, path, missing in ((OTHER.name, PATH, OTHER.path), (NAME, OTHER.path, PATH)):
+                with pytest.raises(CallFailed, match=f"there is no object {path}; agentd's is {missing}"):
+                    await client.call((name, path, "org.else.Three"), "Who", "s", "x")
+
+    assert serve(address, offers(tmp_path), scenario) == []
+
+
+def test_callers_of_another_object_need_permission_too_and_may_be_asked_for_a_password(
+    address: str, tmp_path: Path
+) -> None:
+    asked: list[Caller] = []
+
+    async def authorize(caller: Caller) -> None:
+        asked.append(caller)
+        raise Refused("AccessDenied", "not that one")
+
+    async def scenario(server: Server, client: Bus) -> None:
+        async with connected(address) as bus:
+            await server.beside(bus, [other(tmp_path)], OTHER).start()
+            with pytest.raises(CallFailed, match="not that one") as refused:
+                await client.call(three(), "Who", "s", "x")
+            assert refused.value.name == "org.agentd1.Error.AccessDenied"
+
+    assert serve(address, offers(tmp_path), scenario, authorize) == []
+    assert [(caller.action, caller.interactive) for caller in asked] == [("org.agentd1.ask", True)]
+
+
+def test_a_server_that_waits_for_its_name_gets_it_when_the_other_leaves(address: str, tmp_path: Path) -> None:
+    async def scenario(server: Server, client: Bus) -> None:
+        async with connected(address) as second:
+            async with connected(address) as first:
+                await first.call_bus("RequestName", "su", OTHER.name, 0)
+                with pytest.raises(BusError, match=r"another agentd owns org\.else\.Three"):
+                    await server.beside(second, [other(tmp_path)], OTHER).start()
+                await server.beside(second, [other(tmp_path)], OTHER).start(wait=True)
+                assert await client.call_bus("GetNameOwner", "s", OTHER.name) == first.unique_name
+            while await client.call_bus("GetNameOwner", "s", OTHER.name) != second.unique_name:
+                await asyncio.sleep(0.01)
+
+    assert serve(address, offers(tmp_path), scenario) == []
