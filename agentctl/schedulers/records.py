@@ -91,7 +91,7 @@ def named(name: str, mode: str = "", flags: Record | None = None) -> str:
     if name in {NONE, ""}:
         return "the kernel's own scheduler"
     extras = [
-        *([mode] if mode and mode != "auto" else []),
+        *([mode] if mode not in {"", "auto", NONE} else []),
         *(f"{key}={_value(one)}" for key, one in (flags or {}).items()),
     ]
     return f"{name} ({', '.join(extras)})" if extras else name

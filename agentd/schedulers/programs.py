@@ -11,14 +11,14 @@ import signal
 import stat
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from msgspec import Struct
 
 from agentd.core.schedulers.catalogue import Catalogue, Scheduler, legible
-from agentd.core.schedulers.help import differences, options, version
+from agentd.core.schedulers.help import differences, options, short, version
 from agentd.core.schedulers.sound import NAME
 
 FOLDERS = tuple(Path(folder) for folder in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"))
@@ -42,13 +42,15 @@ class Found(Struct, frozen=True):
 
 class Program(Struct, frozen=True, kw_only=True):
     """A scheduler's program on this machine. `path` is empty where it is not installed; `trouble` tells why one that is
-    there is not used. `version` is empty where the program tells none; `warnings` are sentences about where it and the
-    catalogue differ, or why that is not known."""
+    there is not used. `version` is empty where the program tells none, `short` has the short names that it tells of its
+    options ({"-s": "--slice-us"}); `warnings` are sentences about where it and the catalogue differ, or why that is not
+    known."""
 
     name: str
     path: str = ""
     trouble: str = ""
     version: str = ""
+    short: Mapping[str, str] = {}
     warnings: tuple[str, ...] = ()
 
 
@@ -141,7 +143,7 @@ def _asked(scheduler: Scheduler, path: str) -> Program:
         warnings: tuple[str, ...] = (f"{path} does not tell its flags; it says: {said}",)
     else:
         warnings = differences(scheduler, text).sentences
-    return Program(name=scheduler.name, path=path, version=told, warnings=warnings)
+    return Program(name=scheduler.name, path=path, version=told, short=short(text), warnings=warnings)
 
 
 def ask(path: str, argument: str, limit: float = _LIMIT) -> str:

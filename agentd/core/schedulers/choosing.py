@@ -44,13 +44,13 @@ def choose(
     catalogue: Catalogue, name: str, mode: str = "", flags: Mapping[str, Any] | None = None, modes: Modes | None = None
 ) -> Chosen:
     """Returns the scheduler of that name with the flags of the mode, those that `modes` has for it, and `flags`, each
-    over those before it, with their types; values may be texts as from a command line.
+    over those before it, with their types; values may be texts as from a command line. The mode `none` has no flags.
 
     Raises Refused NoSuchScheduler, and InvalidArgument with a sentence that names the scheduler and the flag.
     """
     flags, modes = flags or {}, modes or {}
     known_modes = dict.fromkeys((*MODES, *modes))
-    if mode and mode not in known_modes:
+    if mode not in {"", NONE, *known_modes}:
         near = nearest(mode, known_modes) or f"; expected one of {', '.join(known_modes)}"
         raise Refused("InvalidArgument", f'there is no mode "{legible(mode)}"{near}')
     if name == NONE:
@@ -60,7 +60,7 @@ def choose(
     scheduler = find(catalogue, name)
     merged: dict[str, Value] = {}
     for layer in (scheduler.modes.get(mode, {}), modes.get(mode, {}).get(scheduler.name, {}), flags):
-        merged = _over(scheduler, merged, {flag: _checked(scheduler, flag, value) for flag, value in layer.items()})
+        merged = _over(scheduler, merged, {flag: checked(scheduler, flag, value) for flag, value in layer.items()})
     if sentence := contradiction(scheduler, merged):
         raise Refused("InvalidArgument", f"{scheduler.name}: {sentence}")
     return Chosen(name=scheduler.name, mode=mode, flags=merged)
@@ -72,7 +72,7 @@ def again(catalogue: Catalogue, chosen: Chosen) -> Chosen:
     return replace(choose(catalogue, chosen.name, flags=chosen.flags), mode=chosen.mode)
 
 
-def _checked(scheduler: Scheduler, name: str, value: object) -> Value:
+def checked(scheduler: Scheduler, name: str, value: object) -> Value:
     """Returns the value with the type of the flag. Raises Refused InvalidArgument."""
     flag = scheduler.flags.get(name)
     if flag is None:
@@ -101,8 +101,8 @@ def argv(scheduler: Scheduler, flags: Mapping[str, Value]) -> list[str]:
 
     Raises Refused InvalidArgument for a flag that choose() would not let pass.
     """
-    checked = {name: _checked(scheduler, name, value) for name, value in flags.items()}
-    given = [_argument(flag, checked[name]) for name, flag in scheduler.flags.items() if name in checked]
+    typed = {name: checked(scheduler, name, value) for name, value in flags.items()}
+    given = [_argument(flag, typed[name]) for name, flag in scheduler.flags.items() if name in typed]
     return [*scheduler.always, *(argument for argument in given if argument)]
 
 

@@ -66,6 +66,11 @@ def _default(lines: list[str]) -> str | None:
     return match[1].strip().strip('"') if match else None
 
 
+def short(help_text: str) -> dict[str, str]:
+    """Returns the long names of the options that have a short one as well, by that: {"-s": "--slice-us"}."""
+    return {one.names[0]: one.names[1] for one in options(help_text) if len(one.names) > 1}
+
+
 def differences(scheduler: Scheduler, help_text: str) -> Differences:
     """Returns where the help of the installed program and the catalogue differ."""
     listed = {name: one for one in options(help_text) for name in one.names}

@@ -88,6 +88,11 @@ def test_modes_are_known_ones() -> None:
     }
 
 
+def test_the_mode_none_has_the_flags_alone_that_are_given() -> None:
+    assert choose(CATALOGUE, "lavd", "auto", {"partial": True}).flags != {"partial": True}
+    assert choose(CATALOGUE, "lavd", "none", {"partial": True}).flags == {"partial": True}
+
+
 def test_flags_stand_over_those_of_the_configuration_and_those_over_the_catalogues() -> None:
     modes: Modes = {"powersave": {"scx_bpfland": {"slice-us": "10000", "throttle-us": 50}}}
     chosen = choose(CATALOGUE, "bpfland", "powersave", {"throttle-us": "60"}, modes)

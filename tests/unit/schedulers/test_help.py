@@ -3,7 +3,7 @@
 import pytest
 
 from agentd.core.schedulers.catalogue import Flag, Scheduler
-from agentd.core.schedulers.help import Differences, Option, differences, options, version
+from agentd.core.schedulers.help import Differences, Option, differences, options, short, version
 
 CLAP = """Usage: scx_any [OPTIONS]
 
@@ -121,3 +121,9 @@ def test_another_default_is_told() -> None:
 )
 def test_versions_are_found_in_many_forms(text: str, expected: str) -> None:
     assert version(text) == expected
+
+
+def test_the_short_names_of_options_lead_to_the_long_ones() -> None:
+    assert short(CLAP) == {"-t": "--disable-topology", "-v": "--verbose"}
+    assert short(SHORT) == {"-d": "--debug"}
+    assert short(GETOPT) == {}

@@ -202,6 +202,7 @@ def test_a_program_tells_its_version_and_where_it_differs(top: Path, put: Put) -
         name="scx_one",
         path=str(file),
         version="1.1.4",
+        short={"-s": "--slice-us"},
         warnings=(
             "the catalogue does not know --new",
             "slice-us is 700 in the program where nothing is said; the catalogue has 1000",
