@@ -204,9 +204,7 @@ class Api:
         self._host.ready()
         self._core.restart(await self._person(caller), self._host.now())
         await self._host.settle()
-        winner = next((one for one in self._core.standings(self._host.now()) if one.wins), None)
-        if winner is not None:
-            await self._settled(winner.want)
+        await self.settled()
         return self._running()
 
     async def Restore(self) -> str:
@@ -269,6 +267,12 @@ class Api:
             raise Refused(
                 "Failed", f"the bus does not tell when you leave it, so nothing was started: {error}"
             ) from None
+
+    async def settled(self) -> None:
+        """Returns once the wish that wins is served. Raises Refused Failed where something else is."""
+        winner = next((one for one in self._core.standings(self._host.now()) if one.wins), None)
+        if winner is not None:
+            await self._settled(winner.want)
 
     async def _settled(self, want: Want) -> None:
         """Returns once the scheduler of a wish runs. Raises Refused Failed where something else does."""

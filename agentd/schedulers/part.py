@@ -40,6 +40,7 @@ from agentd.schedulers.api import Api
 from agentd.schedulers.guarding import Guarding
 from agentd.schedulers.inventory import Inventory
 from agentd.schedulers.leases import Leases
+from agentd.schedulers.loader import Loader
 from agentd.schedulers.monitoring import Monitor
 from agentd.schedulers.programs import Programs
 from agentd.schedulers.tables import SchedulerTables
@@ -309,25 +310,29 @@ async def plug(
     shell.units = units(shell.unit_ended) if units else None
     api = Api(host, core, shell, inventory, bus)
     monitor = Monitor(host, core, bus, threads, machine.root)
+    loader = Loader(host, core, shell, inventory, api, bus)
 
     async def start() -> None:
         await shell.start()
         shell.follow(config.scheduler)
+        loader.follow(config.scheduler)
 
     def configure(changed: Config, now: int) -> Sequence[str]:
         core.configure(changed.scheduler, changed.jobs, now)
         shell.follow(changed.scheduler)
+        loader.follow(changed.scheduler)
         shell.prepare(changed)
         return ()
 
     def close() -> None:
+        loader.close()
         shell.close()
         monitor.close()
         threads.close()
 
     def warnings() -> list[str]:
         conflict = core.conflict
-        texts = (tables.warning, shell.trouble, shell.deaf, conflict, *inventory.seen.warnings)
+        texts = (tables.warning, shell.trouble, shell.deaf, loader.trouble, conflict, *inventory.seen.warnings)
         return [text for text in texts if text]
 
     return Part(

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -213,3 +214,14 @@ def test_the_bus_lets_callers_reach_every_interface() -> None:
     interfaces = [file.stem for file in (ROOT / "agentd").glob("*/org.agentd1.*.xml")]
     assert len(interfaces) >= 5
     assert [name for name in interfaces if f'send_interface="{name}"' not in policy] == []
+
+
+def test_the_bus_lets_agentd_alone_have_the_name_of_scx_loader_and_callers_reach_it() -> None:
+    policies = ET.parse(ROOT / "units/org.agentd1.scx-loader.conf").getroot()  # beside scx_loader's own file
+    (contract,) = ET.parse(ROOT / "agentd/schedulers/org.scx.Loader.xml").getroot().iter("interface")
+    name = contract.attrib["name"]
+    by = [(policy.attrib, rule.tag, rule.attrib) for policy in policies for rule in policy]
+    assert ({"user": "agentd"}, "allow", {"own": name}) in by
+    assert ({"context": "default"}, "allow", {"send_destination": name, "send_interface": name}) in by
+    assert {tag for _, tag, _ in by} == {"allow"}
+    assert {rule.get("own", rule.get("send_destination")) for _, _, rule in by} == {name}

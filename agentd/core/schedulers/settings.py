@@ -97,6 +97,8 @@ class SchedulerSettings(Struct, frozen=True, kw_only=True):
     guards: Guards = Guards()
     follow: Follow = Follow()
     modes: Annotated[ModeFlags, Meta(extra={"kind": "scheduler-modes"})] = {}
+    serve_scx_loader: bool = False
+    """Whether agentd answers to scxctl and other callers of org.scx.Loader as well."""
 
 
 def wanted_by(job: "Job") -> Choice | None:

@@ -37,6 +37,7 @@ WHOLE = """scheduler:
     power-profile: {performance: {scx_lavd: gaming}, balanced: none, power-saver: {scx_lavd: {slice-max-us: 9000}}}
     power: {battery: scx_flash}
   modes: {gaming: {scx_bpfland: {primary-domain: all}}}
+  serve_scx_loader: true
 jobs:
   copy: {run: x, scheduler: {scx_rusty: {mode: server, slice-us-underutil: 20000}}}
   mine: {run: x, scheduler: "custom:mine"}
@@ -66,6 +67,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
             power=Power(battery=Choice("scx_flash")),
         ),
         modes={"gaming": {"scx_bpfland": {"primary-domain": "all"}}},
+        serve_scx_loader=True,
     )
     assert wanted_by(config.jobs["copy"]) == Choice("scx_rusty", "server", {"slice-us-underutil": "20000"})
     assert wanted_by(config.jobs["mine"]) == Choice("custom:mine")
