@@ -82,5 +82,5 @@ class Inventory:
         To be called on a thread."""
         if why := self._why_not(name):
             return why
-        found = self._programs.locate(name)
+        found = self._programs.locate(self.seen.catalogue[name])
         return "" if found.path else found.trouble or f"{name} is not installed any more"

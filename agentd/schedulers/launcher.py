@@ -25,7 +25,7 @@ from agentd.core.schedulers.catalogue import Scheduler, Value
 from agentd.core.schedulers.choosing import argv, choose
 from agentd.core.schedulers.endings import LAUNCHER
 from agentd.schedulers import catalogues
-from agentd.schedulers.programs import FOLDERS
+from agentd.schedulers.programs import BPFTOOL, FOLDERS, OBJECTS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,99}")
 _LARGEST = 16 << 10  # bytes of a request
@@ -54,7 +54,7 @@ class Places(Struct, frozen=True, kw_only=True):
     catalogue: str = str(catalogues.INSTALLED)
     catalogue_folder: str = str(catalogues.FOLDER)
     programs: tuple[str, ...] = tuple(map(str, FOLDERS))
-    objects: tuple[str, ...] = ("/usr/lib/agentd/schedulers", "/usr/local/lib/agentd/schedulers")
+    objects: tuple[str, ...] = tuple(map(str, OBJECTS))
     pins: str = "/sys/fs/bpf/agentd"
     kernel: str = "/sys/kernel/sched_ext"
     owner: int = 0
@@ -80,7 +80,7 @@ def main(name: str, places: Places | None = None, execute: Execute = os.execve) 
             raise Untrusted(f"{name} is not the name of a scheduler in the catalogue")
         arguments = argv(scheduler, chosen.flags)
         path = find(scheduler, places)
-        tool = find_in(places.programs, "bpftool", places) if scheduler.language == "bpf" else ""
+        tool = find_in(places.programs, BPFTOOL, places) if scheduler.language == "bpf" else ""
         wait_for_none(places)
     except (Refused, Untrusted, Problems) as error:
         return _say(str(error))

@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from msgspec import Struct
 
@@ -23,6 +23,10 @@ from agentd.core.schedulers.sound import NAME
 
 FOLDERS = tuple(Path(folder) for folder in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"))
 """The folders in which programs are looked for, in this order."""
+OBJECTS = tuple(Path(folder) for folder in ("/usr/lib/agentd/schedulers", "/usr/local/lib/agentd/schedulers"))
+"""The folders in which BPF objects are looked for, as NAME.bpf.o."""
+BPFTOOL = "bpftool"
+"""The program that loads BPF objects."""
 _NOBODY = 65534
 _LIMIT = 5.0
 _MOST = 256 << 10
@@ -54,16 +58,22 @@ class Program(Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
-def locate(name: str, folders: Sequence[Path] = FOLDERS, owner: int = 0, top: Path = Path("/")) -> Found:
-    """Returns the program of that name in the first folder that has one which is the owner's alone to change: the file,
-    and each folder from `top` down to it. Reads only."""
+def locate(
+    name: str,
+    folders: Sequence[Path] = FOLDERS,
+    owner: int = 0,
+    top: Path = Path("/"),
+    suffix: Literal["", ".bpf.o"] = "",
+) -> Found:
+    """Returns the program of that name, or the object with that suffix, in the first folder that has one which is the
+    owner's alone to change: the file, and each folder from `top` down to it. Reads only."""
     if not NAME.fullmatch(name):
         return Found(trouble=f'"{legible(name)}" is not the name of a program')
     troubles = []
     for folder in folders:
         try:
-            real = (folder / name).resolve(strict=True)
-            if trouble := _trouble(real, owner, top):
+            real = (folder / f"{name}{suffix}").resolve(strict=True)
+            if trouble := _trouble(real, owner, top, executable=not suffix):
                 troubles.append(trouble)
             else:
                 return Found(str(real))
@@ -74,11 +84,11 @@ def locate(name: str, folders: Sequence[Path] = FOLDERS, owner: int = 0, top: Pa
     return Found(trouble="; ".join(troubles))
 
 
-def _trouble(real: Path, owner: int, top: Path) -> str:
-    """Returns why a program may not be used; empty where it may. Raises OSError."""
+def _trouble(real: Path, owner: int, top: Path, *, executable: bool) -> str:
+    """Returns why a file may not be used; empty where it may. Raises OSError."""
     status = real.stat()
-    if not stat.S_ISREG(status.st_mode) or not status.st_mode & stat.S_IXOTH:
-        return f"{real} is not a program that everybody may start"
+    if not stat.S_ISREG(status.st_mode) or (executable and not status.st_mode & stat.S_IXOTH):
+        return f"{real} is not {'a program that everybody may start' if executable else 'a file'}"
     if status.st_mode & (stat.S_ISUID | stat.S_ISGID):
         return f"{real} runs with the rights of its owner, whoever starts it (chmod ug-s)"
     for path in (real, *real.parents):
@@ -95,8 +105,15 @@ def _trouble(real: Path, owner: int, top: Path) -> str:
 class Programs:
     """The programs of the catalogue, each asked anew only when its file or its entry in the catalogue is another."""
 
-    def __init__(self, folders: Sequence[Path] = FOLDERS, owner: int = 0, top: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path] = FOLDERS,
+        owner: int = 0,
+        top: Path = Path("/"),
+        objects: Sequence[Path] = OBJECTS,
+    ) -> None:
         self._folders = folders
+        self._objects = objects
         self._owner = owner
         self._top = top
         self._known: dict[str, tuple[tuple[object, ...], Scheduler, Program]] = {}
@@ -106,12 +123,19 @@ class Programs:
         thread, and not on two at once: a program that is asked may take 5 s for each of two questions."""
         return {name: self._one(scheduler) for name, scheduler in catalogue.items()}
 
-    def locate(self, name: str) -> Found:
-        """Returns the program of that name, as the function does. Reads only."""
-        return locate(name, self._folders, self._owner, self._top)
+    def locate(self, scheduler: Scheduler) -> Found:
+        """Returns the program of a scheduler, or its BPF object, as the function does. Reads only."""
+        if scheduler.language != "bpf":
+            return locate(scheduler.name, self._folders, self._owner, self._top)
+        found = locate(scheduler.name, self._objects, self._owner, self._top, ".bpf.o")
+        tool = locate(BPFTOOL, self._folders, self._owner, self._top)
+        if not found.path or tool.path:
+            return found
+        missing = tool.trouble or "which is not installed (apt install bpftool)"
+        return Found(trouble=f"{found.path} is loaded by {BPFTOOL}, {missing}")
 
     def _one(self, scheduler: Scheduler) -> Program:
-        found = self.locate(scheduler.name)
+        found = self.locate(scheduler)
         if not found.path:
             return Program(name=scheduler.name, trouble=found.trouble)
         try:
@@ -129,7 +153,7 @@ class Programs:
 
 def _asked(scheduler: Scheduler, path: str) -> Program:
     """Returns what a program tells of itself; the examples of the kernel's source have -h alone."""
-    if not scheduler.help:
+    if not scheduler.help or scheduler.language == "bpf":
         return Program(name=scheduler.name, path=path)
     has_version = scheduler.language == "rust"
     told = ""

@@ -11,21 +11,32 @@ from typing import Any
 
 import pytest
 
-from tests.vm.agentd import agentctl, answer, answers, call, configure
+from tests.vm.agentd import agentctl, answer, answers, call, configure, note
 from tests.vm.machine import Machine
-from tests.vm.sched_ext import REFUSED_QMAP, by_hand, scheduler, wait_for
+from tests.vm.sched_ext import OBJECTS, REFUSED_QMAP, by_hand, scheduler, wait_for
 
 ROOT = Path(__file__).parents[2]
 SWITCHES = int(os.environ.get("AGENTD_SWITCHES", "8"))
 CHOICES = ("scx_simple", "scx_flatcg", "scx_bpfland", "scx_cosmos", "none")
+MISBEHAVING = {
+    "stall": ("stall", "runnable task stall"),
+    "wrong_dsq": ("error", "non-existent DSQ"),
+    "explicit": ("bpf-error", "enough after"),
+    "exits": ("unregistered", "unregistered from BPF"),
+    "unsafe": ("refused", "Possibly NULL pointer"),
+    "no_kfunc": ("refused", "scx_bpf_does_not_exist"),
+}
+"""How each of these ends, and words of the reason."""
+PINS = "/sys/fs/bpf/agentd"
 KEPT = ("1", "keep", "b", "true")
+SETTINGS = "timezone: UTC\nscheduler: {probation: 5s}\njobs: {x: {run: 'true'}}\n"
 LONGEST = 200.0  # seconds for a switch under emulation
 LOAD = "[Service]\nExecStart=/bin/sh -c 'while :; do /bin/true; done'\n"
 
 
 @pytest.fixture(scope="module")
 def machine(scx_machine: Machine) -> Machine:
-    configure(scx_machine, "timezone: UTC\nscheduler: {probation: 5s}\njobs: {x: {run: 'true'}}\n")
+    configure(scx_machine, SETTINGS)
     scx_machine.write("/run/systemd/system/load.service", LOAD)
     scx_machine.run("systemctl", "daemon-reload", timeout=90)
     return scx_machine
@@ -87,6 +98,8 @@ def test_what_is_shown_is_what_the_kernel_says_in_any_order_under_load(machine: 
                 assert told["ops"] == now.ops
     finally:
         machine.run("systemctl", "stop", "load")
+    gaps = [one["gap"] / 1000 for one in call(machine, "Scheduler", "ListTenures", "a{sv}", "0") if "gap" in one]
+    note("time without a scheduler in a switch (emulated), ms", sorted(map(round, gaps)))
     switch(machine, "none")
     assert scheduler(machine).state == "disabled"
     active = machine.run("systemctl", "list-units", "agentd-scx@*", "--state=active", "--no-legend", "--plain").out
@@ -120,8 +133,43 @@ def test_an_ejection_is_noticed_with_the_kernels_reason_and_not_tried_again(
     machine.wait_until(lambda: newest(machine)["ended"], 60, "agentd to know the end")
     ended = newest(machine)
     assert (ended["name"], ended["kind"]) == ("scx_qmap", kind), done.err
+    note(f"time to notice an ejection ({kind}, emulated), ms", round(ended["noticed"] / 1000))
     _, _, quarantines = call_all(machine)
     assert [one["name"] for one in quarantines] == ["scx_qmap"]
+
+
+@pytest.fixture(scope="module")
+def objects(machine: Machine) -> None:
+    """The objects of tests/vm/scx, in the catalogue as an administrator adds schedulers."""
+    lines = []
+    for name in ("fifo", *MISBEHAVING):
+        machine.sh(f"install -D {OBJECTS}/{name}.bpf.o /usr/local/lib/agentd/schedulers/scx_{name}.bpf.o")
+        words = "summary: One of the tests, algorithm: None, use_cases: [tests], readiness: test, language: bpf"
+        lines.append(f"scx_{name}: {{ops: {name}, {words}, timeout: 5s}}\n")
+    machine.write("/etc/agentd/schedulers.d/tests.yaml", "".join(lines))
+
+
+def test_a_bpf_object_is_started_and_stopped_as_programs_are(machine: Machine, objects: None) -> None:
+    switch(machine, "scx_fifo")
+    assert (scheduler(machine).ops, shown(machine)["current"]) == ("fifo", "scx_fifo")
+    switch(machine, "none")
+    assert scheduler(machine).state == "disabled"
+    assert machine.sh(f"ls {PINS}") == ""
+
+
+@pytest.mark.parametrize("name", MISBEHAVING)
+def test_one_that_misbehaves_is_detected_explained_and_quarantined(machine: Machine, objects: None, name: str) -> None:
+    kind, words = MISBEHAVING[name]
+    agentctl(machine, "sched", "switch", f"scx_{name}", check=False, timeout=LONGEST)
+    machine.sh("for i in $(seq 100); do /bin/true; done")
+    machine.wait_until(lambda: newest(machine)["ended"], LONGEST, "agentd to know the end")
+    wait_for(machine, "disabled", timeout=LONGEST)
+    ended = newest(machine)
+    assert (ended["name"], ended["kind"]) == (f"scx_{name}", kind)
+    assert words in f"{ended['cause']} {ended['message']}"
+    assert [one["name"] for one in call_all(machine)[2]] == [f"scx_{name}"]
+    gone = f"! systemctl is-active -q agentd-scx@scx_{name} && ! ls {PINS}/* 2>/dev/null"
+    machine.wait_until(gone, LONGEST, "nothing to be left of it")
 
 
 def call_all(machine: Machine) -> tuple[Any, Any, Any]:
@@ -163,6 +211,31 @@ def test_one_that_somebody_else_loaded_is_shown_and_left_alone(machine: Machine)
     wait_for(machine, "disabled", timeout=LONGEST)
 
 
+def test_the_monitor_measures_the_scheduler_that_is_on(machine: Machine) -> None:
+    switch(machine, "scx_simple")
+    told = answer(machine, "sched", "monitor", "--for", "5s", "--group", "system.slice")
+    (summary,) = told["summaries"]
+    assert (summary["ops"], summary["samples"] > 0) == ("simple", True)
+    figures = summary["figures"]
+    assert 0 < figures["cpu_busy"]["mean"] <= 1
+    assert figures["context_switches"]["mean"] > 0
+
+
+def test_callers_of_scx_loader_are_served_where_that_is_wanted(machine: Machine) -> None:
+    loader = ("org.scx.Loader", "/org/scx/Loader", "org.scx.Loader")
+    assert machine.run("busctl", "call", *loader, "StopScheduler", check=False).code != 0
+    configure(machine, SETTINGS.replace("probation", "serve_scx_loader: true, probation"))
+    machine.run("busctl", "--timeout=200", "call", *loader, "SwitchScheduler", "su", "scx_simple", "0", timeout=LONGEST)
+    assert scheduler(machine).ops == "simple"
+    told = machine.run("busctl", "get-property", *loader, "CurrentScheduler").out
+    assert told.strip() == 's "scx_simple"'
+    refused = machine.run("busctl", "call", *loader, "StopScheduler", user="user", check=False)
+    assert refused.code != 0
+    machine.run("busctl", "--timeout=200", "call", *loader, "StopScheduler", timeout=LONGEST)
+    assert scheduler(machine).state == "disabled"
+    configure(machine, SETTINGS)
+
+
 def test_a_scheduler_outlives_agentd_and_is_taken_up(machine: Machine) -> None:
     switch(machine, "scx_simple")
     before = scheduler(machine)
@@ -177,9 +250,9 @@ def test_the_readmes_commands_do_what_it_says(machine: Machine) -> None:
     (block,) = re.findall(r"```shell sched_ext\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     machine.write("/usr/local/bin/cargo", "#!/bin/sh\ncat /sys/kernel/sched_ext/root/ops\n", 0o755)
     said = [machine.run("bash", "-ec", command, timeout=LONGEST).out for command in block.splitlines()]
-    assert said[0].startswith("scx_bpfland (gaming) runs, says the kernel")
+    assert said[0].startswith("scx_bpfland (gaming, primary-domain=all) runs, says the kernel")
     assert said[1].startswith("cosmos_")
-    assert "person root" in said[2]
+    assert "root" in said[2]
     assert scheduler(machine).state == "disabled"
     assert [line.split()[0] for line in said[4].splitlines()[1:3]] == ["scx_cosmos", "scx_bpfland"]
 

@@ -256,3 +256,19 @@ def test_a_program_is_asked_again_only_when_it_or_the_catalogue_is_another(top: 
     put("scx_one", script(HELP + "      --new\n"))
     assert look(catalogue(left_out=("--old",)))["scx_one"].warnings == ("the catalogue does not know --new",)
     assert asked.read_text() == "--help\n" * 3
+
+
+def test_a_bpf_object_is_found_where_bpftool_is_and_asked_nothing(top: Path, put: Put) -> None:
+    objects = top / "objects"
+    objects.mkdir(mode=0o755)
+    look = Programs([top / "bin"], ME, top, [objects]).look
+    one = catalogue(language="bpf")
+    assert look(one)["scx_one"] == Program(name="scx_one")
+    file = objects / "scx_one.bpf.o"
+    file.touch(0o644)
+    told = look(one)["scx_one"]
+    assert (told.path, "bpftool, which is not installed" in told.trouble) == ("", True)
+    put("bpftool", "exit 1")
+    assert look(one)["scx_one"] == Program(name="scx_one", path=str(file))
+    file.chmod(0o666)
+    assert "may be written by others" in look(one)["scx_one"].trouble
