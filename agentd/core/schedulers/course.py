@@ -46,7 +46,7 @@ Due = tuple[int, Callable[[int], None]]
 class Course:
     """`phase` is the state above, `seen` the kernel's word, `up` the names whose units are up or coming up as far as is
     known, `subject` the scheduler that is looked at while checking, `fit` the one that was looked at last and can be
-    started."""
+    started, `trial` the scheduler of one's own that is being tried, which is nobody's."""
 
     def __init__(self, book: Book, judge: Judge, probation: Probation, times: Times) -> None:
         self.phase: Phase = "asleep"
@@ -54,6 +54,7 @@ class Course:
         self.up: set[str] = set()
         self.subject: tuple[Chosen, Want] | None = None
         self.fit: Chosen | None = None
+        self.trial: Chosen | None = None
         self.trouble = ""  # why nothing can be stored
         self._book = book
         self._judge = judge
@@ -315,7 +316,7 @@ class Course:
     def _see_other(self, now: int) -> None:
         """Begins the tenure of a scheduler that somebody else loaded, where there is one."""
         seen = self.seen
-        if seen.on:
+        if seen.on and not (self.trial is not None and self.trial.shown_by(seen)):
             chosen = Chosen(name=seen.ops, ops=seen.ops)
             other = Tenure(
                 number=0, chosen=chosen, ops=seen.ops, loaded_by="other", since=now, enabled=now, seq=seen.seq

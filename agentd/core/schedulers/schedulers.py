@@ -84,6 +84,11 @@ class Schedulers(Core):
         return self._book.tenure
 
     @property
+    def trial(self) -> Chosen | None:
+        """The scheduler of one's own that is being tried."""
+        return self._course.trial
+
+    @property
     def last_good(self) -> Chosen | None:
         """The last scheduler that ended its probation well."""
         return self._book.last_good
@@ -120,7 +125,9 @@ class Schedulers(Core):
     def waits(self, now: int) -> str:
         """Returns what agentd is about or waits for, or why the first wish is not served, as a sentence; empty where
         the machine has the scheduler that is wanted first."""
-        subject = self._course.subject
+        subject, trial = self._course.subject, self._course.trial
+        if trial is not None:
+            return story.tried(trial)
         way = story.way(self.phase, "" if subject is None else subject[0].name, self.tenure)
         return way or story.waits(self.standings(now), self._steering.calm, now)
 
@@ -293,11 +300,24 @@ class Schedulers(Core):
 
     # What happens
 
-    def take_up(self, seen: Observed, up: Collection[str], now: int) -> None:
-        """Goes on from what is stored. `up` are the schedulers whose units are up, coming up or going down. Leases
-        whose clients have left meanwhile are best ended before, with client_gone()."""
+    def take_up(self, seen: Observed, up: Collection[str], now: int, trial: Chosen | None = None) -> None:
+        """Goes on from what is stored. `up` are the schedulers whose units are up, coming up or going down, `trial` is
+        one of one's own that is being tried. Leases whose clients have left meanwhile are best ended before, with
+        client_gone()."""
+        self._course.trial = trial
         self._end_what_is_over(now)
         self._report(lambda: self._course.take_up(seen, up, now), now)
+
+    def trial_begins(self, trial: Chosen, now: int) -> None:
+        """Has every wish wait while a scheduler of one's own is tried, until trial_over(). Raises Refused where none
+        can be tried now."""
+        self._steering.make_way(trial, now)
+        self._book.decide(now, "trial", trial.name, story.tried(trial))
+
+    def trial_over(self, seen: Observed, now: int) -> None:
+        """Takes note that the trial is over, and what the kernel says then: wishes count again."""
+        self._course.trial = None
+        self.observed(seen, now)
 
     def observed(self, seen: Observed, now: int) -> None:
         """Takes the kernel's word."""

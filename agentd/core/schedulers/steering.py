@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 
 from agentd.core.jobs.settings import Job
+from agentd.core.part import Refused
 from agentd.core.schedulers import story
 from agentd.core.schedulers.catalogue import NONE
 from agentd.core.schedulers.course import Course
@@ -56,7 +57,7 @@ class Steering:
         """Takes the next step, where there is one; none is taken while a scheduler leaves."""
         self.due = self.calm = 0
         course = self._course
-        if self.draining or course.phase in {"asleep", "stopping"}:
+        if self.draining or course.trial is not None or course.phase in {"asleep", "stopping"}:
             return
         standings = self.standings(now)
         if self._standings.unsure(standings[0].want):
@@ -70,6 +71,25 @@ class Steering:
         elif course.subject is None or not course.subject[0].same(winner.chosen):
             course.desist(now)
             self._at_rest(winner.chosen, winner.want, now)
+
+    def make_way(self, trial: Chosen, now: int) -> None:
+        """Has every wish wait from now on: a scheduler of one's own is tried. Raises Refused where that cannot be."""
+        course, other = self._course, self._course.foreign
+        if self.draining:
+            raise Refused("Draining", "agentd is stopping; nothing new starts")
+        if course.trial is not None:
+            raise Refused("Busy", f"{course.trial.name} is being tried: try again when that is over")
+        if course.seen.state == "absent":
+            raise Refused("Unavailable", "this kernel has no sched_ext, so there is nothing to try a scheduler in")
+        if other is not None:
+            raise Refused("Busy", story.foreign(other))
+        if course.own is not None:
+            first = "first agentctl sched stop, and afterwards agentctl sched restore"
+            raise Refused("Busy", f"{course.own.chosen.name} is on, and only one scheduler can be: {first}")
+        if course.phase not in {"resting", "checking"} or course.seen.on or course.seen.moving:
+            raise Refused("Busy", "another scheduler begins or ends just now: try again in a moment")
+        course.desist(now)
+        course.trial = trial
 
     def clock_stepped(self, delta: int) -> None:
         """Moves the instants along: the wall clock was set by `delta`."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agentd.core.quantities import format_duration
-from agentd.core.schedulers.model import Ending, Standing, Tenure, Want
+from agentd.core.schedulers.model import Chosen, Ending, Standing, Tenure, Want
 
 _WORDS = {
     "unregistered": "its program left it",
@@ -38,6 +38,11 @@ def named(want: Want) -> str:
 def foreign(tenure: Tenure) -> str:
     """Returns the sentence about a scheduler that somebody else loaded."""
     return f"{tenure.ops} was loaded by somebody else: end it where it was started, then agentd goes on"
+
+
+def tried(chosen: Chosen) -> str:
+    """Returns the sentence about a scheduler of one's own that is being tried."""
+    return f"{chosen.name} is tried in the kernel: nothing else is started until that is over"
 
 
 def way(phase: str, name: str, tenure: Tenure | None) -> str:

@@ -61,6 +61,10 @@ def agrees(world: "World") -> None:
         assert world.core.conflict
         assert world.core.waits(world.now)
         return
+    if world.core.trial is not None:
+        assert "custom:fifo is tried" in world.core.waits(world.now)
+        assert not world.units
+        return
     (winner,) = winners
     assert winner.chosen is not None
     assert world.on == winner.chosen.name, world.core.waits(world.now)

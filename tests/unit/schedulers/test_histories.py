@@ -136,6 +136,14 @@ class Histories(stateful.RuleBasedStateMachine):
         else:
             self.world.unload_other()
 
+    @stateful.rule(ends=st.booleans())
+    def one_of_ones_own_is_tried(self, ends: bool) -> None:
+        if ends:
+            self.world.end_trial()
+        else:
+            with contextlib.suppress(Refused):
+                self.world.try_out()
+
     @stateful.rule(after=st.sampled_from([None, 1, 100 * MS, 10 * SECOND]))
     def reasons_are_told(self, after: int | None) -> None:
         self.world.reason_after = after

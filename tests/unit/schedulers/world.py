@@ -36,6 +36,7 @@ from tests.unit.schedulers.disk import Disk, Killed
 START = 1_767_225_600_000_000  # 2026-01-01 00:00 UTC
 MS = 1000
 NAMES = ("scx_bpfland", "scx_lavd", "scx_rusty", "scx_flash", "scx_cosmos")
+TRIAL = Chosen(name="custom:fifo", ops="custom_fifo")
 JOBS = {
     "copy": Job(name="copy", run=("/x",), scheduler=Choice("scx_rusty")),
     "play": Job(name="play", run=("/x",), scheduler=Choice("scx_lavd", "gaming")),
@@ -123,7 +124,7 @@ class World:
         self.core.power_changed(self.power, self.now)
         if take_up:
             self.told = self.kernel
-            self.core.take_up(self.kernel, set(self.units), self.now)
+            self.core.take_up(self.kernel, set(self.units), self.now, TRIAL if self.by == "trial" else None)
         self.pump()
 
     @property
@@ -290,6 +291,21 @@ class World:
         if self.by == "other":
             self.off()
 
+    def try_out(self) -> None:
+        """A scheduler of one's own is tried. Raises Refused."""
+        self.core.trial_begins(TRIAL, self.now)
+        self.pump()
+        if self.core.trial is not None:  # agentd was not killed before it had the unit started
+            self.on_with(f"{TRIAL.ops}_1a2b3c4d", "trial")
+
+    def end_trial(self) -> None:
+        """The unit of a trial is over."""
+        if self.by == "trial":
+            self.off()
+        self.told = self.kernel
+        self.core.trial_over(self.told, self.now)
+        self.pump()
+
     def on_with(self, ops: str, by: str) -> None:
         """The kernel enables a scheduler."""
         self.state, self.ops, self.by, self.seq, self.loaded = "enabled", ops, by, self.seq + 1, self.now
@@ -381,4 +397,4 @@ class World:
         return next((one for one in self.core.quarantines(self.now) if one.name == name), None)
 
 
-__all__ = ["DAY", "HOUR", "MINUTE", "MS", "NAMES", "SECOND", "START", "Program", "World"]
+__all__ = ["DAY", "HOUR", "MINUTE", "MS", "NAMES", "SECOND", "START", "TRIAL", "Program", "World"]
