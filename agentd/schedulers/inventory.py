@@ -8,11 +8,12 @@ from msgspec.structs import replace
 
 from agentd.config.compose import Problems
 from agentd.core.schedulers import choosing
-from agentd.core.schedulers.catalogue import Catalogue
+from agentd.core.schedulers.catalogue import OWN, Catalogue
 from agentd.core.schedulers.kernel import KernelFacts, kernel_obstacles, obstacles
 from agentd.core.schedulers.model import Chosen
 from agentd.core.schedulers.settings import Choice, SchedulerSettings
 from agentd.schedulers import catalogues, kernel
+from agentd.schedulers.own import Own
 from agentd.schedulers.programs import Program, Programs
 
 
@@ -36,10 +37,10 @@ class Seen(Struct, frozen=True, kw_only=True):
 class Inventory:
     """The last look, and how to take one. `why_none` says why agentd starts no scheduler at all in this mode, or ""."""
 
-    def __init__(self, programs: Programs, why_none: str, root: Path) -> None:
+    def __init__(self, programs: Programs, own: Own, why_none: str, root: Path) -> None:
         self.seen = Seen()
         self.why_none = why_none
-        self._programs, self._root = programs, root
+        self._programs, self._own, self._root = programs, own, root
 
     def look(self) -> Seen:
         """Returns what there is now. To be called on a thread, one look after the other: programs are asked, and the
@@ -48,11 +49,12 @@ class Inventory:
             loaded = catalogues.load(folder=self._root / catalogues.FOLDER.relative_to("/"))
         except Problems as error:  # the file that comes with agentd
             return Seen(warnings=tuple(str(problem) for problem in error.found))
+        own = self._own.look()
         return Seen(
-            catalogue=loaded.catalogue,
-            programs=self._programs.look(loaded.catalogue),
+            catalogue={**loaded.catalogue, **own.schedulers},
+            programs={**self._programs.look(loaded.catalogue), **own.programs},
             facts=kernel.gather(self._root),
-            warnings=loaded.warnings,
+            warnings=(*loaded.warnings, *own.warnings),
         )
 
     def cannot(self) -> dict[str, str]:
@@ -66,7 +68,7 @@ class Inventory:
         if in_the_way := self.seen.obstacles(name):
             return in_the_way[0]
         program = self.seen.programs.get(name)
-        if program is None or not program.path:
+        if program is None or not program.path or program.trouble:
             return program.trouble if program and program.trouble else f"{name} is not installed"
         return ""
 
@@ -82,5 +84,7 @@ class Inventory:
         To be called on a thread."""
         if why := self._why_not(name):
             return why
+        if name.startswith(OWN):
+            return self._own.recheck(name)
         found = self._programs.locate(self.seen.catalogue[name])
         return "" if found.path else found.trouble or f"{name} is not installed any more"

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from agentd.core.schedulers import objects, sources
-from agentd.core.schedulers.custom import PREFIX, Metadata, digest, not_here
+from agentd.core.schedulers.catalogue import OWN
+from agentd.core.schedulers.custom import Metadata, digest, not_here
 from agentd.schedulers.files import put, take
 
 SOURCE, OBJECT, METADATA = "source.bpf.c", "object.bpf.o", "metadata.json"
@@ -47,7 +48,7 @@ class Kept:
     def read(self, name: str) -> Metadata:
         """Returns what is kept of a scheduler. Raises Damaged."""
         file = self.path(name)
-        again = f"verify {PREFIX}{name} again, or remove it"
+        again = f"verify {OWN}{name} again, or remove it"
         try:
             stored = msgspec.json.decode(take(file, _LARGEST_METADATA), type=Metadata)
         except OSError as error:
@@ -71,7 +72,7 @@ class Kept:
         the file. Raises OSError and Damaged."""
         if why := not_here(self.read(name), kernel):
             raise Damaged(why)
-        file = folder / f"{PREFIX}{name}.bpf.o"
+        file = folder / f"{OWN}{name}.bpf.o"
         put(file, self.object(name))
         return file
 
@@ -109,4 +110,4 @@ class Kept:
             data = take(path, largest)
             if digest(data) == expected:
                 return data
-        raise Damaged(f"{path} is not what was verified: verify {PREFIX}{name} again, or remove it")
+        raise Damaged(f"{path} is not what was verified: verify {OWN}{name} again, or remove it")

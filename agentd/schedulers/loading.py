@@ -22,10 +22,10 @@ from agentd.core.schedulers.model import Ending, Observed
 from agentd.core.schedulers.sources import is_name
 from agentd.core.schedulers.trials import TIMEOUT_MS, Verdict
 from agentd.schedulers import looks
+from agentd.schedulers.allowing import forbidden
 from agentd.schedulers.files import take
 from agentd.schedulers.libbpf import LINK, STRUCT_OPS_MAP, STRUCT_OPS_PROGRAM, Facts, Libbpf, Library, Object, Refused
 
-ALLOWED = Path("/etc/agentd/custom-schedulers")
 STOPS = (signal.SIGINT, signal.SIGTERM)
 _LOOKS = 1.0  # seconds between two looks at whether the kernel ended the scheduler that is held
 _AWAY = 3
@@ -72,15 +72,6 @@ def not_taken(facts: Facts) -> str:
     if facts.structures != ("sched_ext_ops",) or len(schedulers) != 1 or not schedulers[0].flags & LINK:
         return "expected one scheduler, struct sched_ext_ops with a link (SCX_OPS of scx.h), in the object"
     return ""
-
-
-def forbidden(file: Path = ALLOWED) -> str:
-    """Returns why no scheduler of one's own may be loaded on this machine, as a sentence; "": root allowed it."""
-    try:
-        by_root = file.lstat().st_uid == 0
-    except OSError:
-        by_root = False
-    return "" if by_root else f"root has not allowed schedulers of one's own on this machine: touch {file}"
 
 
 def opened(library: Library, data: bytes, name: str) -> tuple[Object, int]:

@@ -12,7 +12,7 @@ from agentd.bus.connection import Bus
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.part import Effect
-from agentd.core.schedulers.catalogue import NONE
+from agentd.core.schedulers.catalogue import NONE, OWN
 from agentd.core.schedulers.endings import Exit
 from agentd.core.schedulers.model import (
     PART,
@@ -37,11 +37,13 @@ from agentd.peers.logind import watch_sleep
 from agentd.peers.profiles import Profiles
 from agentd.schedulers import journal, power, sysfs
 from agentd.schedulers.api import Api
+from agentd.schedulers.customs import Customs
 from agentd.schedulers.guarding import Guarding
 from agentd.schedulers.inventory import Inventory
 from agentd.schedulers.leases import Leases
 from agentd.schedulers.loader import Loader
 from agentd.schedulers.monitoring import Monitor
+from agentd.schedulers.own import PLACES, Own, Places, any_version
 from agentd.schedulers.programs import Programs
 from agentd.schedulers.tables import SchedulerTables
 from agentd.schedulers.uevents import Event, Uevents
@@ -71,6 +73,15 @@ class Units(Protocol):
     async def stop(self, name: str) -> str:
         """Asks for a stop; returns "" or why that failed, as a sentence."""
 
+    async def run(self, unit: str) -> str:
+        """Starts a unit of a verification and waits for its end; returns "" or why that failed, as a sentence."""
+
+    async def trial(self) -> str:
+        """Returns the scheduler of one's own whose trial is under way, or "". Raises CallFailed."""
+
+    async def trials_over(self) -> None:
+        """Returns once no trial is under way."""
+
     def close(self) -> None:
         """Leaves everything as it is."""
 
@@ -78,12 +89,13 @@ class Units(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Machine:
     """The machine as the part sees it: the folder below which the kernel's files are, the folders of programs and the
-    user who must own them, and what reads its journal."""
+    user who must own them, what reads its journal, and the places of schedulers of one's own."""
 
     root: Path = Path("/")
     programs: Programs = field(default_factory=Programs)
     read: Callable[[str, int, int], journal.Lines] = journal.read
     times: Times = TIMES
+    own: Places = PLACES
 
 
 class Shell:
@@ -91,10 +103,10 @@ class Shell:
     start none."""
 
     def __init__(
-        self, host: Host, core: Schedulers, inventory: Inventory, threads: Threads, bus: Bus, machine: Machine
+        self, host: Host, core: Schedulers, inventory: Inventory, threads: Threads, bus: Bus, machine: Machine, own: Own
     ) -> None:
         self._host, self._core, self._inventory, self._threads, self._bus = host, core, inventory, threads, bus
-        self._machine = machine
+        self._machine, self._own = machine, own
         self.tasks = Tasks(lambda error: host.defect("what schedulers do", error))
         self.units: Units | None = None
         self.leases = Leases(bus, core, lambda name: host.hear(PART, lambda: core.client_gone(name, host.now())))
@@ -135,9 +147,13 @@ class Shell:
         if seen.state != "absent":
             self._uevents.start()
         up = [] if self.units is None else await self.units.take_up()
+        tried = "" if self.units is None else await self.units.trial()
+        trial = any_version(tried) if tried else None
         await self.leases.take_up()
         seen = self._observe()  # nothing since then is missed
-        self._hear(lambda now: self._core.take_up(seen, up, now))
+        self._hear(lambda now: self._core.take_up(seen, up, now, trial))
+        if trial is not None:
+            self.tasks.do(self.trial_over())
         if seen.state != "absent" and self.units is not None:
             await watch_sleep(self._bus, lambda asleep: self._hear(lambda now: self._core.sleeping(asleep, now)))
 
@@ -228,6 +244,13 @@ class Shell:
         self._hear(lambda now: self._core.observed(seen, now))
         self._hear(lambda now: self._core.unit_ended(name, now))
 
+    async def trial_over(self) -> None:
+        """Waits until no scheduler of one's own is tried any more: then the others may begin again."""
+        if self.units is not None:
+            await self.units.trials_over()
+        seen = self._observe()
+        self._hear(lambda now: self._core.trial_over(seen, now))
+
     # Deeds
 
     async def _check(self, effect: SchedulerChecked) -> None:
@@ -239,9 +262,11 @@ class Shell:
         name = effect.chosen.name
         self._exits.pop(name, None)
         await self._host.saved()
+        failed = await self._threads.do(lambda: self._own.hand_out(name)) if name.startswith(OWN) else ""
         if not self._core.starts(effect.chosen):
             return  # storing took so long that the start was given up meanwhile
-        failed = _STANDALONE if self.units is None else await self.units.start(effect.chosen)
+        if not failed:
+            failed = _STANDALONE if self.units is None else await self.units.start(effect.chosen)
         if failed:
             ending = Ending(kind="refused", reason=failed)
             self._hear(lambda now: self._core.start_failed(name, ending, now))
@@ -271,7 +296,7 @@ class Shell:
     def _changed(self) -> None:
         seen, tenure = self._core.seen, self._core.tenure
         runs = (seen.ops, seen.seq) if seen.on else ("", 0)
-        if runs != self._told and not seen.moving:
+        if runs != self._told and not seen.moving and self._core.trial is None:
             self._told = runs
             name = NONE if not seen.on else tenure.chosen.name if tenure and tenure.loaded_by == "agentd" else seen.ops
             reason = tenure.reason if seen.on and tenure else "the kernel's own scheduler runs again"
@@ -303,14 +328,16 @@ async def plug(
     machine = machine or Machine()
     tables = SchedulerTables()
     saved = await host.take_up(tables)
-    inventory, threads = Inventory(machine.programs, "" if units else _STANDALONE, machine.root), Threads()
+    own, threads = Own(host.folder / "custom", machine.own), Threads()
+    inventory = Inventory(machine.programs, own, "" if units else _STANDALONE, machine.root)
     settings, now, times = config.scheduler, host.now(), machine.times
     core = Schedulers(jobs, inventory.choose, saved, settings, config.jobs, now, boot=boot, times=times)
-    shell = Shell(host, core, inventory, threads, bus, machine)
+    shell = Shell(host, core, inventory, threads, bus, machine, own)
     shell.units = units(shell.unit_ended) if units else None
     api = Api(host, core, shell, inventory, bus)
     monitor = Monitor(host, core, bus, threads, machine.root)
     loader = Loader(host, core, shell, inventory, api, bus)
+    customs = Customs(host, core, shell, threads, own)
 
     async def start() -> None:
         await shell.start()
@@ -340,7 +367,7 @@ async def plug(
         core=core,
         does=shell.does(),
         contract=CONTRACT,
-        methods={**api.methods(), **monitor.methods()},
+        methods={**api.methods(), **monitor.methods(), **customs.methods()},
         properties=api.properties(),
         configure=configure,
         warnings=warnings,

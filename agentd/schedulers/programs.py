@@ -45,10 +45,10 @@ class Found(Struct, frozen=True):
 
 
 class Program(Struct, frozen=True, kw_only=True):
-    """A scheduler's program on this machine. `path` is empty where it is not installed; `trouble` tells why one that is
-    there is not used. `version` is empty where the program tells none, `short` has the short names that it tells of its
-    options ({"-s": "--slice-us"}); `warnings` are sentences about where it and the catalogue differ, or why that is not
-    known."""
+    """A scheduler's program on this machine, or the object of one of one's own. `path` is empty where it is not
+    installed; `trouble` tells why one that is there is not used. `version` is empty where the program tells none,
+    `short` has the short names that it tells of its options ({"-s": "--slice-us"}); `warnings` are sentences about
+    where it and the catalogue differ, or why that is not known."""
 
     name: str
     path: str = ""

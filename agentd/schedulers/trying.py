@@ -22,10 +22,11 @@ from agentd.core.schedulers.model import Observed
 from agentd.core.schedulers.sources import is_name
 from agentd.core.schedulers.trials import Look, Trial, Verdict
 from agentd.schedulers import looks
+from agentd.schedulers.allowing import forbidden
 from agentd.schedulers.burden import Burden
 from agentd.schedulers.files import put, take
 from agentd.schedulers.libbpf import Libbpf, Library, Object, Refused
-from agentd.schedulers.loading import dry_run, forbidden, opened, refusal, waiting
+from agentd.schedulers.loading import dry_run, opened, refusal, waiting
 
 _PAUSE = 0.1  # seconds between two looks
 _OFF = 15.0  # seconds for the kernel to go back to its own scheduler

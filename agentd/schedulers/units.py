@@ -23,6 +23,10 @@ from agentd.tasks import Tasks
 REQUESTS = Path("/run/agentd/schedulers")
 """The folder of the choices, as root's side reads them: NAME.json."""
 PATTERN = "agentd-scx@*.service"
+TRIALS = "agentd-scx-try@"
+"""The beginning of the units that try a scheduler of one's own."""
+_RUN = 200.0  # seconds for a unit that ends by itself; those of a verification have less
+_PAUSE = 1.0  # seconds between two looks whether a trial is over
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,99}")
 """The names that are instances of the unit as they are; polkit's rule has the same (units/agentd.rules)."""
 _CODES: Mapping[object, Any] = {1: "exited", 2: "killed", 3: "dumped"}  # CLD_EXITED and so on of sigaction(2)
@@ -143,6 +147,33 @@ class SchedulerUnits:
         if name not in await self._alive_or_unknown(name):
             self._rested(name)
         return ""
+
+    # What a verification starts, which ends by itself
+
+    async def run(self, unit: str) -> str:
+        """Starts a unit and waits for its end; returns "" or why that failed, as a sentence."""
+        try:
+            result = await self._systemd.start_and_wait(unit, patience=_RUN)
+        except CallFailed as error:
+            return f"systemd did not start {unit}: {error}"
+        if result == "done":
+            return ""
+        if not result:
+            return f"{unit} is not over after {_RUN:.0f} s"
+        return f"{unit} is {result}: {await self._systemd.failure(unit) or 'systemd does not say why'}"
+
+    async def trial(self) -> str:
+        """Returns the scheduler of one's own whose trial is under way; "": none is. Raises CallFailed."""
+        units = await insist(lambda: self._systemd.alive(f"{TRIALS}*.service"))
+        return next((unit.removeprefix(TRIALS).removesuffix(".service") for unit in units), "")
+
+    async def trials_over(self) -> None:
+        """Returns once no trial is under way, as far as systemd says."""
+        try:
+            while await self.trial():  # noqa: ASYNC110 - systemd knows, and it is another process
+                await asyncio.sleep(_PAUSE)
+        except CallFailed as error:
+            self._on_trouble(f"systemd does not tell whether a scheduler is being tried: {error}")
 
     def close(self) -> None:
         """Leaves everything as it is: the schedulers go on."""

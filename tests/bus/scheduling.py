@@ -1,7 +1,8 @@
 """agentd on a machine with sched_ext that is made of files: a scheduler "runs" while its name stands in sysfs.
 
 In the state directory's folder lie `root` (the machine's files) and `does`, a file for each program that does not
-behave: refuses (never enabled), ejected (enabled, then gone).
+behave: refuses (never enabled), ejected (enabled, then gone). A scheduler of one's own compiles unless "error" is in
+its source; the file `trying` has the name of the one that is tried, for as long as there is a file `hold`.
 """
 
 import argparse
@@ -13,12 +14,15 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from agentd import __main__ as entry
 from agentd import assembly, log, private
 from agentd.bus.connection import Bus
 from agentd.config import files
 from agentd.core.quantities import SECOND
 from agentd.core.schedulers import measuring
+from agentd.core.schedulers.custom import STEPS, Compiled, Step, Tried, digest, ops_name
 from agentd.core.schedulers.endings import Exit
 from agentd.core.schedulers.model import Chosen, Tenure, Times
 from agentd.daemon import manager
@@ -29,6 +33,7 @@ from agentd.linux import boot_time, now
 from agentd.schedulers import part as schedulers
 from agentd.schedulers import uevents
 from agentd.schedulers.journal import Lines
+from agentd.schedulers.own import Places
 from agentd.schedulers.programs import Programs
 
 KERNEL = "sys/kernel/sched_ext"
@@ -48,7 +53,7 @@ class Units:
     """The units of schedulers, which do what the files of the machine say."""
 
     def __init__(self, folder: Path, on_ended: Callable[[str, Exit], None]) -> None:
-        self._root, self._does = folder / "root", folder / "does"
+        self._folder, self._root, self._does = folder, folder / "root", folder / "does"
         self._on_ended = on_ended
         self._up = folder / "up"
 
@@ -68,6 +73,38 @@ class Units:
             asyncio.get_running_loop().call_later(0.5, show, self._root, "disabled")
         return ""
 
+    async def run(self, unit: str) -> str:
+        kind, _, instance = unit.partition("@")
+        name = instance.removesuffix(".service")
+        if kind == "agentd-verify":
+            source = (self._folder / f"handed/{name}.bpf.c").read_bytes()
+            self._leave("compiled", compiled(source))
+            (self._folder / "compiled/object.bpf.o").write_bytes(source)
+        else:
+            made = (self._folder / f"handed/{name}.bpf.o").read_bytes()
+            await self._try(name, made)
+            self._leave("tried", Tried(object=digest(made), steps=steps("load", "trial")))
+        return ""
+
+    async def _try(self, name: str, made: bytes) -> None:
+        (self._folder / "trying").write_text(name)
+        show(self._root, "enabled", ops_name(name, digest(made)), another=True)
+        while (self._folder / "hold").exists():
+            await asyncio.sleep(0.01)
+        show(self._root, "disabled")
+        (self._folder / "trying").unlink()
+
+    def _leave(self, folder: str, report: Compiled | Tried) -> None:
+        (self._folder / folder / "report.json").write_bytes(msgspec.json.encode(report))
+
+    async def trial(self) -> str:
+        trying = self._folder / "trying"
+        return trying.read_text() if trying.exists() else ""
+
+    async def trials_over(self) -> None:
+        while await self.trial():
+            await asyncio.sleep(0.01)
+
     async def stop(self, name: str) -> str:
         if self._up.exists() and self._up.read_text() == name:
             self._up.unlink()
@@ -77,6 +114,18 @@ class Units:
 
     def close(self) -> None:
         """Does nothing."""
+
+
+def steps(*names: str) -> tuple[Step, ...]:
+    return tuple(Step(name=name, state="ok", seconds=0.5, sentence="well done") for name in names)
+
+
+def compiled(source: bytes) -> Compiled:
+    """The report of a compiler that makes of a source its very self, unless an error stands in it."""
+    if b"error" not in source:
+        return Compiled(source=digest(source), compiler="clang 19", steps=steps(*STEPS[:3]), object=digest(source))
+    failed = Step(name="compile", state="failed", sentence="an error stands in it", excerpt=("fifo.bpf.c:1:1: error",))
+    return Compiled(source=digest(source), compiler="clang 19", steps=(*steps("source"), failed))
 
 
 def lines(unit: str, _since: int, _until: int) -> Lines:
@@ -105,7 +154,15 @@ async def scheduling(options: argparse.Namespace, loaded: files.Loaded, bus: Bus
     await bus.connect(own.address)
     folder = state.parent
     programs = Programs((folder / "root/usr/bin",), os.getuid(), folder)
-    machine = schedulers.Machine(root=folder / "root", programs=programs, read=lines, times=TIMES)
+    places = Places(
+        requests=folder / "requests",
+        handed=folder / "handed",
+        compiled=folder / "compiled",
+        tried=folder / "tried",
+        allowed=folder / "allowed",
+        owner=os.getuid(),
+    )
+    machine = schedulers.Machine(root=folder / "root", programs=programs, read=lines, times=TIMES, own=places)
     booted, rebooted = await daemon.open(state, assembly.boot_id(), boot_time())
     parts = [
         manager.part(daemon),

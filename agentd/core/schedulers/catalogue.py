@@ -14,6 +14,8 @@ from agentd.core.fields import Parser, PositiveDuration, by_name, text_parser
 
 NONE = "none"
 """The name of the kernel's own scheduler: no sched_ext scheduler is loaded."""
+OWN = "custom:"
+"""The beginning of the names of schedulers of one's own, which are in no file of the catalogue."""
 MODES = ("auto", "gaming", "lowlatency", "powersave", "server")
 Readiness = Literal["ready", "tune", "conditional", "experimental", "test", "no"]
 """ready: for everyday use; tune: after tuning, or with a specification of one's own; conditional: under conditions that

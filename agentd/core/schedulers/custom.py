@@ -7,12 +7,11 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from agentd.core.schedulers.catalogue import Scheduler
+from agentd.core.schedulers.catalogue import OWN, Scheduler
 from agentd.core.schedulers.sources import is_name
 from agentd.core.schedulers.trials import TIMEOUT_MS
 from agentd.core.schedulers.verdicts import readable
 
-PREFIX = "custom:"
 STEPS = ("source", "compile", "object", "load", "trial", "store")
 """The steps of a verification, in their order."""
 _MOST_WORDS = 2000
@@ -76,11 +75,11 @@ class Report(Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """The outcome in a sentence."""
         if self.ok:
-            return f"{PREFIX}{self.name} is verified on {self.kernel}"
+            return f"{OWN}{self.name} is verified on {self.kernel}"
         why = next(
             (f"{step.name}: {step.sentence}" for step in self.steps if step.state == "failed"), "not all was done"
         )
-        return f"{PREFIX}{self.name} is not verified: {why}"
+        return f"{OWN}{self.name} is not verified: {why}"
 
 
 class Metadata(Struct, frozen=True, kw_only=True):
@@ -124,7 +123,7 @@ def ops_name(name: str, made: str) -> str:
 
 def own_name(name: str) -> str:
     """Returns the name of a scheduler of one's own without the prefix that it is listed with; "": it is none."""
-    own = name.removeprefix(PREFIX)
+    own = name.removeprefix(OWN)
     return own if own != name and is_name(own) else ""
 
 
@@ -132,7 +131,7 @@ def scheduler(stored: Metadata, path: str) -> Scheduler:
     """Returns a verified scheduler as the catalogue has others. `path` is the file that it was read from."""
     told = stored.described
     return Scheduler(
-        name=f"{PREFIX}{stored.name}",
+        name=f"{OWN}{stored.name}",
         ops=ops_name(stored.name, stored.object),
         summary=told.summary or f"a scheduler of one's own, verified on {stored.kernel}",
         algorithm=told.algorithm,
@@ -149,7 +148,7 @@ def not_here(stored: Metadata, kernel: str) -> str:
     """Returns why a verified scheduler is not to be started on a kernel (its release); "": it may be."""
     if stored.kernel == kernel:
         return ""
-    return f"{PREFIX}{stored.name} was verified on {stored.kernel}, and this kernel is {kernel}: verify it again"
+    return f"{OWN}{stored.name} was verified on {stored.kernel}, and this kernel is {kernel}: verify it again"
 
 
 def indescribable(told: Described) -> str:

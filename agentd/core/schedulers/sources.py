@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from agentd.core.schedulers.tokens import Source, Token, closing, value
 
-LARGEST = 256 * 1024
-"""The bytes that a source may have."""
+LARGEST = 60 * 1024
+"""The bytes that a source may have: with its author's words it has to fit into one call."""
 MOST_FINDINGS = 20
 NAME = re.compile(r"[a-z][a-z0-9_]{0,14}")
 """The name of a scheduler, as a whole."""

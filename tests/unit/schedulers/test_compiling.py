@@ -201,7 +201,7 @@ def test_the_program_leaves_a_report(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "source").write_bytes(b"x" * (LARGEST + 1))
     assert compiling.main(["fifo", str(tmp_path / "source"), str(tmp_path)]) == 0
     report = msgspec.json.decode((tmp_path / "report.json").read_bytes(), type=Compiled)
-    assert "at most 256 KiB" in report.steps[0].sentence
+    assert "at most 60 KiB" in report.steps[0].sentence
     assert not (tmp_path / "object.bpf.o").exists()
 
 

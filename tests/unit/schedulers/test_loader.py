@@ -17,6 +17,7 @@ from agentd.schedulers.catalogues import load
 from agentd.schedulers.inventory import Inventory, Seen
 from agentd.schedulers.loader import CONTRACT
 from agentd.schedulers.loader_api import LoaderApi
+from agentd.schedulers.own import PLACES, Own
 from agentd.schedulers.programs import Program, Programs
 
 CATALOGUE = load(folder=Path("/nonexistent")).catalogue
@@ -60,7 +61,7 @@ class Loader:
     def __init__(self, **settings: Any) -> None:
         self.core, self.wishes = Core(), Wishes()
         self.settings = SchedulerSettings(**settings)
-        inventory = Inventory(Programs(()), "", Path("/nonexistent"))
+        inventory = Inventory(Programs(()), Own(Path("/nonexistent"), PLACES), "", Path("/nonexistent"))
         programs = {
             name: Program(name=name, path=f"/usr/bin/{name}", short=SHORT)
             for name in ("scx_simple", "scx_lavd", "scx_bpfland")

@@ -9,8 +9,9 @@ import pytest
 
 from agentd.core.schedulers.custom import digest
 from agentd.schedulers import loading
+from agentd.schedulers.allowing import forbidden
 from agentd.schedulers.libbpf import Libbpf, Map, Refused, _aside
-from agentd.schedulers.loading import dry_run, forbidden, hold, not_taken
+from agentd.schedulers.loading import dry_run, hold, not_taken
 from tests.unit.schedulers.custom_fakes import FACTS, OBJECT, Kernel, Library
 from tests.unit.schedulers.test_verdicts import VERIFIER
 

@@ -156,7 +156,7 @@ def test_a_source_with_many_faults_has_the_first_of_them() -> None:
 @pytest.mark.parametrize(
     ("data", "says"),
     [
-        (b"x" * (LARGEST + 1), "at most 256 KiB"),
+        (b"x" * (LARGEST + 1), "at most 60 KiB"),
         (b"int x;\n\xff\n", "line 2 has other bytes"),
         (b" \n", "nothing in it"),
     ],

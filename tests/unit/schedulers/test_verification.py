@@ -142,7 +142,7 @@ def test_one_that_fails_in_the_kernel_is_not_kept(units: Units, kept: Kept, at: 
     [
         ("../fifo", SOURCE, "expected a name"),
         ("", SOURCE, "expected a name"),
-        ("fifo", b"x" * (LARGEST + 1), "at most 256 KiB"),
+        ("fifo", b"x" * (LARGEST + 1), "at most 60 KiB"),
     ],
 )
 def test_what_is_no_scheduler_starts_no_unit(units: Units, kept: Kept, name: str, source: bytes, says: str) -> None:
