@@ -3,6 +3,9 @@
 Nothing is believed. agentd wrote a file that names a scheduler and its flags: it is data of bounded size and form. What
 may be started, and with which arguments, says root's catalogue alone; the program is root's, in a folder of root's, and
 nobody else may write to either. Waits, a while, until no other scheduler is loaded: some take down the one that runs.
+
+A scheduler of one's own is in no catalogue: where root allowed such, agentd hands its object over beside the request,
+and loading.py, which trusts that no more, loads and holds it.
 """
 
 import os
@@ -21,10 +24,11 @@ from msgspec import Struct
 
 from agentd.config.compose import Problems
 from agentd.core.part import Refused
-from agentd.core.schedulers.catalogue import Scheduler, Value
+from agentd.core.schedulers.catalogue import OWN, Scheduler, Value
 from agentd.core.schedulers.choosing import argv, choose
 from agentd.core.schedulers.endings import LAUNCHER
 from agentd.schedulers import catalogues
+from agentd.schedulers.allowing import ALLOWED, forbidden
 from agentd.schedulers.programs import BPFTOOL, FOLDERS, OBJECTS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,99}")
@@ -32,6 +36,7 @@ _LARGEST = 16 << 10  # bytes of a request
 _MOST_FLAGS = 100
 _PATIENCE = 10.0  # seconds until another scheduler has left
 _PAUSE = 0.01
+_PYTHON = "/usr/bin/python3"
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 _ENDS = {signal.SIGINT, signal.SIGTERM}
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -57,6 +62,7 @@ class Places(Struct, frozen=True, kw_only=True):
     objects: tuple[str, ...] = tuple(map(str, OBJECTS))
     pins: str = "/sys/fs/bpf/agentd"
     kernel: str = "/sys/kernel/sched_ext"
+    allowed: str = str(ALLOWED)
     owner: int = 0
     writer: str = "agentd"
     top: str = "/"
@@ -71,27 +77,51 @@ def main(name: str, places: Places | None = None, execute: Execute = os.execve) 
     places = places or Places()
     try:
         request = read_request(name, places)
-        loaded = load(places)
-        for warning in loaded.warnings:
-            print(f"catalogue: {warning}", file=sys.stderr)
-        chosen = choose(loaded.catalogue, request.name, flags=request.flags)
-        scheduler = loaded.catalogue.get(name)
-        if scheduler is None or chosen.name != name:
-            raise Untrusted(f"{name} is not the name of a scheduler in the catalogue")
-        arguments = argv(scheduler, chosen.flags)
-        path = find(scheduler, places)
-        tool = find_in(places.programs, BPFTOOL, places) if scheduler.language == "bpf" else ""
+        tool, path, arguments = by_python(request, places) if name.startswith(OWN) else by_catalogue(request, places)
         wait_for_none(places)
     except (Refused, Untrusted, Problems) as error:
         return _say(str(error))
     sys.stderr.flush()
     try:
         if tool:
-            return hold(tool, path, Path(places.pins, scheduler.name))
+            return hold(tool, path, Path(places.pins, name))
         execute(path, [path, *arguments], _ENVIRONMENT)
     except OSError as error:
         return _say(f"{error.filename or path} could not be executed: {(error.strerror or str(error)).lower()}")
     return 0  # in a test: a program that was executed does not come back
+
+
+def by_catalogue(request: Request, places: Places) -> tuple[str, str, list[str]]:
+    """Returns what holds the scheduler of a request where that is a BPF object, or "", with its file and arguments.
+
+    Raises Refused, Untrusted, Problems.
+    """
+    loaded = load(places)
+    for warning in loaded.warnings:
+        print(f"catalogue: {warning}", file=sys.stderr)
+    chosen = choose(loaded.catalogue, request.name, flags=request.flags)
+    scheduler = loaded.catalogue.get(request.name)
+    if scheduler is None or chosen.name != request.name:
+        raise Untrusted(f"{request.name} is not the name of a scheduler in the catalogue")
+    arguments = argv(scheduler, chosen.flags)
+    path = find(scheduler, places)
+    tool = find_in(places.programs, BPFTOOL, places) if scheduler.language == "bpf" else ""
+    return tool, path, arguments
+
+
+def by_python(request: Request, places: Places) -> tuple[str, str, list[str]]:
+    """Returns the same of a scheduler of one's own: loading.py loads its object and holds it. Raises Untrusted."""
+    from agentd.core.schedulers.custom import own_name  # noqa: PLC0415 - few have any
+
+    own = own_name(request.name)
+    if not own:
+        raise Untrusted(f"{request.name} is not the name of a scheduler of one's own")
+    if request.flags:
+        raise Untrusted(f"{request.name} is a scheduler of one's own, which takes no flags")
+    if why := forbidden(Path(places.allowed), places.owner):
+        raise Untrusted(why)
+    made = f"{places.requests}/{request.name}.bpf.o"
+    return "", _PYTHON, ["-I", "-B", "-m", "agentd.schedulers.loading", own, made]
 
 
 def load(places: Places) -> catalogues.Loaded:

@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class World:
             objects=(str(top / "lib/schedulers"),),
             pins=str(top / "bpf/agentd"),
             kernel=str(top / "sys"),
+            allowed=str(top / "etc/custom-schedulers"),
             owner=os.getuid(),
             writer="nobody there",
             top=str(top),
@@ -113,6 +115,47 @@ def test_a_scheduler_is_started_with_what_the_catalogue_makes_of_its_flags(world
     assert path == str(world.program)
     assert arguments == [path, "--plain", "--slice-us=5000", "-f"]
     assert environment.keys() == {"PATH", "LANG"}
+
+
+# Schedulers of one's own
+
+
+def ask_for_own(world: World, name: str = "custom:fifo", **more: Any) -> str:
+    world.write("etc/custom-schedulers", "")
+    world.write(f"run/schedulers/{name}.json", json.dumps({"name": name, **more}))
+    return name
+
+
+def test_one_of_ones_own_is_loaded_and_held_by_agentds_own_program(world: World) -> None:
+    assert world.start(ask_for_own(world, mode="gaming")) == 0
+    ((path, arguments, environment),) = world.ran
+    assert (path, arguments[:5]) == ("/usr/bin/python3", [path, "-I", "-B", "-m", "agentd.schedulers.loading"])
+    assert arguments[5:] == ["fifo", f"{world.places.requests}/custom:fifo.bpf.o"]
+    assert callable(import_module(arguments[4]).main)
+    assert environment.keys() == {"PATH", "LANG"}
+
+
+def test_nothing_of_ones_own_is_started_without_roots_word_or_with_flags(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = ask_for_own(world, flags={"slice-us": 5000})
+    assert "takes no flags" in refused(world, capsys, name)
+    name = ask_for_own(world)
+    (world.top / "etc/custom-schedulers").unlink()
+    assert "root has not allowed schedulers of one's own" in refused(world, capsys, name)
+
+
+@pytest.mark.parametrize("name", ["custom:", "custom:Fifo", "custom:a-b", "custom:custom:fifo", "custom:" + "x" * 16])
+def test_a_name_that_none_of_ones_own_can_have_is_refused(
+    world: World, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert "is not the name of a scheduler of one's own" in refused(world, capsys, ask_for_own(world, name))
+
+
+def test_one_of_ones_own_waits_until_no_other_is_loaded(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    name = ask_for_own(world)
+    world.write("sys/state", "enabled\n")
+    assert "another scheduler is loaded" in refused(world, capsys, name)
 
 
 # The name

@@ -33,6 +33,7 @@ class FakeSystemd:
         self.asked: list[str] = []
         self.running: list[str] | CallFailed = []
         self.last: dict[str, Any] = {}
+        self.tried: list[list[str]] = []
         self.watched: dict[str, Callable[[], None]] = {}
         self.missed: Callable[[], Awaitable[None]]
 
@@ -50,7 +51,16 @@ class FakeSystemd:
     async def stop_unit(self, unit: str, **_: Any) -> Any:
         return self._answer(f"stop {unit}")
 
+    async def start_and_wait(self, unit: str, *, patience: float) -> Any:
+        assert patience > 0
+        return self._answer(f"run {unit}")
+
+    async def failure(self, unit: str) -> str:
+        return f"exit-code, status 1 ({unit})" if self.last else ""
+
     async def alive(self, pattern: str) -> Any:
+        if pattern == "agentd-scx-try@*.service":
+            return self.tried.pop(0) if self.tried else []
         assert pattern == "agentd-scx@*.service"
         if isinstance(self.running, CallFailed):
             raise self.running
@@ -330,3 +340,44 @@ def test_a_unit_that_comes_to_rest_is_told_and_other_news_of_it_are_not() -> Non
     bus.listener([unit, {"ActiveState": "failed"}, []])
     bus.listener([unit, {"ActiveState": "inactive"}, []])
     assert told == ["rest", "rest"]
+
+
+# Units of a verification
+
+
+TRY = "agentd-scx-try@fifo.service"
+
+
+@pytest.mark.parametrize(
+    ("answer", "last", "why"),
+    [
+        ("done", {}, ""),
+        ("failed", {"Result": "exit-code"}, f"{TRY} is failed: exit-code, status 1 ({TRY})"),
+        ("timeout", {}, f"{TRY} is timeout: systemd does not say why"),
+        ("", {}, f"{TRY} is not over after 200 s"),
+        (REFUSED, {}, f"systemd did not start {TRY}: Interactive authentication required"),
+    ],
+)
+def test_a_unit_that_ends_by_itself_is_waited_for(tmp_path: Path, answer: Any, last: Any, why: str) -> None:
+    async def work(world: World) -> None:
+        fake: Any = world.systemd
+        fake.answers, fake.last = [answer], last
+        assert await world.units.run(TRY) == why
+        assert fake.asked == [f"run {TRY}"]
+
+    lived(tmp_path, work)
+
+
+def test_a_trial_that_is_under_way_is_known_and_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(units, "_PAUSE", 0)
+
+    async def work(world: World) -> None:
+        fake: Any = world.systemd
+        fake.tried = [[TRY]]
+        assert await world.units.trial() == "fifo"
+        assert await world.units.trial() == ""
+        fake.tried = [[TRY], [TRY], []]
+        await world.units.trials_over()
+        assert fake.tried == []
+
+    lived(tmp_path, work)
