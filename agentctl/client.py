@@ -4,7 +4,7 @@ import contextlib
 import os
 import stat
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -181,7 +181,13 @@ class Client:
         (properties,) = self._send(NAME, PATH, "org.freedesktop.DBus.Properties", "GetAll", "s", (interface,))
         return dict(_plain(properties))
 
-    def subscribe(self, interface: str = "", signal: str = "", signature: str | None = None) -> deque[Any]:
+    def listen(self, interface: str, signal: str, signature: str, tell: Callable[[Signal], None]) -> None:
+        """Has the daemon's signals of this name told as they come while an answer is awaited. Raises Failure."""
+        self.subscribe(interface, signal, signature, _Told(tell))
+
+    def subscribe(
+        self, interface: str = "", signal: str = "", signature: str | None = None, queue: deque[Any] | None = None
+    ) -> deque[Any]:
         """Collects the daemon's signals of this name from now on, or all of them, for `receive`: those of anybody else
         and, where a signature is given, those with values of other types are passed over. Raises Failure."""
         from jeepney import MatchRule
@@ -194,7 +200,7 @@ class Client:
         # The bus translates NAME; what arrives carries the daemon's unique name. A new daemon has another one.
         del rule.header_fields["sender"]
         genuine = _Genuine(rule, owners, signature)
-        signals: deque[Any] = deque()
+        signals: deque[Any] = deque() if queue is None else queue
         self._connection.filter(genuine, queue=signals)
         (genuine.owner,) = self._send_to_bus("GetNameOwner", "s", NAME)
         return signals
@@ -204,16 +210,13 @@ class Client:
 
         Raises Failure when the connection is lost.
         """
-        from jeepney import HeaderFields
-
         try:
             message = self._connection.recv_until_filtered(signals, timeout=patience)
         except TimeoutError:
             return None
         except OSError:
             raise _gone() from None
-        interface, name = (message.header.fields[field] for field in (HeaderFields.interface, HeaderFields.member))
-        return Signal(interface, name, _signature(message), tuple(_plain(value) for value in message.body))
+        return _signal(message)
 
     def await_any(self, signals: deque[Any]) -> Signal:
         """Returns the next signal that `subscribe` collected, however long it takes. Raises Failure when the connection
@@ -258,6 +261,18 @@ class Client:
         return tuple(reply.body)
 
 
+class _Told(deque[Any]):
+    """A queue of signals that tells each instead of keeping it."""
+
+    def __init__(self, tell: Callable[[Signal], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def append(self, message: Any) -> None:
+        """Tells a signal."""
+        self._tell(_signal(message))
+
+
 class _Genuine:
     """A rule of jeepney's for signals of the daemon alone: those that `rule` matches, whose values have the types of
     `signature` where that is given, and that the owner of NAME sent. Whoever else is on the system bus may send any
@@ -280,6 +295,14 @@ class _Genuine:
             and self._rule.matches(message)
             and self._signature in {None, _signature(message)}
         )
+
+
+def _signal(message: Any) -> Signal:
+    """Returns the signal that a message is."""
+    from jeepney import HeaderFields
+
+    interface, name = (message.header.fields[field] for field in (HeaderFields.interface, HeaderFields.member))
+    return Signal(interface, name, _signature(message), tuple(_plain(value) for value in message.body))
 
 
 def _signature(message: Any) -> str:

@@ -25,6 +25,7 @@ SIGNALS = {
     "SelfTestFinished": {"failed": "as"},
     "Switched": {"name": "s", "reason": "s"},
     "SchedulerFailed": {"name": "s", "kind": "s", "sentence": "s"},
+    "VerificationStep": {"name": "s", "step": "s", "state": "s", "sentence": "s"},
     "IntervalChanged": {"job": "s", "interval": "t", "mode": "s", "reason": "s"},
 }
 _SENTENCES = {
@@ -38,6 +39,7 @@ _SENTENCES = {
     "RuleActed": "rule {rule} had {action} done: {why}",
     "Switched": "the CPU scheduler is {name}: {reason}",
     "SchedulerFailed": "{sentence}",
+    "VerificationStep": "{name}: {step} is {state}: {sentence}",
     "RuleRefused": "rule {rule} asked for {action}, which was refused: {why}",
 }
 _COLOURS = {"RuleActed": "yellow", "RuleRefused": "yellow", "RebootAnnounced": "red", "SchedulerFailed": "red"}

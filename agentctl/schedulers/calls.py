@@ -5,6 +5,7 @@ from agentctl.client import Call, Client
 SCHEDULER = "org.agentd1.Scheduler"
 
 _PATIENCE = 180.0  # seconds: the old one has its time to stop, the new one to start, and the old one to come back
+_VERIFIED = 600.0  # seconds: systemd bounds what compiles and what tries
 _ENDING = {"keep": "b", "for": "t", "reason": "s"}
 _WISH = {"mode": "s", **_ENDING}
 
@@ -35,9 +36,25 @@ START_MONITOR = Call(
 )
 STOP_MONITOR = Call(SCHEDULER, "StopMonitor")
 GET_MONITOR = Call(SCHEDULER, "GetMonitor", free=True)
+VERIFY = Call(
+    SCHEDULER,
+    "Verify",
+    "saya{sv}",
+    options={"summary": "s", "algorithm": "s", "use_cases": "as", "limits": "as"},
+    patience=_VERIFIED,
+)
+LIST_CUSTOM = Call(SCHEDULER, "ListCustom", free=True)
+GET_CUSTOM_SOURCE = Call(SCHEDULER, "GetCustomSource", "s", free=True)
+REMOVE_CUSTOM = Call(SCHEDULER, "RemoveCustom", "s")
 
 
 def scheduler_names(client: Client) -> list[str]:
     """Returns the names of the schedulers in the catalogue. Raises Failure."""
     (found,) = client.call(LIST_SCHEDULERS, {})
     return [one["name"] for one in found]
+
+
+def custom_names(client: Client) -> list[str]:
+    """Returns the names of the schedulers of one's own, without custom:, which a shell takes apart. Raises Failure."""
+    (found,) = client.call(LIST_CUSTOM)
+    return [one["name"].removeprefix("custom:") for one in found]

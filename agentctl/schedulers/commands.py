@@ -20,7 +20,7 @@ from agentctl.cli import (
     parsed,
 )
 from agentctl.client import Call, ExitCode, Record, safe
-from agentctl.schedulers import calls, records
+from agentctl.schedulers import calls, custom, records
 from agentctl.schedulers.monitoring import monitor
 from agentctl.show import print_json, print_line, print_table
 
@@ -357,4 +357,5 @@ def run(session: Session, name: str, mode: str | None, flags: Record, program: t
     click.get_current_context().exit(ended)
 
 
-sched.add_command(monitor)
+for _elsewhere in (monitor, custom.verify, custom.custom, custom.source, custom.remove):
+    sched.add_command(_elsewhere)

@@ -224,6 +224,26 @@ def test_one_that_was_verified_on_another_kernel_or_is_damaged_is_told_and_not_s
     assert listed(world) == []
 
 
+def test_a_person_verifies_starts_and_removes_one_by_commands(world: Agentd) -> None:
+    world.start(CONFIG)
+    file = world.folder / "fifo.bpf.c"
+    file.write_text("error")
+    failed = world.ctl("sched", "verify", "fifo", str(file))
+    assert (failed.returncode, failed.stderr) == (1, "")
+    assert failed.stdout.endswith("custom:fifo is not verified: compile: an error stands in it\n")
+    file.write_text(FIFO)
+    done = world.ctl("sched", "verify", "fifo", str(file), "--summary", "in order")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("to start it: agentctl sched start custom:fifo\n")
+    assert "in order" in world.ctl("sched", "custom").stdout
+    assert world.ctl("sched", "source", "fifo").stdout == FIFO
+    assert world.ctl("sched", "start", "custom:fifo").stdout.startswith("custom:fifo runs, says the kernel")
+    assert "custom:fifo: in order" in world.ctl("sched", "info", "custom:fifo").stdout
+    assert world.ctl("sched", "remove", "fifo").returncode == 1
+    world.ctl("sched", "stop")
+    assert world.ctl("sched", "remove", "fifo").stdout == "fifo is removed\n"
+
+
 def test_the_default_may_be_one_of_ones_own(world: Agentd) -> None:
     world.start(CONFIG)
     verify(world)
