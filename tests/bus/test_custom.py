@@ -204,6 +204,20 @@ def test_where_root_takes_its_word_back_nothing_of_ones_own_starts(world: Agentd
     assert (own["usable"], own["why"][:20]) == (False, "root has not allowed")
 
 
+def test_a_failure_of_the_version_before_does_not_count_after_a_verification(world: Agentd) -> None:
+    world.start(CONFIG)
+    verify(world)
+    (world.folder / "does/custom:fifo").write_text("refuses")
+    with pytest.raises(CallError, match=r"custom:fifo does not run: .*was told so"):
+        switch(world, "custom:fifo")
+    assert [one["name"] for one in status(world)["quarantines"]] == ["custom:fifo"]
+    verify(world, source=SOURCE + b"/* another */")
+    world.until(lambda: not status(world)["quarantines"], "the failure to be forgotten")
+    (world.folder / "does/custom:fifo").unlink()
+    switch(world, "custom:fifo")
+    assert current(world) == "custom:fifo"
+
+
 def test_one_that_was_verified_on_another_kernel_or_is_damaged_is_told_and_not_started(world: Agentd) -> None:
     world.start(CONFIG)
     verify(world)

@@ -265,12 +265,12 @@ class Schedulers(Core):
         self._steering.steer(now)
         return gone
 
-    def clear(self, name: str, now: int) -> list[str]:
+    def clear(self, name: str, now: int, why: str = "agentctl sched clear") -> list[str]:
         """Forgets that a scheduler failed, or ("") that any did; returns the names of those that may be tried again."""
         names = [one.name for one in self.quarantines(now) if name in {"", one.name}]
         for one in names:
             self._quarantines.lift(one)
-            self._book.decide(now, "clear", one, f"{one} may be tried again: agentctl sched clear")
+            self._book.decide(now, "clear", one, f"{one} may be tried again: {why}")
         self._steering.steer(now)
         return names
 
