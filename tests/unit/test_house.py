@@ -16,8 +16,8 @@ IMPURE = {"asyncio", "time", "os", "subprocess", "socket", "sqlite3", "logging",
 ONLY_IN = {
     "dbus_next": {f"agentd/bus/{name}.py" for name in ("connection", "reading", "server", "wire", "writing")},
     "psutil": {"agentd/rules/facts/host.py"},
-    "numpy": {"agentd/learning/train.py"},
-    "sklearn": {"agentd/learning/train.py"},
+    "numpy": {"agentd/learning/fitting.py"},
+    "sklearn": {"agentd/learning/fitting.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
     "systemd": {

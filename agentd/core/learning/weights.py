@@ -30,6 +30,10 @@ class Unusable(ValueError):
     """A file that holds no model that can be used; the text is a sentence."""
 
 
+class Nothing(Exception):
+    """The absence of a better model; the text is a sentence that says why."""
+
+
 class Origin(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The rows that a model was made from: their number and that of jobs, and the instants of the first and the last
     row, in seconds since 1970; `synthetic`: from histories drawn at random, of which the instants are 0."""

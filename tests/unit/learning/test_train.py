@@ -23,7 +23,7 @@ pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 import numpy as np
 from sklearn.neural_network import MLPRegressor
 
-from agentd.learning import synthetic, train
+from agentd.learning import fitting, synthetic, train
 
 ROOT = Path(__file__).parents[3]
 ORIGIN = Origin(rows=0, jobs=1, since=0, until=0, synthetic=False)
@@ -66,20 +66,20 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def learnt() -> Model:
     """A model of the hidden pattern."""
-    return train.train(drawn(4000), origin=ORIGIN, made=7)
+    return fitting.train(drawn(4000), origin=ORIGIN, made=7)
 
 
 def test_a_hidden_pattern_is_found(learnt: Model) -> None:
     assert learnt.score.model < learnt.score.counted - 0.02
     assert (learnt.score.rows, learnt.origin.rows, learnt.made) == (800, 4000, 7)
-    assert train.loss(learnt, drawn(4000)) == learnt.score.model
-    assert train.loss(None, drawn(4000)) == learnt.score.counted
+    assert fitting.loss(learnt, drawn(4000)) == learnt.score.model
+    assert fitting.loss(None, drawn(4000)) == learnt.score.counted
     assert parse(written(learnt), "model") == learnt
 
 
 def test_the_same_rows_and_seed_give_the_same_model(learnt: Model) -> None:
-    assert train.train(drawn(4000), origin=ORIGIN, made=7) == learnt
-    assert train.train(drawn(4000), origin=ORIGIN, made=7, seed=1) != learnt
+    assert fitting.train(drawn(4000), origin=ORIGIN, made=7) == learnt
+    assert fitting.train(drawn(4000), origin=ORIGIN, made=7, seed=1) != learnt
 
 
 def test_an_input_that_was_always_the_same_counts_for_nothing(learnt: Model) -> None:
@@ -89,10 +89,10 @@ def test_an_input_that_was_always_the_same_counts_for_nothing(learnt: Model) -> 
 
 def test_learning_goes_on_from_a_model(learnt: Model) -> None:
     few, other = drawn(600, seed=5), drawn(4000, seed=6)
-    on = train.train(few, origin=ORIGIN, made=0, first=learnt)
+    on = fitting.train(few, origin=ORIGIN, made=0, first=learnt)
     assert (on.mean, on.scale) == (learnt.mean, learnt.scale)
     assert on.hidden != learnt.hidden
-    assert train.loss(on, other) < train.loss(train.train(few, origin=ORIGIN, made=0), other)
+    assert fitting.loss(on, other) < fitting.loss(fitting.train(few, origin=ORIGIN, made=0), other)
 
 
 def test_inference_is_that_of_scikit_learn() -> None:
@@ -113,8 +113,8 @@ def test_inference_is_that_of_scikit_learn() -> None:
 
 
 def test_too_few_rows_are_not_learnt_from() -> None:
-    with pytest.raises(train.Nothing, match="there are 499 rows to learn from: expected at least 500"):
-        train.train(drawn(499), origin=ORIGIN, made=0)
+    with pytest.raises(weights.Nothing, match="there are 499 rows to learn from: expected at least 500"):
+        fitting.train(drawn(499), origin=ORIGIN, made=0)
 
 
 def test_malformed_rows_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_a_better_model_is_written_and_the_rows_are_left_alone(tmp_path: Path, c
 
 def test_a_model_worse_than_the_one_in_force_is_not_written(tmp_path: Path, capsys: Any) -> None:
     rows, result, old = drawn(2000), tmp_path / "model.json", tmp_path / "old.json"
-    old.write_bytes(written(train.train(drawn(20_000, seed=9), origin=ORIGIN, made=0, most=20_000)))
+    old.write_bytes(written(fitting.train(drawn(20_000, seed=9), origin=ORIGIN, made=0, most=20_000)))
     result.write_bytes(b"as before")
     arguments = ["--rows", str(store(tmp_path / "db", rows)), "--result", str(result)]
     assert train.main([*arguments, "--now-in-force", str(old)]) == 3
@@ -206,6 +206,17 @@ def test_the_exit_code_and_a_sentence_tell_why_not(
     assert train.main([one.format(tmp_path) for one in arguments]) == code
     assert told.format(tmp_path) in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_where_scikit_learn_is_missing_a_sentence_tells_it(tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom agentd.learning import train\nassert 'numpy' not in sys.modules\n"
+        "sys.modules['sklearn'] = None\nsys.exit(train.main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "--rows", str(store(tmp_path / "rows", drawn(600))), "--result", "never"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    told = "sklearn is not there: the model is made by scikit-learn (apt install python3-sklearn)"
+    assert (done.returncode, done.stderr) == (1, f"no model was made: {told}\n")
 
 
 @pytest.mark.parametrize(
