@@ -19,7 +19,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +33,9 @@ from agentd.core.learning.rate import LEAST_RATE, MOST_RATE
 from agentd.core.learning.weights import Model, Nothing, Origin, Unusable
 from agentd.learning import synthetic
 from agentd.learning.histories import DAY, KINDS
+from agentd.learning.replaying import beside
 
-# fitting is imported where a model is fitted: without scikit-learn a sentence is to tell it.
+# fitting is imported where a model is fitted: a replay is to be under way while scikit-learn is loaded.
 
 MOST_SYNTHETIC = 80_000
 """The rows drawn from synthetic ones."""
@@ -150,11 +151,11 @@ def _of_store(options: argparse.Namespace) -> Model:
         some = "1 row of {} is" if found.malformed == 1 else f"{found.malformed} rows of {{}} are"
         print(f"{some.format(options.rows)} malformed or of other features: left out", file=sys.stderr)
     enough = len(found.rows) >= FEWEST_ROWS
-    more = chain.from_iterable(synthetic.rows(_MIXED, options.seed, _MIXED_LENGTH)) if enough else ()
-    from agentd.learning import fitting  # noqa: PLC0415 - see above
+    with beside(_MIXED, options.seed, _MIXED_LENGTH) if enough else nullcontext(()) as more:
+        from agentd.learning import fitting  # noqa: PLC0415 - see above
 
-    first = _usable(_FIRST, "learning begins from nothing")
-    model = fitting.train(found.rows, origin=found.origin, made=_now(), seed=options.seed, first=first, more=more)
+        first = _usable(_FIRST, "learning begins from nothing")
+        model = fitting.train(found.rows, origin=found.origin, made=_now(), seed=options.seed, first=first, more=more)
     if model.score.model > model.score.counted:
         raise Nothing(
             f"the counted rate foretells better: log loss {model.score.counted}, a new model {model.score.model}"

@@ -58,7 +58,8 @@ def text(features: list[float]) -> str:
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Has synthetic histories that are soon replayed."""
+    """Has synthetic histories that are soon replayed, by a process that finds agentd here as well."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setattr(synthetic, "LENGTH", 4 * 86_400.0)
     monkeypatch.setattr(train, "_MIXED", 1)
 
@@ -206,6 +207,20 @@ def test_the_exit_code_and_a_sentence_tell_why_not(
     assert train.main([one.format(tmp_path) for one in arguments]) == code
     assert told.format(tmp_path) in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+def test_where_the_replay_fails_there_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    program, result = tmp_path / "python", tmp_path / "model.json"
+    program.write_text("#!/bin/sh\necho '['\nexit 7\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    result.write_bytes(b"as before")
+    assert train.main(["--rows", str(store(tmp_path / "rows", drawn(600))), "--result", str(result)]) == 1
+    told = (
+        "no model was made: synthetic histories could not be replayed: the process ended with 7, expected 0; to see why"
+    )
+    assert capsys.readouterr().err.startswith(told)
+    assert result.read_bytes() == b"as before"
 
 
 def test_where_scikit_learn_is_missing_a_sentence_tells_it(tmp_path: Path) -> None:
