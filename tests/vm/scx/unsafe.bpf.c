@@ -8,4 +8,13 @@ void BPF_STRUCT_OPS(unsafe_enqueue, struct task_struct *p, u64 enq_flags)
 	scx_bpf_dsq_insert(first, SCX_DSQ_GLOBAL, SCX_SLICE_DFL, enq_flags);
 }
 
-SCX_OPS(unsafe_ops, .enqueue = (void *)unsafe_enqueue, .timeout_ms = 5000, .name = "unsafe");
+void BPF_STRUCT_OPS(unsafe_exit, struct scx_exit_info *info)
+{
+	note_end(info);
+}
+
+SCX_OPS(unsafe_ops,
+	.enqueue = (void *)unsafe_enqueue,
+	.exit = (void *)unsafe_exit,
+	.timeout_ms = 5000,
+	.name = "unsafe");
