@@ -235,7 +235,8 @@ def test_a_session_in_the_background_is_shown_and_ended(measured: Agentd) -> Non
 
 
 def test_ctrl_c_ends_the_session_and_shows_it(measured: Agentd) -> None:
-    command = [sys.executable, "-m", "agentctl", "sched", "monitor"]
+    # Whoever runs the tests in the background may have SIGINT ignored, which processes inherit.
+    command = ["env", "--default-signal=INT", sys.executable, "-m", "agentctl", "sched", "monitor"]
     environment = {**measured.environment, "AGENTD_ADDRESS": measured.address}
     with subprocess.Popen(
         command, env=environment, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
