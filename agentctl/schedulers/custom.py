@@ -13,7 +13,7 @@ from agentctl.times import stamp
 
 STEPS_HEADER = ("STEP", "RESULT", "SECONDS", "WHAT")
 OWN_HEADER = ("NAME", "RUNS HERE", "VERIFIED", "KERNEL", "SUMMARY")
-_LARGEST = 60 << 10  # bytes of a source, as agentd takes it
+LARGEST = 60 << 10  # bytes of a source, as agentd takes it
 _OWN = (
     *("name", "usable", "why", "runs", "summary", "algorithm", "use_cases", "limits", "source", "object", "kernel"),
     *("compiler", "verified"),
@@ -40,9 +40,9 @@ def verify(
     """Has a scheduler of one's own checked, compiled and tried.
 
     FILE is its source in BPF C (/usr/share/agentd/scx.h has an example), - is standard input. One that does well is
-    kept, and is custom:NAME among the schedulers, on the kernel that it was verified on. It is on for ten seconds: stop
-    any other before. Nothing is loaded unless root made the file /etc/agentd/custom-schedulers. Exit status 1 when the
-    scheduler is not verified.
+    kept, and is custom:NAME among the schedulers, on the kernel that it was verified on. The trial takes ten seconds:
+    stop any other scheduler before. Nothing is loaded unless root made the file /etc/agentd/custom-schedulers. Exit
+    status 1 when the scheduler is not verified.
 
     \b
     Examples:
@@ -50,9 +50,9 @@ def verify(
       agentctl sched verify fifo fifo.bpf.c --json | jq '.steps[] | select(.state == "failed")'
       agentctl sched start custom:fifo
     """
-    source = file.read(_LARGEST + 1)
-    if len(source) > _LARGEST:
-        raise Failure(f"{file.name} is larger than {_LARGEST >> 10} KiB, the most that agentd takes")
+    source = file.read(LARGEST + 1)
+    if len(source) > LARGEST:
+        raise Failure(f"{file.name} is larger than {LARGEST >> 10} KiB, the most that agentd takes")
     if sys.stderr.isatty():
         session.client.listen(calls.SCHEDULER, "VerificationStep", "ssss", _print_progress)
     lists = {"use_cases": list(use_cases) or None, "limits": list(limits) or None}

@@ -102,7 +102,9 @@ def _tell(session: Session, begun: Record) -> None:
         print_json(figures.session_json(begun, [], []))
     else:
         print_line(figures.headline(begun, now()))
-        print_line("to see what it measured: agentctl sched monitor --status; to end it: agentctl sched monitor --stop")
+        print_line(
+            "to see the figures: agentctl sched monitor --status; to end the session: agentctl sched monitor --stop"
+        )
 
 
 def _measure_command(session: Session, begun: Record, program: tuple[str, ...]) -> None:
@@ -142,7 +144,7 @@ def _show(session: Session, begun: Record | None = None) -> None:
     """Prints what was measured, in the session that was `begun` where that is said. Raises Failure."""
     found, summaries, measured = session.client.call(calls.GET_MONITOR)
     if begun is not None and found.get("since") != begun.get("since"):
-        raise Failure("what was measured is lost: agentd was restarted meanwhile, or somebody began to measure anew")
+        raise Failure("the figures are lost: agentd was restarted meanwhile, or somebody began to measure anew")
     if session.json:
         print_json(figures.session_json(found, summaries, measured))
         return

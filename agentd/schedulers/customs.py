@@ -1,6 +1,6 @@
 """Schedulers of one's own on the bus: verified, listed, shown and removed.
 
-What verifies is loaded with the first verification.
+The code that verifies is loaded with the first verification.
 """
 
 import asyncio

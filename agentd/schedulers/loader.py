@@ -1,7 +1,7 @@
 """The name org.scx.Loader: agentd has it while the settings say so, for scxctl and others that call scx_loader.
 
-The name has a connection of its own. What the bus's policy says of a name holds for all that is sent to the connection
-that has it: where scx_loader is installed too, its policy would keep callers away from org.agentd1.
+The name has a connection of its own. The bus's policy about a name holds for all that is sent to the connection that
+has the name: where scx_loader is installed too, its policy would keep callers away from org.agentd1.
 """
 
 import asyncio

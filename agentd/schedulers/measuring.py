@@ -83,7 +83,7 @@ class Measuring:
             if not self._stopped.is_set() or not self.samples or self._clock() - self._last >= _LEAST:
                 await self._take()
             if due >= self._end:
-                self.stop("its time was over")
+                self.stop("the time was over")
 
     def stop(self, why: str) -> None:
         """Has the session end after one more reading."""

@@ -102,7 +102,7 @@ class Monitor:
         """Ends the session that is on; returns whether one was, once its last reading is taken."""
         if (measuring := self._on) is None:
             return False
-        measuring.stop("it was stopped")
+        measuring.stop("stopped")
         await measuring.over.wait()
         return True
 
@@ -120,7 +120,7 @@ class Monitor:
 
     def _free(self, measuring: Measuring) -> None:
         """Keeps what a session measured, where it came to that, and makes room for another."""
-        measuring.stop("it failed inside agentd")  # which is not so where it has ended before
+        measuring.stop("a defect inside agentd")  # which is not so where it has ended before
         self._on = None
         if measuring.since:
             self._last = self._tell(measuring)
@@ -131,7 +131,7 @@ class Monitor:
 
         def changed(owner: str) -> None:
             if not owner:
-                measuring.stop("its client left")
+                measuring.stop("the client left")
 
         undo = await self._bus.follow(client, changed)
         changed(self._bus.owner(client))

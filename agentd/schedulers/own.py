@@ -1,6 +1,6 @@
 """Schedulers of one's own beside those of the catalogue: which are verified, and what keeps each from running here.
 
-What deals with them is loaded where there are any, and not before.
+The code that deals with them is loaded where there are any, and not before.
 """
 
 import os

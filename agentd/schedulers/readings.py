@@ -1,6 +1,7 @@
 """Readings of the kernel's counters for the monitor: /proc, pressure, the top of the control groups, and the events of
 the scheduler. To read them takes milliseconds on a large machine: do so on a thread."""
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable, Sequence
@@ -153,13 +154,11 @@ def _group(folder: str) -> dict[str, int]:
     """Returns the counters of a control group, in microseconds. One that the group does not have (its controller is
     off) is left out."""
     counters: dict[str, int] = {}
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError):  # a group that ended, or has no such file: the rest counts
         lines = [line.split() for line in _bytes(f"{folder}/cpu.stat").splitlines()]
         stat = {line[0]: int(line[1]) for line in lines if len(line) == 2}
         counters = {short: stat[key] for key, short in _OF_GROUP.items() if key in stat}
         counters["some"] = _totals(_bytes(f"{folder}/cpu.pressure"))["some"]
-    except (OSError, ValueError, KeyError):
-        pass  # it ended meanwhile, or has no such file: what was read counts
     return counters
 
 

@@ -61,7 +61,7 @@ def test_what_is_measured_between_start_and_stop_is_told(measured: Agentd) -> No
     assert measured.call("Scheduler.StopMonitor") is True
     found = told(measured)
     assert (found["on"], found["samples"], found["ended"], found["since"]) == (
-        *(False, 1, "it was stopped"),
+        *(False, 1, "stopped"),
         begun["since"],
     )
     (summary,) = found["summaries"]
@@ -84,7 +84,7 @@ def test_a_session_ends_by_its_time_and_gives_way_to_the_next(measured: Agentd) 
     begin(measured, interval=OFTEN, **{"for": ("t", 30_000)})
     measured.until(lambda: not told(measured)["on"], "the time to be over")
     first = told(measured)
-    assert (first["ended"], first["samples"] > 0) == ("its time was over", True)
+    assert (first["ended"], first["samples"] > 0) == ("the time was over", True)
     assert begin(measured)["since"] > first["since"]
     assert told(measured)["summaries"] == []
 
@@ -117,7 +117,7 @@ def test_a_session_ends_as_its_client_leaves_unless_it_is_to_stay(measured: Agen
     begin(measured)
     measured.disconnect()
     measured.until(lambda: not told(measured)["on"], "the session to end")
-    assert told(measured)["ended"] == "its client left"
+    assert told(measured)["ended"] == "the client left"
     begin(measured, keep=("b", True))
     measured.disconnect()
     other = open_dbus_connection(bus=measured.address)  # whose name the bus gives away after that of who left
@@ -196,7 +196,7 @@ def test_the_command_measures_for_a_time(measured: Agentd) -> None:
     assert done.returncode == 0
     assert done.stderr.startswith("measuring from ")
     lines = done.stdout.splitlines()
-    assert "its time was over" in lines[0]
+    assert "the time was over" in lines[0]
     assert lines[2].startswith("the kernel's own scheduler: ")
     assert lines[3].split() == ["FIGURE", "MEAN", "P95", "MAX", "UNIT"]
     assert ["runnable", "3", "3", "3", "tasks"] in [line.split() for line in lines]
@@ -230,7 +230,7 @@ def test_a_session_in_the_background_is_shown_and_ended(measured: Agentd) -> Non
     shown = json.loads(agentctl(measured, "sched", "monitor", "--status", "--json").stdout)
     assert (shown["on"], shown["keep"], shown["groups"], shown["interval_s"]) == (True, True, ["init.scope"], 1.0)
     ended = agentctl(measured, "sched", "monitor", "--stop").stdout
-    assert "it was stopped" in ended.splitlines()[0]
+    assert ": stopped" in ended.splitlines()[0]
     assert "init.scope cpus" in ended
 
 
@@ -246,4 +246,4 @@ def test_ctrl_c_ends_the_session_and_shows_it(measured: Agentd) -> None:
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (0, "")
-    assert "it was stopped" in out.splitlines()[0]
+    assert ": stopped" in out.splitlines()[0]

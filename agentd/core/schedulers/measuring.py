@@ -26,7 +26,7 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     def due_after(self, due: float, now: float, end: float) -> float:
         """Returns when the next reading is due after the one of `due`, all in seconds: a whole number of intervals
-        later, so that lateness does not add up, and at the latest at the `end`. What was missed is passed over."""
+        later, so that lateness does not add up, and at the latest at the `end`. Missed readings are passed over."""
         interval = self.interval / SECOND
         missed = max(0, floor((now - due) / interval))
         return min(due + (missed + 1) * interval, end)

@@ -8,7 +8,9 @@ import pytest
 from click.shell_completion import ShellComplete
 
 from agentctl.__main__ import cli
+from agentctl.schedulers import custom
 from agentctl.schedulers.calls import SCHEDULER
+from agentd.core.schedulers.sources import LARGEST
 from tests.unit.agentctl.fake import NOW, Ctl, FakeDaemon, Refused
 
 OK: list[dict[str, Any]] = [
@@ -141,3 +143,7 @@ def test_the_names_of_ones_own_are_completed(daemon: FakeDaemon) -> None:
     daemon.answers["ListCustom"] = [OWN]
     found = ShellComplete(cli, {}, "agentctl", "_AGENTCTL_COMPLETE").get_completions(["sched", "source"], "f")
     assert [one.value for one in found] == ["fifo"]
+
+
+def test_agentctl_and_agentd_take_sources_of_the_same_size() -> None:
+    assert custom.LARGEST == LARGEST

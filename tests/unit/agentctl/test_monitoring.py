@@ -24,7 +24,7 @@ SESSION = {
     "switches": 1,
     "forgotten": 0,
     "trouble": "",
-    "ended": "its time was over",
+    "ended": "the time was over",
 }
 ON = {**SESSION, "on": True, "until": NOW + MINUTE, "ended": ""}
 SUMMARIES = [
@@ -97,8 +97,8 @@ def test_the_summary_is_a_table_for_each_scheduler(monitor: FakeDaemon, ctl: Ctl
     assert ended.code == 0
     assert ended.err == "measuring from 00:25:40 to 00:27:40, every 1s; Ctrl-C ends it\n"
     assert ended.out == (
-        "measured from 00:25:40 to 00:26:40: its time was over\n"
-        "another scheduler came once; what was measured across a switch counts for neither\n"
+        "measured from 00:25:40 to 00:26:40: the time was over\n"
+        "another scheduler came once; the time across a switch counts for neither\n"
         "\n"
         "the kernel's own scheduler: 00:25:40 to 00:26:10, 30 samples in 30s\n"
         "FIGURE             MEAN    P95     MAX     UNIT\n"
@@ -159,14 +159,14 @@ def test_a_session_in_the_background_is_begun_shown_and_ended(monitor: FakeDaemo
     begun = ctl("sched", "monitor", "--background")
     assert begun.out.splitlines() == [
         "measuring from 00:25:40 to 00:27:40, every 1s",
-        "to see what it measured: agentctl sched monitor --status; to end it: agentctl sched monitor --stop",
+        "to see the figures: agentctl sched monitor --status; to end the session: agentctl sched monitor --stop",
     ]
     assert ctl("sched", "monitor", "--status").out.splitlines() == [
         "measuring from 00:25:40 to 00:27:40, every 1s",
         "there are no figures: they need two readings under one scheduler",
-        "another scheduler came once; what was measured across a switch counts for neither",
+        "another scheduler came once; the time across a switch counts for neither",
     ]
-    assert "its time was over" in ctl("sched", "monitor", "--stop").out
+    assert "the time was over" in ctl("sched", "monitor", "--stop").out
     assert [call[0] for call in called(monitor)] == ["StartMonitor", "GetMonitor", "StopMonitor", "GetMonitor"]
     assert called(monitor)[0][1] == {"keep": True}
 
@@ -197,7 +197,7 @@ def test_figures_of_another_session_are_not_passed_off_as_ones_own(monitor: Fake
         monitor.answers["GetMonitor"] = (other, [], [])
         ended = ctl("sched", "monitor")
         assert (ended.code, ended.out) == (1, "")
-        assert "what was measured is lost: agentd was restarted meanwhile" in ended.err
+        assert "the figures are lost: agentd was restarted meanwhile" in ended.err
 
 
 def test_a_session_that_is_refused_ends_with_the_daemons_sentence(monitor: FakeDaemon, ctl: Ctl) -> None:

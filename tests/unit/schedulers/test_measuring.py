@@ -87,7 +87,7 @@ def test_readings_come_at_exact_periods_until_the_time_is_over(tmp_path: Path) -
     world.runs()
     assert [round(at) for at in world.reads] == [0, 1, 2, 3, 4]
     assert max(at % 1 for at in world.reads) < 0.02, "lateness adds up"
-    assert (world.measuring.samples, world.measuring.ended) == (4, "its time was over")
+    assert (world.measuring.samples, world.measuring.ended) == (4, "the time was over")
 
 
 @given(
@@ -186,7 +186,7 @@ def test_no_reading_is_begun_while_one_does_not_return(tmp_path: Path, monkeypat
     asyncio.run(whole())
     assert len(begun) == 1
     assert world.measuring.trouble == "the kernel's counters take longer than 0 s to read"
-    assert world.measuring.ended == "its time was over"
+    assert world.measuring.ended == "the time was over"
 
 
 # What may be asked for
