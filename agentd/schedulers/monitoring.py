@@ -1,4 +1,4 @@
-"""The members of org.agentd1.Scheduler that measure how the machine fares: one session at a time."""
+"""The monitor of schedulers, which measures how the machine fares: one session at a time."""
 
 import asyncio
 import time
@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from agentd.bus.arguments import Records, only, record
 from agentd.bus.connection import Bus, CallFailed, Undo
-from agentd.bus.contract import Handler
 from agentd.bus.server import Caller
 from agentd.core.part import Refused
 from agentd.core.schedulers.catalogue import NONE
@@ -71,10 +70,6 @@ class Monitor:
         self._tasks = Tasks(lambda error: host.defect("the monitor of schedulers", error))
         self._on: Measuring | None = None
         self._last = Told({}, ())
-
-    def methods(self) -> dict[str, Handler]:
-        """Returns the handlers by their members' names."""
-        return {"StartMonitor": self.start, "StopMonitor": self.stop, "GetMonitor": self.get}
 
     def close(self) -> None:
         """Reads no more."""

@@ -42,7 +42,7 @@ from agentd.schedulers.guarding import Guarding
 from agentd.schedulers.inventory import Inventory
 from agentd.schedulers.leases import Leases
 from agentd.schedulers.loader import Loader
-from agentd.schedulers.monitoring import Monitor
+from agentd.schedulers.metering import Metering
 from agentd.schedulers.own import PLACES, Own, Places, any_version
 from agentd.schedulers.programs import Programs
 from agentd.schedulers.tables import SchedulerTables
@@ -335,7 +335,7 @@ async def plug(
     shell = Shell(host, core, inventory, threads, bus, machine, own)
     shell.units = units(shell.unit_ended) if units else None
     api = Api(host, core, shell, inventory, bus)
-    monitor = Monitor(host, core, bus, threads, machine.root)
+    metering = Metering(threads, lambda monitor: monitor(host, core, bus, threads, machine.root))
     loader = Loader(host, core, shell, inventory, api, bus)
     customs = Customs(host, core, shell, threads, own)
 
@@ -354,7 +354,7 @@ async def plug(
     def close() -> None:
         loader.close()
         shell.close()
-        monitor.close()
+        metering.close()
         threads.close()
 
     def warnings() -> list[str]:
@@ -367,7 +367,7 @@ async def plug(
         core=core,
         does=shell.does(),
         contract=CONTRACT,
-        methods={**api.methods(), **monitor.methods(), **customs.methods()},
+        methods={**api.methods(), **metering.methods(), **customs.methods()},
         properties=api.properties(),
         configure=configure,
         warnings=warnings,
