@@ -106,20 +106,24 @@ class Window:
     def add(self, at: int, value: float) -> None:
         """Takes a sample at a monotonic instant that is not before the one of the sample before."""
         index = at // self._length
-        self._pass(index)
-        if not self._slots:
-            self._begun = index
         rise = 0.0 if self._previous is None else value - self._previous if value >= self._previous else value
         self._previous = value
         above = int(self._above is not None and value > self._above)
         slot = self._slots[-1] if self._slots else None
         if slot is None or slot.index != index:
+            self._pass(index)
+            if not self._slots:
+                self._begun = index
             self._slots.append(Slot(index, 1, value, value, value, value, value, rise, above))
             self._before = None
             return
         slot.count += 1
         slot.total += value
-        slot.least, slot.most, slot.last = min(slot.least, value), max(slot.most, value), value
+        slot.last = value
+        if value < slot.least:
+            slot.least = value
+        elif value > slot.most:
+            slot.most = value
         slot.rise += rise
         slot.above += above
 

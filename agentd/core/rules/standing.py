@@ -154,9 +154,12 @@ class Standing:
         before, fires = self.state, self.ladder is not None
         look = Look(now.at, now.wall, seen.values, fires, self._bears)
         truth, lax = self.when.look(look)
-        if truth is False and lax is False and before == "inactive" and self._plain:  # most rules, most of the time
-            self._known = now.at
-            return []
+        if self._plain and not fires:  # most rules, most of the time
+            if truth is False and lax is False and before == "inactive":
+                self._known = now.at
+                return []
+            if truth is None and lax is None and before == "unknown":
+                return []
         over: Truth = None if truth is None else not truth
         if self.clear is not None:
             over, _ = self.clear.look(look)
