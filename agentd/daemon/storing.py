@@ -56,6 +56,7 @@ class Storing:
         self._settled: list[asyncio.Future[None]] = []  # callers that wait for the next batch
         self._waiting: list[asyncio.Future[None]] = []  # callers whose batch is being stored
         self._performing: asyncio.Task[None] | None = None
+        self._carrying = False  # at once; what is added meanwhile comes after that
         self._defects: dict[str, Exception] = {}  # in the tables of parts, as the storing thread found them
         self._samples: list[Sampled] = []
         self._leaving: list[Sampled] = []  # samples that are being stored
@@ -82,9 +83,12 @@ class Storing:
                 self._host.carry_out(effect)  # a job that fills the disk must not wait for room on it
             else:
                 self._queue.append(effect)
-        if self._queue and self._performing is None:
-            self._performing = asyncio.get_running_loop().create_task(self._perform())
-            self._performing.add_done_callback(self._performed)
+        while self._queue and self._performing is None and not self._carrying:
+            if self._defects or any(isinstance(effect, Stored) for effect in self._queue):
+                self._performing = asyncio.get_running_loop().create_task(self._perform())
+                self._performing.add_done_callback(self._performed)
+            else:
+                self._carry_out_at_once()
 
     async def settle(self) -> None:
         """Returns once all is carried out, or known not to be storable for now.
@@ -204,6 +208,18 @@ class Storing:
 
     # Effects
 
+    def _carry_out_at_once(self) -> None:
+        """Carries out what need not be stored, such as the looks of each second, for which a task would be dear."""
+        batch, self._queue = self._queue, []
+        self._carrying = True
+        try:
+            for effect in batch:
+                self._host.carry_out(effect)
+        except Exception as error:  # noqa: BLE001 - whatever it is, agentd ends
+            self._lose(error)
+        finally:
+            self._carrying = False
+
     async def _perform(self) -> None:
         while self._queue or self._settled:
             batch = self._batch = self._queue
@@ -225,9 +241,12 @@ class Storing:
 
     def _performed(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Without its effects the daemon would only seem to live.
-            self._host.defect("carrying out effects", error)
-            self._host.lost("of a defect, which is in the log")
+            self._lose(error)
+
+    def _lose(self, error: BaseException) -> None:
+        """Ends agentd because of a defect: without its effects it would only seem to live."""
+        self._host.defect("carrying out effects", error)
+        self._host.lost("of a defect, which is in the log")
 
     async def _store_until_done(self, effects: Sequence[Effect]) -> None:
         """Stores effects; while that fails, what they lead to waits and what runs goes on."""

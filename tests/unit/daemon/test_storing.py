@@ -107,6 +107,55 @@ def test_whatever_is_urgent_passes_while_the_disk_is_full_but_never_overtakes_it
     asyncio.run(scenario())
 
 
+class Answers(Host):
+    """A daemon in which what is carried out leads to more, which ends with a defect."""
+
+    def __init__(self, more: dict[Effect, list[Effect]]) -> None:
+        super().__init__()
+        self.more, self.lost_by = more, ""
+        self.storing: Storing
+
+    def carry_out(self, effect: Effect) -> None:
+        super().carry_out(effect)
+        if effect == Ends("of a defect"):
+            raise TypeError("no part carries that out")
+        self.storing.add(self.more.get(effect, []))
+
+    def defect(self, where: str, error: BaseException) -> None:
+        self.lost_by = f"{where}: {error}"
+
+    def lost(self, why: str) -> None:
+        self.lost_by += f"; {why}"
+
+
+def test_what_need_not_be_stored_is_carried_out_at_once_and_in_order() -> None:
+    async def scenario() -> None:
+        disk, host = (
+            FullDisk(),
+            Answers({Ends("a"): [Ends("c"), Decided(1, "jobs", "stop", "a", "asked for"), Ends("d")]}),
+        )
+        host.storing = storing = Storing(disk, host)  # type: ignore[arg-type]
+        storing.add([Ends("a"), Ends("b")])
+        assert host.done == [Ends("a"), Ends("b")]  # the others are of a batch that waits for the disk
+        disk.go.set()
+        await asyncio.wait_for(host.full.wait(), 10)
+        assert host.done == [Ends("a"), Ends("b"), Ends("c"), Ends("d")]
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_defect_in_what_is_carried_out_at_once_ends_agentd() -> None:
+    async def scenario() -> None:
+        host = Answers({})
+        storing = Storing(FullDisk(), host)  # type: ignore[arg-type]
+        storing.add([Ends("of a defect")])
+        assert host.lost_by == ("carrying out effects: no part carries that out; of a defect, which is in the log")
+        await storing.close()
+
+    asyncio.run(scenario())
+
+
 class Reading(Sampled, frozen=True):
     value: int
 
