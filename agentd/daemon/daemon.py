@@ -67,7 +67,8 @@ class Daemon:
         self.server: Server
         self._supervision = supervision
         self._alive_due = 0.0  # on the monotonic clock
-        self._pumping = False
+        self._pumping = False  # one is under way, or comes soon
+        self._heard = False  # something, since the last one began
         self._begun = Tasks(lambda error: self.defect("starting", error))
         self._plugged = self._plug([])
         self._store: Store
@@ -298,18 +299,29 @@ class Daemon:
 
     def pump_soon(self) -> None:
         """Pumps once for all reports that are read together."""
+        self._heard = True
         if not self._pumping:
             self._pumping = True
             asyncio.get_running_loop().call_soon(self.pump)
 
     def pump(self) -> None:
-        """Has what was decided stored and carried out, and sets the timer for what comes next."""
+        """Has what was decided stored and carried out, and sets the timer for what comes next.
+
+        What is heard while that is carried out, as from a look at KPIs, is not left to another turn of the loop, which
+        is dear; what is heard of it in turn is, so that the loop gets on.
+        """
+        self._pumping, self._heard = True, False
+        self._take_effects()
         self._pumping = False
-        self._storing.add(self._plugged.cores.effects(now()))
+        if self._heard:
+            self._take_effects()
         wanted = [self._plugged.cores.wakeup()]
         if self._supervision.watchdog:  # by elapsed time: setting the clock must not delay the sign of life
             wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
         self._timer.set(min((when for when in wanted if when is not None), default=None))
+
+    def _take_effects(self) -> None:
+        self._storing.add(self._plugged.cores.effects(now()))
 
     def everything(self) -> list[Effect]:
         """Returns all that should be stored, for a new database in the place of a damaged one."""
