@@ -209,13 +209,14 @@ class Compares(Part):
         self.value: float | None = None
         self.limit: float | None = None
 
-    def _look(self, look: Look) -> tuple[Truth, Truth]:
+    def look(self, look: Look) -> tuple[Truth, Truth]:
+        """Returns whether the comparison is true; it has no window."""
         left, right = self._left.value(look), self._right.value(look)
         if self._clear is not self._right:
             clear = self._clear.value(look)
             right = clear if look.firing else right
         self.value, self.limit = left, right
-        truth = None if left is None or right is None else self._compare(left, right)
+        truth = self.truth = None if left is None or right is None else self._compare(left, right)
         return truth, truth
 
     def gap(self) -> None:

@@ -84,7 +84,9 @@ class Rules(Core):
         self._effects: list[Effect] = []
         self._jobs = jobs
         self._pauses = ""  # the rule that has paused the jobs
-        self._about: dict[str, list[str]] = {}  # by KPI: the rules that need it
+        self._places: tuple[Standing, ...] = ()  # the rules in their order
+        self._about: dict[str, list[int]] = {}  # by KPI: the places of the rules that need it
+        self._restless: set[int] = set()  # the places of the rules that do not rest
         self._watch = Watch(jobs, saved.work, moment.wall)
         self._kept = dict(saved.rules)
         self._tested = saved.tested
@@ -174,15 +176,19 @@ class Rules(Core):
         if moment.boot == self.moment.boot and slept > _SLEEP:
             for standing in self.standings.values():
                 standing.resumed(moment)
+            self._restless.update(range(len(self._places)))
         before, self.moment = self.moment, moment
         found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
         seen = Seen(found, self._watch.running(self._gates), self._test_failed, changed, before.at)
         due: list[Due] = []
-        for standing in self._awake(changed):
+        # The rules in their order: of those that rest, the ones with a KPI that has another value.
+        for place in sorted(self._restless.union(*(self._about[kpi] for kpi in changed))):
+            standing = self._places[place]
             if changes := standing.look(seen, moment):
                 self._tell(standing, changes)
                 due += [Due(standing, change) for change in changes if change.action is not None]
+            (self._restless.discard if standing.rests else self._restless.add)(place)
         self._queue(due, moment.wall)
         self._pause(moment.wall)
         if self._storable:
@@ -253,12 +259,6 @@ class Rules(Core):
 
     # Inside
 
-    def _awake(self, changed: Iterable[str]) -> list[Standing]:
-        """Returns the rules that have to be looked at, in their order: of those that rest, the ones with a KPI that
-        has another value."""
-        woken = {name for kpi in changed for name in self._about[kpi]}
-        return [one for name, one in self.standings.items() if not one.rests or name in woken]
-
     @property
     def _failed(self) -> bool | None:
         return None if self._tested is None else self._tested.failed
@@ -327,9 +327,11 @@ class Rules(Core):
             self.standings[name] = standing
         self._watch.keep(settings.jobs)
         self._about = {kpi: [] for kpi in self._needs()}
-        for name, standing in self.standings.items():
+        self._places = tuple(self.standings.values())
+        for place, standing in enumerate(self._places):
             for kpi in standing.kpis:
-                self._about[kpi].append(name)
+                self._about[kpi].append(place)
+        self._restless = {place for place, standing in enumerate(self._places) if not standing.rests}
         rules = settings.rules.values()
         self._gates = {job for rule in rules for job in (*rule.only_while, *rule.except_while)}
         self._pausing = [standing for standing in self.standings.values() if standing.may_pause]

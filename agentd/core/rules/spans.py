@@ -100,7 +100,7 @@ class Window:
         self._most = -(-span // self._length)
         self._slots: deque[Slot] = deque()
         self._before: Any = None  # the fold of the slots but the last; None: to be worked out
-        self._begun = 0
+        self._whole = 0  # the index from which on there were samples for the whole span
         self._previous: float | None = None
 
     def add(self, at: int, value: float) -> None:
@@ -113,7 +113,7 @@ class Window:
         if slot is None or slot.index != index:
             self._pass(index)
             if not self._slots:
-                self._begun = index
+                self._whole = index + self._most - 1
             self._slots.append(Slot(index, 1, value, value, value, value, value, rise, above))
             self._before = None
             return
@@ -130,16 +130,17 @@ class Window:
     def take(self, at: int, value: float) -> float | None:
         """Takes a sample as add() does, and returns the function of the span that ends with it."""
         self.add(at, value)
-        return self._value(at // self._length)
+        index = at // self._length
+        return self._value() if index >= self._whole else None
 
     def value(self, at: int) -> float | None:
         """Returns the function of the span that ends at a monotonic instant; None where it has no value."""
         index = at // self._length
         self._pass(index)
-        return self._value(index)
+        return self._value() if self._slots and index >= self._whole else None
 
-    def _value(self, index: int) -> float | None:
-        if not self._slots or index - self._begun + 1 < self._most or 2 * len(self._slots) < self._most:
+    def _value(self) -> float | None:
+        if 2 * len(self._slots) < self._most:
             return None
         if self._before is None:
             self._before = (self._fold.before(list(self._slots)[:-1]),)

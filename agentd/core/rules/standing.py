@@ -127,6 +127,8 @@ class Standing:
 
     def look(self, seen: Seen, now: Moment) -> list[Change]:
         """Takes a sample of all KPIs; returns what became of the rule."""
+        if not self._forgetful:
+            return self._look(seen, now)
         if self.rests and seen.changed is not None and self.kpis.isdisjoint(seen.changed):
             self._known = now.at
             return []
@@ -134,13 +136,7 @@ class Standing:
             self._known = seen.before
         fired = self.ladder is not None  # with the CLEAR limits the same values may say something else
         changes = self._look(seen, now)
-        self.rests = (
-            self._forgetful
-            and self.state == "inactive"
-            and not fired
-            and self.kpis <= seen.values.keys()
-            and not self.ages
-        )
+        self.rests = self.state == "inactive" and not fired and self.kpis <= seen.values.keys() and not self.ages
         return changes
 
     @property
@@ -152,7 +148,7 @@ class Standing:
 
     def _look(self, seen: Seen, now: Moment) -> list[Change]:
         before, fires = self.state, self.ladder is not None
-        look = Look(now.at, now.wall, seen.values, fires, self._bears)
+        look = Look(now.at, now.wall, seen.values, fires, fires and self._bears)
         truth, lax = self.when.look(look)
         if self._plain and not fires:  # most rules, most of the time
             if truth is False and lax is False and before == "inactive":
