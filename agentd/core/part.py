@@ -27,7 +27,7 @@ class Stored(Effect, frozen=True):
 
 class Sampled(Effect, frozen=True):
     """A measured value that is kept for people: stored within a minute, together with others, and not awaited. A power
-    cut may lose a minute of them, and while the disk is full they are dropped."""
+    cut may lose a minute of them, while the disk is full they are dropped, and no core hears them."""
 
 
 class Urgent(Effect, frozen=True):
@@ -82,7 +82,7 @@ class Core:
         return []
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
-        """Takes note of what all parts want done, this one included."""
+        """Takes note of what all parts want done, this one included, but for what is Sampled."""
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """Takes note that the wall clock was set by `delta` and shows `now`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from agentd.core.part import Core, Effect
+from agentd.core.part import Core, Effect, Sampled
 
 _T = TypeVar("_T")
 ROUNDS = 100
@@ -28,17 +28,18 @@ class Parts:
         return min((when for when in self._each(lambda core: core.wakeup()) if when is not None), default=None)
 
     def effects(self, now: int) -> list[Effect]:
-        """Returns what all cores want, in order, after each has heard what the others want.
+        """Returns what all cores want, in order, after each has heard what the others want, but for samples.
 
         Parts that answer each other without end are a defect of the last that spoke, which is shut off.
         """
         taken: list[Effect] = []
         for _ in range(ROUNDS):
             fresh = self._fresh()
-            if not fresh:
-                return taken
             taken += fresh
-            self._tell(fresh, now)
+            news = [effect for effect in fresh if not isinstance(effect, Sampled)]
+            if not news:
+                return taken
+            self._tell(news, now)
         if self._last:
             self._fail(self._last, RecursionError("the parts answer each other without end"))
         return taken
@@ -69,21 +70,27 @@ class Parts:
             self._on_defect(name, error)
 
     def _fresh(self) -> list[Effect]:
-        wanted = self._each_named(lambda core: core.effects())
-        self._last = next((name for name, effects in reversed(wanted) if effects), "")
-        return [effect for _, effects in wanted for effect in effects]
+        fresh: list[Effect] = []
+        self._last = ""
+        for name, core in [*self._cores.items()]:
+            try:
+                wanted = core.effects()
+            except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
+                self._fail(name, error)
+                continue
+            if wanted:
+                self._last = name
+                fresh += wanted
+        return fresh
 
-    def _tell(self, fresh: Sequence[Effect], now: int) -> None:
-        self._each(lambda core: core.heard(fresh, now))
+    def _tell(self, news: Sequence[Effect], now: int) -> None:
+        self._each(lambda core: core.heard(news, now))
 
     def _each(self, ask: Callable[[Core], _T]) -> list[_T]:
-        return [answer for _, answer in self._each_named(ask)]
-
-    def _each_named(self, ask: Callable[[Core], _T]) -> list[tuple[str, _T]]:
         answers = []
-        for name, core in list(self._cores.items()):
+        for name, core in [*self._cores.items()]:
             try:
-                answers.append((name, ask(core)))
+                answers.append(ask(core))
             except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
                 self._fail(name, error)
         return answers

@@ -43,6 +43,7 @@ class Gauges:
         """The sources that the shell is asked for."""
         self._needs: dict[str, Source | None] = {}  # by KPI; None: the KPI is one of somebody's own
         self._moving: dict[str, Source | None] = {}  # those of which the value may be another at each look
+        self._works = False  # whether one of them follows from all jobs together
         self._runs = -1  # how many runs had ended at the latest look; -1: look at all
         self._found: dict[str, float] = {}  # the KPIs that have a value
         self._own: Mapping[str, OwnKpi] = {}
@@ -57,6 +58,7 @@ class Gauges:
         self._lines = {job: line for job, line in self._lines.items() if job in jobs}
         self._needs = {name: self._source(name) for name in sorted(set(names))}
         self._moving = {name: source for name, source in self._needs.items() if not _is_by_runs(source, name)}
+        self._works = _WORK in self._needs.values()
         self._runs = -1
         self.values = {name: self.values.get(name, UNSEEN) for name in self._needs}
         self._found = {name: one.value for name, one in self.values.items() if one.value is not None}
@@ -91,7 +93,7 @@ class Gauges:
         before. `failed` is what the latest self-test came to."""
         self.at = now
         facts = {**facts, _SELF_TEST: failed}
-        if _WORK in self._needs.values():
+        if self._works:
             facts[_WORK] = watch.work(now)
         looked = self._moving if self._runs == watch.ends else self._needs
         self._runs = watch.ends

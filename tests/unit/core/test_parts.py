@@ -5,13 +5,17 @@ from functools import partial
 
 import pytest
 
-from agentd.core.part import Core, Effect
+from agentd.core.part import Core, Effect, Sampled
 from agentd.core.parts import Parts
 
 
 class Said(Effect, frozen=True):
     who: str
     what: int
+
+
+class Measured(Sampled, frozen=True):
+    who: str
 
 
 class Talker(Core):
@@ -72,6 +76,15 @@ def test_effects_come_in_the_order_of_parts_and_everybody_hears_all() -> None:
     assert parts.effects(5) == [Said("first", 5), Said("second", 5), Said("second", 99)]
     assert parts.effects(5) == []
     assert failed == []
+
+
+def test_nobody_hears_samples() -> None:
+    heard: list[Effect] = []
+    first, second = Talker("first"), Talker("second", heard.append)
+    parts, _ = together(first, second)
+    first.wants += [Measured("first"), Said("first", 1), Measured("first")]
+    assert parts.effects(5) == [Measured("first"), Said("first", 1), Measured("first")]
+    assert heard == [Said("first", 1)]
 
 
 def test_the_first_wakeup_counts() -> None:
