@@ -74,7 +74,7 @@ class Core:
         """Deals with everything that is due at `now` (microseconds since 1970, as everywhere)."""
 
     def wakeup(self) -> int | None:
-        """Returns when tick() is next wanted; None: not before something else happens."""
+        """Returns when tick() is next wanted; None: not before something else happens. No tick comes before."""
         return None
 
     def effects(self) -> list[Effect]:

@@ -20,12 +20,12 @@ class Parts:
         self._last = ""  # the last part that wanted something
 
     def tick(self, now: int) -> None:
-        """Has everything dealt with that is due at `now`."""
-        self._each(lambda core: core.tick(now))
+        """Has everything dealt with that is due at `now`; a core that wants no tick by then gets none."""
+        self._ask(lambda core: _tick(core, now))
 
     def wakeup(self) -> int | None:
         """Returns when the first core has something to do; None: not before something else happens."""
-        return min((when for when in self._each(lambda core: core.wakeup()) if when is not None), default=None)
+        return min((due for _, due in self._ask(lambda core: core.wakeup()) if due is not None), default=None)
 
     def effects(self, now: int) -> list[Effect]:
         """Returns what all cores want, in order, after each has heard what the others want, but for samples.
@@ -46,51 +46,48 @@ class Parts:
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """Tells that the wall clock was set by `delta` microseconds and shows `now`."""
-        self._each(lambda core: core.clock_stepped(delta, now))
+        self._ask(lambda core: core.clock_stepped(delta, now))
 
     def storable(self, trouble: str, now: int) -> None:
         """Tells why nothing can be stored, or with "" that everything can be again."""
-        self._each(lambda core: core.storable(trouble, now))
+        self._ask(lambda core: core.storable(trouble, now))
 
     def drain(self) -> None:
         """Has nothing new begun from here on."""
-        self._each(lambda core: core.drain())
+        self._ask(lambda core: core.drain())
 
     def save_all(self) -> None:
         """Has everything stored once more."""
-        self._each(lambda core: core.save_all())
+        self._ask(lambda core: core.save_all())
 
     def gone(self, name: str, now: int) -> None:
         """Asks the core of that part nothing any more, and tells the others that the part is gone."""
         self._cores.pop(name, None)
-        self._each(lambda core: core.gone(name, now))
+        self._ask(lambda core: core.gone(name, now))
 
     def _fail(self, name: str, error: Exception) -> None:
         if self._cores.pop(name, None) is not None:
             self._on_defect(name, error)
 
     def _fresh(self) -> list[Effect]:
-        fresh: list[Effect] = []
-        self._last = ""
-        for name, core in [*self._cores.items()]:
-            try:
-                wanted = core.effects()
-            except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
-                self._fail(name, error)
-                continue
-            if wanted:
-                self._last = name
-                fresh += wanted
-        return fresh
+        wanted = [(name, effects) for name, effects in self._ask(lambda core: core.effects()) if effects]
+        self._last = wanted[-1][0] if wanted else ""
+        return [effect for _, effects in wanted for effect in effects]
 
     def _tell(self, news: Sequence[Effect], now: int) -> None:
-        self._each(lambda core: core.heard(news, now))
+        self._ask(lambda core: core.heard(news, now))
 
-    def _each(self, ask: Callable[[Core], _T]) -> list[_T]:
+    def _ask(self, ask: Callable[[Core], _T]) -> list[tuple[str, _T]]:
         answers = []
-        for name, core in [*self._cores.items()]:
+        for name, core in list(self._cores.items()):
             try:
-                answers.append(ask(core))
+                answers.append((name, ask(core)))
             except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on
                 self._fail(name, error)
         return answers
+
+
+def _tick(core: Core, now: int) -> None:
+    due = core.wakeup()
+    if due is not None and due <= now:
+        core.tick(now)

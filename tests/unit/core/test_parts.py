@@ -19,9 +19,12 @@ class Measured(Sampled, frozen=True):
 
 
 class Talker(Core):
-    """A core that notes what it is asked, answers what `answers` says, and fails where it is told to."""
+    """A core that notes what it is asked, answers what `answers` says, and fails where it is told to. A core of which
+    nothing else is said is always due."""
 
-    def __init__(self, name: str, answers: Callable[[Effect], Effect | None] = lambda _: None, due: int = 0) -> None:
+    def __init__(
+        self, name: str, answers: Callable[[Effect], Effect | None] = lambda _: None, due: int | None = 0
+    ) -> None:
         self.name, self.due, self.answers = name, due, answers
         self.asked: list[str] = []
         self.fails = ""
@@ -38,7 +41,7 @@ class Talker(Core):
 
     def wakeup(self) -> int | None:
         self._note("wakeup")
-        return self.due or None
+        return self.due
 
     def effects(self) -> list[Effect]:
         self._note("effects")
@@ -88,9 +91,27 @@ def test_nobody_hears_samples() -> None:
 
 
 def test_the_first_wakeup_counts() -> None:
-    parts, _ = together(Talker("a", due=7), Talker("b"), Talker("c", due=3))
+    parts, _ = together(Talker("a", due=7), Talker("b", due=None), Talker("c", due=3))
     assert parts.wakeup() == 3
-    assert together(Talker("a"))[0].wakeup() is None
+    assert together(Talker("a", due=None))[0].wakeup() is None
+
+
+def test_a_core_is_ticked_once_it_is_due() -> None:
+    soon, late, never = Talker("soon", due=3), Talker("late", due=7), Talker("never", due=None)
+    parts, _ = together(soon, late, never)
+    parts.tick(3)
+    assert parts.effects(3) == [Said("soon", 3)]
+    parts.tick(7)
+    assert parts.effects(7) == [Said("soon", 7), Said("late", 7)]
+
+
+def test_what_a_core_wants_by_now_counts_and_not_what_it_wanted_before() -> None:
+    talker = Talker("a", due=7)
+    parts, _ = together(talker)
+    assert parts.wakeup() == 7
+    talker.due = 2
+    parts.tick(2)
+    assert parts.effects(2) == [Said("a", 2)]
 
 
 def heard(parts: Parts) -> None:

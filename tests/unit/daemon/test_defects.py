@@ -34,6 +34,9 @@ class Faulty(Core):
         self.where = where
         self.asked = 0
 
+    def wakeup(self) -> int | None:
+        return 0  # always due
+
     def tick(self, now: int) -> None:
         self.asked += 1
         if self.where == "tick":
