@@ -44,7 +44,7 @@ class WallTimer:
         self._on_step = on_step
         self._offset = boot_time()
         self._file = _check(_libc.timerfd_create(time.CLOCK_REALTIME, os.O_CLOEXEC | os.O_NONBLOCK))
-        self._spec = ctypes.create_string_buffer(32)  # struct itimerspec: an interval of zero, then the instant
+        self._spec = (ctypes.c_int64 * 4)()  # struct itimerspec: an interval of zero, then the instant
         self._armed: int | None = None
         self._spent = True  # whether the timer has to be armed, even for the same instant
         self.set(None)
@@ -57,7 +57,7 @@ class WallTimer:
             return
         self._armed, self._spent = when, False
         seconds, rest = (_FAR, 0) if when is None else divmod(max(when, 1), 1_000_000)
-        struct.pack_into("qqqq", self._spec, 0, 0, 0, seconds, rest * 1000)
+        self._spec[2], self._spec[3] = seconds, rest * 1000
         flags = _TFD_TIMER_ABSTIME | _TFD_TIMER_CANCEL_ON_SET
         if _libc.timerfd_settime(self._file, flags, self._spec, None) < 0:
             if ctypes.get_errno() != errno.ECANCELED:

@@ -136,7 +136,12 @@ class Standing:
             self._known = seen.before
         fired = self.ladder is not None  # with the CLEAR limits the same values may say something else
         changes = self._look(seen, now)
-        self.rests = self.state == "inactive" and not fired and self.kpis <= seen.values.keys() and not self.ages
+        self.rests = (
+            self.state == "inactive"
+            and not fired
+            and self.kpis <= seen.values.keys()
+            and not any(part.memory() for part in self._parts)  # nor is anything learned: that would look back
+        )
         return changes
 
     @property
