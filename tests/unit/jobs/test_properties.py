@@ -82,6 +82,14 @@ class Anything(RuleBasedStateMachine):
         self.now = end
 
     @rule(span=SPANS)
+    def a_tick_before_the_core_is_due_changes_nothing(self, span: int) -> None:
+        due = self.engine.wakeup()
+        early = self.now + span if due is None else min(self.now + span, due - 1)
+        self.engine.tick(early)
+        assert self.engine.effects() == []
+        assert self.engine.wakeup() == due
+
+    @rule(span=SPANS)
     def the_machine_sleeps(self, span: int) -> None:
         self.now += span
         self.tick()
