@@ -8,6 +8,7 @@ from agentd.core.schedulers.model import Figures
 from agentd.core.schedulers.monitor import Recent
 from agentd.schedulers import readings
 from agentd.schedulers.sysfs import Unreadable
+from agentd.schedulers.units import SLICE, unit_of
 from agentd.tasks import Threads
 
 _PROBE = 0.1  # seconds of sleep; what it takes longer is agentd's own lateness
@@ -20,16 +21,22 @@ class Guarding:
         self._threads, self._root = threads, root
         self._recent = Recent()
 
-    async def figures(self) -> Figures:
-        """Returns the figures as they are now; what is not known is None."""
+    async def figures(self, name: str) -> Figures:
+        """Returns the figures as they are now under the scheduler of that name; what is not known is None."""
+        group = f"{SLICE}/{unit_of(name)}"
         clock = asyncio.get_running_loop().time
         began = clock()
         await asyncio.sleep(_PROBE)
         late = max(0.0, clock() - began - _PROBE)
         at = clock()
         try:
-            sample = self._recent.add(await self._threads.do(lambda: readings.read(at, self._root)))
+            sample = self._recent.add(await self._threads.do(lambda: readings.read(at, self._root, (group,))))
         except Unreadable:  # what is looked at beside the guards tells of it
             sample = None
         known = {} if sample is None else sample.figures
-        return Figures(pressure=known.get("cpu_some"), run_delay=known.get("run_delay"), loop_lag=round(late * SECOND))
+        return Figures(
+            pressure=known.get("cpu_some"),
+            run_delay=known.get("run_delay"),
+            program=None if sample is None else sample.groups.get(group, {}).get("cpus"),
+            loop_lag=round(late * SECOND),
+        )

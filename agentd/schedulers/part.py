@@ -220,11 +220,11 @@ class Shell:
     def _look(self, effect: SchedulerLooks) -> None:
         seen = self._observe()
         self._hear(lambda now: self._core.observed(seen, now))
-        if effect.guards:
-            self.tasks.do(self._guard())
+        if effect.guards and (tenure := self._core.tenure) is not None:
+            self.tasks.do(self._guard(tenure.chosen.name))
 
-    async def _guard(self) -> None:
-        figures = await self._guarding.figures()
+    async def _guard(self, name: str) -> None:
+        figures = await self._guarding.figures(name)
         self._hear(lambda now: self._core.guarded(figures, now))
 
     def _power_changed(self) -> None:

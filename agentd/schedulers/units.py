@@ -23,6 +23,8 @@ from agentd.tasks import Tasks
 REQUESTS = Path("/run/agentd/schedulers")
 """The folder of the choices, as root's side reads them: NAME.json."""
 PATTERN = "agentd-scx@*.service"
+SLICE = "system.slice"
+"""The control group of the units, which units/agentd-scx@.service names as well."""
 TRIALS = "agentd-scx-try@"
 """The beginning of the units that try a scheduler of one's own."""
 _RUN = 200.0  # seconds for a unit that ends by itself; those of a verification have less

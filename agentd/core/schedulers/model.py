@@ -69,6 +69,7 @@ class Figures(Struct, frozen=True, kw_only=True):
 
     pressure: float | None = None
     run_delay: float | None = None
+    program: float | None = None
     loop_lag: int | None = None
 
 

@@ -68,6 +68,7 @@ def _broken(guards: Guards, figures: Figures) -> list[str]:
     for what, bound, figure in (
         ("the pressure on processors (guards.pressure)", guards.pressure, figures.pressure),
         ("the time that tasks wait for a processor (guards.run_delay)", guards.run_delay, figures.run_delay),
+        ("the time that its program keeps a processor busy (guards.program)", guards.program, figures.program),
     ):
         if bound and figure is not None and figure > bound:
             found.append(f"{what} is {figure:.0%} of the time, more than {bound:.0%}")

@@ -76,16 +76,18 @@ class Follow(Struct, frozen=True, kw_only=True):
 
 class Guards(Struct, frozen=True, kw_only=True):
     """The bounds that a new scheduler must keep while on probation: `pressure` and `run_delay` are shares of time (0.8:
-    80 %) over the last ten seconds, `loop_lag` is microseconds by which agentd's own loop is late. 0: no bound."""
+    80 %) over the last ten seconds, `program` is how much of one processor the scheduler's own program takes meanwhile,
+    `loop_lag` is microseconds by which agentd's own loop is late. 0: no bound."""
 
     pressure: Share = 0.0
     run_delay: Share = 0.0
+    program: Share = 0.0
     loop_lag: Duration = 2 * SECOND
 
     @property
     def any(self) -> bool:
         """Whether there is a bound to look at."""
-        return bool(self.pressure or self.run_delay or self.loop_lag)
+        return bool(self.pressure or self.run_delay or self.program or self.loop_lag)
 
 
 class SchedulerSettings(Struct, frozen=True, kw_only=True):
@@ -109,7 +111,7 @@ def wanted_by(job: "Job") -> Choice | None:
 
 def faults(settings: SchedulerSettings) -> Iterator[Fault]:
     """Yields a fault for each bound of the guards that no machine keeps to, or that none could break."""
-    for key in ("pressure", "run_delay"):
+    for key in ("pressure", "run_delay", "program"):
         if 0 < getattr(settings.guards, key) < 0.01:
             yield Fault(
                 ("scheduler", "guards", key), "expected at least 1%, or 0% for no bound: no machine keeps to less"

@@ -184,6 +184,7 @@ def test_the_reason_of_a_kill_is_waited_for_before_anything_else_is_started() ->
             "the pressure on processors (guards.pressure) is 95% of the time",
         ),
         (Guards(run_delay=0.5), Figures(run_delay=0.6), "the time that tasks wait for a processor"),
+        (Guards(program=0.5), Figures(program=0.98), "its program keeps a processor busy (guards.program) is 98%"),
         (Guards(), Figures(loop_lag=3 * SECOND), "agentd itself was kept waiting for 3s, more than 2s"),
     ],
 )

@@ -32,7 +32,7 @@ WHOLE = """scheduler:
   default: scx_bpfland
   mode: server
   probation: 2min
-  guards: {pressure: 90%, run_delay: 150%, loop_lag: 500ms}
+  guards: {pressure: 90%, run_delay: 150%, program: 40%, loop_lag: 500ms}
   follow:
     power-profile: {performance: {scx_lavd: gaming}, balanced: none, power-saver: {scx_lavd: {slice-max-us: 9000}}}
     power: {battery: scx_flash}
@@ -57,7 +57,7 @@ def test_everything_that_can_be_said(tmp_path: Path) -> None:
         default=Choice("scx_bpfland"),
         mode="server",
         probation=2 * MINUTE,
-        guards=Guards(pressure=0.9, run_delay=1.5, loop_lag=SECOND // 2),
+        guards=Guards(pressure=0.9, run_delay=1.5, program=0.4, loop_lag=SECOND // 2),
         follow=Follow(
             power_profile=PowerProfiles(
                 performance=Choice("scx_lavd", "gaming"),
@@ -117,6 +117,7 @@ def test_the_modes_of_the_settings_are_those_of_the_catalogue() -> None:
         ("guards: {pressure: high}", "2:22", "scheduler.guards.pressure: expected percents of the time, such as 80%"),
         ("guards: {pressure: 120%}", "2:22", "expected at most 100%: pressure is a share of time"),
         ("guards: {run_delay: 0.5%}", "2:23", "expected at least 1%, or 0% for no bound"),
+        ("guards: {program: 0.5%}", "2:21", "expected at least 1%, or 0% for no bound"),
         ("guards: {loop_lag: 5ms}", "2:22", "expected at least 100ms, or 0 for no bound"),
         ("guards: {presure: 80%}", "2:12", 'unknown key "presure" (did you mean pressure?)'),
         (
