@@ -62,6 +62,7 @@ _REFUSALS = tuple(
     for pattern in (
         r"(another sched_ext scheduler is already running)",
         r"(can't (?:register struct_ops|pin link) .+)$",
+        r"(no struct_ops found in .+)$",
         r"(extern \([^)]*\) '[^']+': .+)$",
         r"(kfunc '[^']+' is referenced but wasn't resolved)",
         r"(map '[^']+': failed to create: .+)$",

@@ -173,6 +173,12 @@ def test_a_log_without_a_word_about_schedulers_tells_nothing() -> None:
             "",
         ),
         (
+            ["Error: no struct_ops found in /usr/local/lib/agentd/schedulers/scx_mine.bpf.o"],
+            "refused",
+            "no struct_ops found in /usr/local/lib/agentd/schedulers/scx_mine.bpf.o",
+            "",
+        ),
+        (
             ["Error: can't pin link 93 for wrong_ops: File exists"],
             "refused",
             "can't pin link 93 for wrong_ops: File exists",
