@@ -80,7 +80,8 @@ def remarks(session: Record, summaries: list[Record]) -> list[str]:
         found.append("there are no figures: they need two readings under one scheduler")
     if switches:
         times = "once" if switches == 1 else f"{switches} times"
-        found.append(f"another scheduler came {times}; the time across a switch counts for neither")
+        why = "agentctl sched history tells why"
+        found.append(f"another scheduler came {times} ({why}); the time across a switch counts for neither")
     if forgotten:
         found.append(f"{forgotten} schedulers that ran first are left out")
     if trouble:

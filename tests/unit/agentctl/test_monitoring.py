@@ -98,7 +98,7 @@ def test_the_summary_is_a_table_for_each_scheduler(monitor: FakeDaemon, ctl: Ctl
     assert ended.err == "measuring from 00:25:40 to 00:27:40, every 1s; Ctrl-C ends it\n"
     assert ended.out == (
         "measured from 00:25:40 to 00:26:40: the time was over\n"
-        "another scheduler came once; the time across a switch counts for neither\n"
+        "another scheduler came once (agentctl sched history tells why); the time across a switch counts for neither\n"
         "\n"
         "the kernel's own scheduler: 00:25:40 to 00:26:10, 30 samples in 30s\n"
         "FIGURE             MEAN    P95     MAX     UNIT\n"
@@ -164,7 +164,7 @@ def test_a_session_in_the_background_is_begun_shown_and_ended(monitor: FakeDaemo
     assert ctl("sched", "monitor", "--status").out.splitlines() == [
         "measuring from 00:25:40 to 00:27:40, every 1s",
         "there are no figures: they need two readings under one scheduler",
-        "another scheduler came once; the time across a switch counts for neither",
+        "another scheduler came once (agentctl sched history tells why); the time across a switch counts for neither",
     ]
     assert "the time was over" in ctl("sched", "monitor", "--stop").out
     assert [call[0] for call in called(monitor)] == ["StartMonitor", "GetMonitor", "StopMonitor", "GetMonitor"]
