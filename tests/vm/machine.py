@@ -23,21 +23,6 @@ Session = Literal["active", "background"]
 Instant = datetime | str | float
 T = TypeVar("T")
 
-HARDWARE = (
-    *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none"),
-    # QEMU 7.2 leaves garbage in the flags after a cmpxchg16b: spurious traps, then a panic of the kernel.
-    # A processor that says "erms" makes kernel and libc move bytes one by one, which is slow to emulate.
-    # With two processors on a busy host, a kernel that patches itself at its boot traps now and then (int3), and each
-    # spins for locks of the other while the host runs something else.
-    # What else it does not have is dear where it is emulated: five levels of page tables are walked at each miss; with
-    # smap the kernel reads the memory of programs through other translations than its own; xsave brings AVX, whose
-    # registers each switch of tasks stores one by one, and whose instructions numpy dies of here.
-    *("-accel", "tcg", "-cpu", "max,-cx16,-erms,-la57,-smap,-pku,-xsave,-avx,-avx2,-fma,-f16c,-vaes"),
-    *("-smp", "1", "-m", "2G"),
-    *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
-    # A machine that was reset in its process boots up to twenty times slower: it ends instead, and is started anew.
-    *("-action", "reboot=shutdown,shutdown=pause"),
-)
 # root is mounted by the initrd; "quiet" because each line on the console costs emulated time.
 KERNEL_WORDS = (
     "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 "
@@ -99,6 +84,26 @@ exec "$@"
 
 KEPT = "booted"
 """The snapshot that a machine goes on from which was kept."""
+
+
+def hardware(processors: int = 1) -> tuple[str, ...]:
+    """Returns QEMU's options for a machine."""
+    return (
+        *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none"),
+        # With two processors on a busy host, a kernel that patches itself at its boot traps now and then (int3), and
+        # each spins for locks of the other while the host runs something else: the two then take turns on one thread.
+        *("-accel", "tcg" if processors == 1 else "tcg,thread=single"),
+        # QEMU 7.2 leaves garbage in the flags after a cmpxchg16b: spurious traps, then a panic of the kernel.
+        # A processor that says "erms" makes kernel and libc move bytes one by one, which is slow to emulate.
+        # What else it does not have is dear where it is emulated: five levels of page tables are walked at each miss;
+        # with smap the kernel reads the memory of programs through other translations than its own; xsave brings AVX,
+        # whose registers each switch of tasks stores one by one, and whose instructions numpy dies of here.
+        *("-cpu", "max,-cx16,-erms,-la57,-smap,-pku,-xsave,-avx,-avx2,-fma,-f16c,-vaes"),
+        *("-smp", str(processors), "-m", "2G"),
+        *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
+        # A machine that was reset in its process boots up to twenty times slower: it ends, and is started anew.
+        *("-action", "reboot=shutdown,shutdown=pause"),
+    )
 
 
 class MachineError(Exception):
@@ -212,12 +217,17 @@ class Machine:
     `session="active"` puts them into a login session on seat0 in front, which is what polkit calls active and local.
     """
 
-    def __init__(self, kernel: Kernel = "trixie", *, kept: Path | None = None, cold: bool = False) -> None:
-        """The first start of a machine goes on from one that was kept, where none is named a booted one, or boots cold.
+    def __init__(
+        self, kernel: Kernel = "trixie", *, kept: Path | None = None, cold: bool = False, processors: int = 1
+    ) -> None:
+        """The first start of a machine goes on from one that was kept, where none is named a booted one, or boots cold:
+        one with more processors than those have can do nothing else.
 
         Machines from the same kept one share their boot id until they boot themselves.
         """
+        assert cold or processors == 1, "a machine with more than one processor has to boot cold"
         self.kernel = kernel
+        self.processors = processors
         self._kept = kept
         self._cold = cold
         self._folder = Path(tempfile.mkdtemp(prefix="agentd-vm-"))
@@ -276,7 +286,7 @@ class Machine:
     def _options(self, kernel: dict[str, str]) -> list[str]:
         clock = (datetime.now(UTC) + self._offset).strftime("%Y-%m-%dT%H:%M:%S")
         return [
-            *HARDWARE,
+            *hardware(self.processors),
             *("-rtc", f"base={clock}", "-serial", f"file:{self.console}"),
             *("-kernel", kernel["vmlinux"], "-initrd", kernel["initrd"], "-append", command_line(self.kernel)),
             # What the guest flushed survives a SIGKILL of the emulator: it is in the host's page cache.
@@ -650,7 +660,7 @@ def booted_disk(image: dict[str, Any], kernel: Kernel) -> Path:
     """The disk of a machine that was booted and kept with its memory; makes it once."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True).stdout
     # A snapshot fits the emulator and the machine that it was taken of.
-    recipe = hashlib.sha256(version + " ".join([*HARDWARE, command_line(kernel)]).encode()).hexdigest()[:12]
+    recipe = hashlib.sha256(version + " ".join([*hardware(), command_line(kernel)]).encode()).hexdigest()[:12]
     path = Path(image["disk"]).with_name(f"booted-{kernel}-{recipe}.qcow2")
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

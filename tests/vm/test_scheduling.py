@@ -3,17 +3,18 @@
 AGENTD_SWITCHES sets how many starts, switches and stops there are in random order (8).
 """
 
+import json
 import os
 import random
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.vm.agentd import agentctl, answer, answers, call, configure, note
 from tests.vm.machine import Machine
 from tests.vm.sched_ext import OBJECTS, REFUSED_QMAP, by_hand, scheduler, wait_for
+from tests.vm.scheduling import LONGEST, PINS, SETTINGS, newest, quarantined, running, shown, switch
 
 ROOT = Path(__file__).parents[2]
 SWITCHES = int(os.environ.get("AGENTD_SWITCHES", "8"))
@@ -25,12 +26,14 @@ MISBEHAVING = {
     "exits": ("unregistered", "unregistered from BPF"),
     "unsafe": ("refused", "Possibly NULL pointer"),
     "no_kfunc": ("refused", "scx_bpf_does_not_exist"),
+    "no_scheduler": ("refused", "no struct_ops found"),
 }
 """How each of these ends, and words of the reason."""
-PINS = "/sys/fs/bpf/agentd"
-KEPT = ("1", "keep", "b", "true")
-SETTINGS = "timezone: UTC\nscheduler: {probation: 5s}\njobs: {x: {run: 'true'}}\n"
-LONGEST = 200.0  # seconds for a switch under emulation
+EATERS = {
+    "spins": ("program: 50%", "its program keeps a processor busy"),
+}
+"""The guard that each of these breaks, and words of the reason."""
+SPINS = "#!/bin/sh\nscx_simple &\nwhile :; do :; done\n"
 LOAD = "[Service]\nExecStart=/bin/sh -c 'while :; do /bin/true; done'\n"
 
 
@@ -48,30 +51,6 @@ def calm(machine: Machine) -> None:
     call(machine, "Scheduler", "Restore")
     call(machine, "Scheduler", "Clear", "s", "")
     wait_for(machine, "disabled", timeout=LONGEST)
-
-
-def switch(machine: Machine, name: str, *flags: str) -> dict[str, Any]:
-    """Switches as a person would; returns what agentd answers."""
-    if name == "none":
-        call(machine, "Scheduler", "Stop", "a{sv}", *KEPT, timeout=LONGEST)
-        return {}
-    given = (str(len(flags) // 3), *flags)
-    told: dict[str, Any] = call(machine, "Scheduler", "Switch", "sa{sv}a{sv}", name, *given, *KEPT, timeout=LONGEST)
-    return told
-
-
-def shown(machine: Machine) -> dict[str, Any]:
-    """What agentd shows by its properties."""
-    words = ("--json=short", "get-property", "org.agentd1", "/org/agentd1", "org.agentd1.Scheduler")
-    told = machine.run("busctl", *words, "State", "Current", "Ops", "LoadedBy").out
-    return dict(zip(("state", "current", "ops", "loaded_by"), re.findall(r'"data":"([^"]*)"', told), strict=True))
-
-
-def newest(machine: Machine) -> dict[str, Any]:
-    """The newest tenure of the history."""
-    (found,) = call(machine, "Scheduler", "ListTenures", "a{sv}", "1", "limit", "u", "1")
-    assert isinstance(found, dict)
-    return found
 
 
 def test_this_kernel_can_run_schedulers_and_agentd_says_which(machine: Machine) -> None:
@@ -102,10 +81,7 @@ def test_what_is_shown_is_what_the_kernel_says_in_any_order_under_load(machine: 
     note("time without a scheduler in a switch (emulated), ms", sorted(map(round, gaps)))
     switch(machine, "none")
     assert scheduler(machine).state == "disabled"
-    active = machine.run("systemctl", "list-units", "agentd-scx@*", "--state=active", "--no-legend", "--plain").out
-    assert active == ""
-    programs = machine.sh("readlink /proc/[0-9]*/exe | grep /scx_ || true")  # the kernel's own threads have no program
-    assert programs == ""
+    assert running(machine) == ([], [])
 
 
 def test_one_that_the_verifier_refuses_leaves_the_one_before_it_and_a_reason(machine: Machine) -> None:
@@ -134,18 +110,19 @@ def test_an_ejection_is_noticed_with_the_kernels_reason_and_not_tried_again(
     ended = newest(machine)
     assert (ended["name"], ended["kind"]) == ("scx_qmap", kind), done.err
     note(f"time to notice an ejection ({kind}, emulated), ms", round(ended["noticed"] / 1000))
-    _, _, quarantines = call_all(machine)
-    assert [one["name"] for one in quarantines] == ["scx_qmap"]
+    assert quarantined(machine) == ["scx_qmap"]
 
 
 @pytest.fixture(scope="module")
 def objects(machine: Machine) -> None:
-    """The objects of tests/vm/scx, in the catalogue as an administrator adds schedulers."""
+    """The objects of tests/vm/scx and a program, in the catalogue as an administrator adds schedulers."""
     lines = []
+    words = "summary: One of the tests, algorithm: None, use_cases: [tests], readiness: test, timeout: 5s"
     for name in ("fifo", *MISBEHAVING):
         machine.sh(f"install -D {OBJECTS}/{name}.bpf.o /usr/local/lib/agentd/schedulers/scx_{name}.bpf.o")
-        words = "summary: One of the tests, algorithm: None, use_cases: [tests], readiness: test, language: bpf"
-        lines.append(f"scx_{name}: {{ops: {name}, {words}, timeout: 5s}}\n")
+        lines.append(f"scx_{name}: {{ops: {name}, {words}, language: bpf}}\n")
+    machine.write("/usr/local/bin/scx_spins", SPINS, 0o755)
+    lines.append(f"scx_spins: {{ops: simple, {words}, language: c, help: false}}\n")
     machine.write("/etc/agentd/schedulers.d/tests.yaml", "".join(lines))
 
 
@@ -167,15 +144,24 @@ def test_one_that_misbehaves_is_detected_explained_and_quarantined(machine: Mach
     ended = newest(machine)
     assert (ended["name"], ended["kind"]) == (f"scx_{name}", kind)
     assert words in f"{ended['cause']} {ended['message']}"
-    assert [one["name"] for one in call_all(machine)[2]] == [f"scx_{name}"]
+    assert quarantined(machine) == [f"scx_{name}"]
     gone = f"! systemctl is-active -q agentd-scx@scx_{name} && ! ls {PINS}/* 2>/dev/null"
     machine.wait_until(gone, LONGEST, "nothing to be left of it")
 
 
-def call_all(machine: Machine) -> tuple[Any, Any, Any]:
-    """What GetStatus answers."""
-    told = answer(machine, "sched", "status")
-    return told, told["wants"], told["quarantines"]
+@pytest.mark.parametrize("name", EATERS)
+def test_one_that_eats_processors_breaks_a_guard_and_is_quarantined(machine: Machine, objects: None, name: str) -> None:
+    guard, words = EATERS[name]
+    configure(machine, SETTINGS.replace("probation", f"guards: {{{guard}}}, probation"))
+    agentctl(machine, "sched", "switch", f"scx_{name}", check=False, timeout=LONGEST)
+    machine.wait_until(lambda: newest(machine)["ended"], LONGEST, "agentd to end it")
+    ended = newest(machine)
+    assert (ended["name"], ended["kind"]) == (f"scx_{name}", "guard")
+    assert words in ended["cause"]
+    assert scheduler(machine).state == "disabled"
+    assert running(machine) == ([], [])
+    assert quarantined(machine) == [f"scx_{name}"]
+    configure(machine, SETTINGS)
 
 
 def test_a_loader_that_is_killed_is_noticed_and_the_choice_before_it_comes_back(machine: Machine) -> None:
@@ -187,11 +173,16 @@ def test_a_loader_that_is_killed_is_noticed_and_the_choice_before_it_comes_back(
     assert ended["ended"] >= ended["enabled"] > 0
 
 
-def test_sysrq_takes_it_away(machine: Machine) -> None:
+def test_sysrq_takes_it_away_and_the_monitor_tells_of_it(machine: Machine) -> None:
     switch(machine, "scx_simple")
-    machine.sh("echo S >/proc/sysrq-trigger")
+    command = "sleep 4; echo S >/proc/sysrq-trigger; sleep 4"
+    done = agentctl(machine, "sched", "monitor", "--json", "--", "sh", "-c", command, timeout=LONGEST)
     machine.wait_until(lambda: newest(machine)["ended"], LONGEST, "agentd to know the end")
     assert newest(machine)["kind"] == "sysrq"
+    session = json.loads(done.out)
+    assert (session["on"], session["ended"], session["switches"]) == (False, "stopped", 1)
+    assert [one["name"] for one in session["summaries"]] == ["scx_simple", "none"]
+    assert "another scheduler came once" in agentctl(machine, "sched", "monitor", "--status").out
 
 
 def test_a_lease_ends_with_its_client_however_that_ends(machine: Machine) -> None:
