@@ -25,14 +25,14 @@ class Guarding:
         """Returns the figures as they are now under the scheduler of that name; what is not known is None."""
         group = f"{SLICE}/{unit_of(name)}"
         clock = asyncio.get_running_loop().time
-        began = clock()
-        await asyncio.sleep(_PROBE)
-        late = max(0.0, clock() - began - _PROBE)
         at = clock()
         try:
             sample = self._recent.add(await self._threads.do(lambda: readings.read(at, self._root, (group,))))
         except Unreadable:  # what is looked at beside the guards tells of it
             sample = None
+        began = clock()  # last of all: nothing is waited for between this and the verdict
+        await asyncio.sleep(_PROBE)
+        late = max(0.0, clock() - began - _PROBE)
         known = {} if sample is None else sample.figures
         return Figures(
             pressure=known.get("cpu_some"),

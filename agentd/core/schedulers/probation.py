@@ -32,10 +32,13 @@ class Probation:
         """Returns what is due for a tenure, and when."""
         if tenure is None or not tenure.probation:
             return []
-        found: list[tuple[int, Callable[[int], None]]] = [(tenure.probation, self.end)]
-        if self.settings.guards.any:
-            found.append((max(self._looked, tenure.enabled) + self._times.guards, self._look))
-        return found
+        if not self.settings.guards.any:
+            return [(tenure.probation, self.end)]
+        # The guards have the last word: under a scheduler that hardly lets agentd run, the time may be over before they
+        # were looked at even once.
+        looked = max(self._looked, tenure.enabled)
+        due = looked + self._times.guards
+        return [(min(due, tenure.probation) if looked < tenure.probation else due, self._look)]
 
     def end(self, now: int) -> None:
         """Ends the probation of the tenure: it has proved good."""
@@ -43,6 +46,12 @@ class Probation:
         if tenure is not None and tenure.probation:
             self._book.save(replace(tenure, probation=0))
             self._judge.proved(tenure, now)
+
+    def kept(self, now: int) -> None:
+        """Takes note that figures break no guard: a probation whose time is over ends."""
+        tenure = self._book.tenure
+        if tenure is not None and 0 < tenure.probation <= now:
+            self.end(now)
 
     def tripped(self, figures: Figures) -> str:
         """Returns the guards that figures break, as a sentence; empty where they break none."""

@@ -341,10 +341,15 @@ class Schedulers(Core):
         self._report(lambda: self._course.ending_known(number, ending, noticed, now), now)
 
     def guarded(self, figures: Figures, now: int) -> None:
-        """Takes the figures of the guards: a scheduler on probation that breaks one has to leave."""
+        """Takes the figures of the guards: a scheduler on probation that breaks one has to leave; one that keeps them
+        has proved good when its time is over."""
         own = self._course.own
-        if own is not None and own.probation and (why := self._probation.tripped(figures)):
+        if own is None or not own.probation:
+            return
+        if why := self._probation.tripped(figures):
             self._report(lambda: self._course.fail(own, Ending(kind="guard", reason=why), now), now)
+        else:
+            self._report(lambda: self._probation.kept(now), now)
 
     def can_run(self, cannot: Mapping[str, str], now: int) -> None:
         """Takes a sentence for each scheduler that this machine cannot run as it is, by name; others it can. Also told

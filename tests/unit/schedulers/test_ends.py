@@ -205,6 +205,22 @@ def test_a_guard_that_trips_on_probation_has_the_old_one_back(guards: Guards, fi
     assert words in failed.sentence
 
 
+def test_a_probation_is_not_over_before_the_guards_were_looked_at_however_late_agentd_could_run() -> None:
+    world = World(SchedulerSettings(default=Choice("scx_rusty")))
+    world.after(5 * MINUTE)
+    world.want("scx_lavd")
+    world.after(SECOND)
+    assert world.on == "scx_lavd"
+    world.figures = Figures(loop_lag=MINUTE)
+    world.now += 10 * MINUTE  # all that was due comes at once
+    world.after(100 * MS)
+    world.figures = Figures()
+    world.after(20 * SECOND)
+    assert world.on == "scx_rusty"
+    (failed,) = world.told_of(SchedulerFailed)
+    assert failed.ending.kind == "guard"
+
+
 def test_figures_that_nobody_knows_break_no_guard_and_after_the_probation_none_counts() -> None:
     world = World(SchedulerSettings(default=Choice("scx_rusty"), guards=Guards(pressure=0.5)))
     world.figures = Figures()
