@@ -81,6 +81,7 @@ def test_a_good_one_is_compiled_verified_listed_started_and_removed(machine: Mac
 @pytest.mark.parametrize(
     ("name", "step", "words"),
     [
+        ("wrong_type", "source", "tracepoint"),
         ("compile_error", "compile", "scx_bpf_insert"),
         ("unsafe", "load", "Possibly NULL pointer"),
         ("wrong_dsq", "trial", "DSQ"),
