@@ -9,6 +9,7 @@ from agentd.core.config import Config
 from agentd.core.fields import Fault, Parser
 from agentd.core.jobs import settings as jobs
 from agentd.core.learning import settings as learning
+from agentd.core.notices import settings as notices
 from agentd.core.reboots import policy as reboots
 from agentd.core.rules import settings as rules
 from agentd.core.schedulers import settings as schedulers
@@ -48,6 +49,11 @@ PARTS = (
         learning.KINDS,
         faults=lambda its: learning.faults(its.learning, its.jobs),
         doubts=lambda its: learning.doubts(its.jobs),
+    ),
+    Settings(
+        notices.KINDS,
+        faults=lambda its: notices.faults(its.notices),
+        doubts=lambda its: notices.doubts(its.notices, its.jobs),
     ),
 )
 """One line a part. A line may use what stands before it."""

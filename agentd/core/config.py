@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 from agentd.core.fields import Duration, PositiveDuration, Size, ZoneName, by_name
 from agentd.core.jobs.settings import Job
 from agentd.core.learning.settings import LearningSettings
+from agentd.core.notices.settings import NoticeSettings
 from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.rules.settings import LlmServer, OwnKpi, Rule, Sampling, UnitName
@@ -41,3 +42,4 @@ class Config(Struct, frozen=True, kw_only=True):
     llm: LlmServer | None = None
     may_restart: tuple[UnitName, ...] = ()
     learning: LearningSettings = LearningSettings()
+    notices: NoticeSettings = NoticeSettings()

@@ -179,6 +179,8 @@ class JobsShell:
         self._executor.stop(effect.run_id, effect.result)
 
     def _notify(self, effect: Notified) -> None:
+        if not effect.wanted:
+            return
         run = effect.run
         log.info(effect.text, id="notice", job=run.job, run_id=run.run_id)
         self._host.server.emit("Jobs", "Notified", run.job, run.run_id, effect.event, effect.text)

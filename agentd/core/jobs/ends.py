@@ -8,7 +8,6 @@ from agentd.core.jobs.dues import Dues
 from agentd.core.jobs.model import Notified, Outcome, Run, RunChanged, RunSaved, Saved
 from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster
-from agentd.core.jobs.settings import Job
 from agentd.core.part import Decided, Effect
 
 _CUT_OFF = Outcome(result="interrupted", reason="agentd ended while the run was under way")
@@ -35,12 +34,12 @@ class Ends:
             self._try_again(entry, run, *again, now)
             return
         if run.result == "success":
-            self.notify(entry.job, "success", run, f"{run.job} succeeded")
+            self.notify(entry, "success", run, f"{run.job} succeeded")
             for follower in self._roster.followers.get(run.job, ()):
                 if follower.enabled and not draining:
                     self._dues.offer(follower, now, "after", f"after {run.run_id}", now)
         elif run.result not in {"stopped", "cancelled"}:
-            self.notify(entry.job, "failure", run, f"{run.job} failed: {run.reason or run.result}")
+            self.notify(entry, "failure", run, f"{run.job} failed: {run.reason or run.result}")
 
     def _try_again(self, entry: Entry, run: Run, pause: int, reason: str, now: int) -> None:
         self._course.give_up_retry(entry, "a later run failed", now)
@@ -50,10 +49,9 @@ class Ends:
         self._effects += [RunSaved(entry.retry), Decided(now, "jobs", "retry", run.job, reason, entry.retry.run_id)]
         self._roster.push(entry)
 
-    def notify(self, job: Job, event: str, run: Run, text: str) -> None:
-        """Tells of an event that the job's `notify` asks to be told of."""
-        if event in job.notify:
-            self._effects.append(Notified(event, run, text))
+    def notify(self, entry: Entry, event: str, run: Run, text: str) -> None:
+        """Tells of an event that people may want to be told of."""
+        self._effects.append(Notified(event, run, text, entry.job, bool(entry.off)))
 
     # After a restart
 

@@ -265,7 +265,7 @@ class Jobs(Core):
             raise Refused("NoSuchRun", f"the run {run_id} is not under way")
         run = entry.running[run_id] = replace(entry.running[run_id], progress=text)
         self._effects += [RunSaved(run), RunChanged("progress", run)]
-        self._ends.notify(entry.job, "progress", run, text)
+        self._ends.notify(entry, "progress", run, text)
 
     def report_change(self, run_id: str) -> None:
         """Takes note that a run found what it looked for, in its own words. Raises Refused NoSuchRun."""
@@ -287,7 +287,7 @@ class Jobs(Core):
             self._course.begin(run_id)
             run = entry.running[run_id] = replace(entry.running[run_id], started=at, invocation=invocation)
             self._effects.append(RunChanged("started", run))
-            self._ends.notify(entry.job, "start", run, f"{entry.job.name} started")
+            self._ends.notify(entry, "start", run, f"{entry.job.name} started")
 
     def ended(self, run_id: str, outcome: Outcome, now: int) -> None:
         """Takes note of a run's end. A retry, jobs that follow and runs that wait for the place come next."""

@@ -131,8 +131,16 @@ class RunChanged(Effect, frozen=True):
 
 
 class Notified(Effect, frozen=True):
-    """Something that the job's `notify` asked to be told of."""
+    """Something that people may want to be told of: event is start | success | failure | progress. No attempt that is
+    followed by another is a failure. `off`: the job does not run by itself any more."""
 
     event: str
     run: Run
     text: str
+    job: Job
+    off: bool = False
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the job's `notify` asks to be told of it."""
+        return self.event in (self.job.notify or ())

@@ -27,7 +27,7 @@ from agentd.core.quantities import MINUTE, SECOND, nearest, parse_duration
 
 Command = Annotated[tuple[str, ...], Meta(extra={"kind": "command"})]
 When = Annotated[Any, Meta(extra={"kind": "when"})]
-Event = Literal["start", "success", "failure", "progress"]
+Event = Literal["start", "success", "failure", "recovered", "progress"]
 Mode = Literal["on", "shadow", "off"]
 
 WRITTEN_BY_AGENTD = frozenset({
@@ -97,7 +97,7 @@ class Job(Struct, frozen=True, kw_only=True):
     jitter: Duration = 0
     limits: Limits = Limits()
     critical: bool = False  # the machine is not rebooted while it runs
-    notify: tuple[Event, ...] = ()
+    notify: tuple[Event, ...] | None = None  # None: as the routes of notices say
     useful: Annotated[str | None, Meta(extra={"kind": "useful"})] = None
     learning: Mode | None = None  # None: as `learning.mode` says
     scheduler: Annotated[Any, Meta(extra={"kind": "scheduler"})] = None  # a Choice of core.schedulers, for its runs

@@ -6,7 +6,7 @@ One entry each: what is wrong, the file, and every sentence in order, with line 
 NINES = "9" * 5000
 LONG = "a" * 101
 TOP = (
-    "concurrency, history, jobs, kpis, learning, llm, may_restart, reboot, rules, sampling, scheduler, stop_timeout, "
+    "concurrency, history, jobs, kpis, learning, llm, may_restart, notices, reboot, rules, sampling, scheduler, stop_timeout, "
     "timezone, watch"
 )
 JOB = (
@@ -883,14 +883,14 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "notify that does not exist",
         job("notify: [start, finish]"),
-        ['4:21: jobs.backup.notify[1]: "finish" is not one of failure, progress, start, success'],
+        ['4:21: jobs.backup.notify[1]: "finish" is not one of failure, progress, recovered, start, success'],
     ),
     (
         "notify as one word that does not exist",
         job("notify: falure"),
         [
             (
-                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, start, success (did you '
+                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, recovered, start, success (did you '
                 "mean failure?)"
             )
         ],

@@ -1,0 +1,68 @@
+"""The events of jobs that people may want to be told of."""
+
+from functools import partial
+
+from agentd.core.events import Event, Hears, Kind
+from agentd.core.jobs.model import Notified, Run
+from agentd.core.part import Decided
+
+KINDS = (
+    Kind("start", "a run of a job started"),
+    Kind("success", "a run of a job succeeded"),
+    Kind("failure", "a run of a job failed, and all its retries", told=True),
+    Kind("recovered", "a job succeeded after people were told of its failure", told=True),
+    Kind("progress", "a run said how far it is: agentctl progress"),
+)
+_WORDS = {
+    "timeout": "it took longer than its timeout",
+    "oom-kill": "the kernel killed it for want of memory",
+    "start-failed": "its program could not be started",
+    "interrupted": "it was cut off",
+}
+
+
+def trouble(job: str) -> str:
+    """Returns the name of the state in which a job fails."""
+    return f"job {job}"
+
+
+def wrong(run: Run) -> str:
+    """Returns what is wrong with a run that failed, in words that stay the same while the same is wrong."""
+    if run.result == "exit-code" and run.exit_code is not None:
+        return f"exit code {run.exit_code}"
+    if run.signal and run.result in {"signal", "core-dump"}:
+        return f"killed by {run.signal}{', with a core dump' if run.result == 'core-dump' else ''}"
+    return _WORDS.get(run.result, run.result)
+
+
+def _of_run(effect: Notified, now: int) -> Event:
+    run, job = effect.run, effect.job
+    event = partial(Event, at=now, part="jobs", about=job.name, asked=job.notify, run_id=run.run_id)
+    if effect.event == "failure":
+        return event(
+            name="failure",
+            title=f"{job.name} failed: {wrong(run)}",
+            text=_more(run),
+            trouble="" if effect.off else trouble(job.name),
+            error=wrong(run),
+        )
+    if effect.event == "success":
+        return event(name="recovered", otherwise="success", title=effect.text, trouble=trouble(job.name), over=True)
+    title = effect.text if effect.event == "start" else f"{job.name}: {effect.text}"
+    return event(name=effect.event, title=title, priority="low")
+
+
+def _more(run: Run) -> str:
+    attempts = f"That was attempt {run.attempt}, the last one.\n" if run.attempt > 1 else ""
+    reason = f"{run.reason}\n" if run.reason else ""
+    return f"{attempts}{reason}agentctl log {run.run_id}"
+
+
+def _of_decision(effect: Decided, now: int) -> Event | None:
+    """Returns the end of the trouble of a job that a person disabled, of which nobody is told."""
+    if (effect.part, effect.kind) != ("jobs", "disable"):
+        return None
+    return Event(at=now, part="jobs", name="", about=effect.about, title="", trouble=trouble(effect.about), over=True)
+
+
+HEARS: Hears = {Notified: _of_run, Decided: _of_decision}
