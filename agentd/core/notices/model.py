@@ -18,8 +18,9 @@ class Message(Struct, frozen=True, kw_only=True):
     """A message to one channel: of one event, or a digest of `count` events.
 
     `made` is when its first event came, `latest` when the last did. `lines` are the titles of the first events of a
-    digest. The message is not handed out again before `again_at`, where `attempts` failed. `lost` counts the events
-    before this message that nobody was told: the message tells that. One that `failed` was refused for good.
+    digest; a message that went into one has a `count` of 0. The message is not handed out again before `again_at`,
+    where `attempts` failed. `lost` counts the events before this message that nobody was told: the message tells that.
+    One that `failed` was refused for good.
     """
 
     id: int
@@ -51,6 +52,19 @@ class Message(Struct, frozen=True, kw_only=True):
         return f"{self.text}\n\n{told}".strip()
 
 
+class Draft(Struct, frozen=True, kw_only=True):
+    """A message before it is known when it goes."""
+
+    channels: tuple[str, ...]
+    title: str
+    text: str
+    priority: Priority
+    sort: Sort
+    event: str
+    about: str
+    run_id: str = ""
+
+
 class Trouble(Struct, frozen=True, kw_only=True):
     """A state that people are told about: when it began, ends, and what was told of it meanwhile.
 
@@ -78,6 +92,7 @@ class Trouble(Struct, frozen=True, kw_only=True):
     over: int = 0
     over_at: int = 0
     over_title: str = ""
+    over_name: str = ""
     ended: int = 0
 
 

@@ -6,8 +6,8 @@ One entry each: what is wrong, the file, and every sentence in order, with line 
 NINES = "9" * 5000
 LONG = "a" * 101
 TOP = (
-    "concurrency, history, jobs, kpis, learning, llm, may_restart, notices, reboot, rules, sampling, scheduler, stop_timeout, "
-    "timezone, watch"
+    "concurrency, history, jobs, kpis, learning, llm, may_restart, notices, reboot, rules, sampling, scheduler, "
+    "stop_timeout, timezone, watch"
 )
 JOB = (
     "concurrency, critical, description, enabled, environment, group, jitter, learning, limits, missed, notify, "
@@ -890,8 +890,8 @@ BAD: list[tuple[str, str, list[str]]] = [
         job("notify: falure"),
         [
             (
-                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, recovered, start, success (did you '
-                "mean failure?)"
+                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, recovered, start, success (did '
+                "you mean failure?)"
             )
         ],
     ),
