@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from agentd import log as logging
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.jobs.model import FAILURES, Notified, Outcome, Run, RunChanged, RunStarts, RunStops, Saved
+from agentd.core.jobs.model import FAILURES, JobDisabled, Notified, Outcome, Run, RunChanged, RunStarts, RunStops, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND, format_duration
 from agentd.jobs.api import JobsApi, run_record
@@ -121,7 +121,13 @@ class JobsShell:
             name=NAME,
             vital=True,
             core=self._core,
-            does={RunStarts: self._start, RunStops: self._stop, RunChanged: self._tell, Notified: self._notify},
+            does={
+                RunStarts: self._start,
+                RunStops: self._stop,
+                RunChanged: self._tell,
+                Notified: self._notify,
+                JobDisabled: lambda _: None,
+            },
             contract=Path(__file__).with_name("org.agentd1.Jobs.xml"),
             methods=api.methods(),
             properties=api.properties(),

@@ -3,8 +3,7 @@
 from functools import partial
 
 from agentd.core.events import Event, Hears, Kind
-from agentd.core.jobs.model import Notified, Run
-from agentd.core.part import Decided
+from agentd.core.jobs.model import JobDisabled, Notified, Run
 
 KINDS = (
     Kind("start", "a run of a job started"),
@@ -58,11 +57,9 @@ def _more(run: Run) -> str:
     return f"{attempts}{reason}agentctl log {run.run_id}"
 
 
-def _of_decision(effect: Decided, now: int) -> Event | None:
-    """Returns the end of the trouble of a job that a person disabled, of which nobody is told."""
-    if (effect.part, effect.kind) != ("jobs", "disable"):
-        return None
-    return Event(at=now, part="jobs", name="", about=effect.about, title="", trouble=trouble(effect.about), over=True)
+def _disabled(effect: JobDisabled, now: int) -> Event:
+    """Returns the end of a job's trouble of which nobody is told: a person made it so."""
+    return Event(at=now, part="jobs", name="", about=effect.job, title="", trouble=trouble(effect.job), over=True)
 
 
-HEARS: Hears = {Notified: _of_run, Decided: _of_decision}
+HEARS: Hears = {Notified: _of_run, JobDisabled: _disabled}

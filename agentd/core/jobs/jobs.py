@@ -12,7 +12,7 @@ from agentd.core.jobs import interval, runs
 from agentd.core.jobs.course import Course
 from agentd.core.jobs.dues import Dues
 from agentd.core.jobs.ends import Ends
-from agentd.core.jobs.model import JobSaved, JobState, Outcome, Run, RunChanged, RunSaved, RunStops, Saved
+from agentd.core.jobs.model import JobDisabled, JobSaved, JobState, Outcome, Run, RunChanged, RunSaved, RunStops, Saved
 from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster
 from agentd.core.jobs.settings import Job
@@ -247,6 +247,8 @@ class Jobs(Core):
             state = self._roster.rested(entry, now)
         word = "enable" if enabled else "disable"
         self._override(entry, replace(state, enabled=enabled), word, f"{word}d by hand", now)
+        if not enabled:
+            self._effects.append(JobDisabled(name))
         return self._course.take_back(entry, entry.off, now) if entry.off else []
 
     def reset(self, name: str, now: int) -> list[str]:

@@ -144,3 +144,9 @@ class Notified(Effect, frozen=True):
     def wanted(self) -> bool:
         """Whether the job's `notify` asks to be told of it."""
         return self.event in (self.job.notify or ())
+
+
+class JobDisabled(Effect, frozen=True):
+    """A person disabled a job: whatever is wrong with it is of no interest any more."""
+
+    job: str

@@ -21,6 +21,7 @@ _AT_ONCE = {"news": 10, "trouble": 2, "over": 2}
 """The messages within that span that go at once. What comes beside them is gathered."""
 _FREE = {"news": 30, "trouble": 6, "over": 6}
 """The messages within an hour before which what is gathered goes as soon as nothing else has come for CALM."""
+_FREE_IN_FLOOD = 3
 CALM = MINUTE
 _SORTS: tuple[Sort, ...] = ("trouble", "over", "news")
 """The sorts of messages: a digest is of the first of these that is in it."""
@@ -67,7 +68,7 @@ class Line:
         self._forget(now)
         recent = sum(at > now - _SPAN for at in self._made)
         held = [one.made for one in gathering if one.again_at > now]
-        if not held and recent < _AT_ONCE[sort] and len(self._made) < _FREE[sort]:
+        if not held and recent < _AT_ONCE[sort] and self._free(sort, now):
             return now
         return self._gathered(min(held, default=now), sort, now)
 
@@ -112,11 +113,14 @@ class Line:
 
     def _gathered(self, first: int, sort: str, now: int) -> int:
         last, window = self._digest, GATHER
-        if last is not None and first - last.ended < MOST_GATHER:
+        if last is not None and first - last.ended < HOUR:
             window = min(MOST_GATHER, max(GATHER, 2 * (last.again_at - last.made)))
-        if len(self._made) >= _FREE[sort]:
-            return first + window
-        return min(now + CALM, first + window)
+        return min(now + CALM, first + window) if self._free(sort, now) else first + window
+
+    def _free(self, sort: str, now: int) -> bool:
+        """Tells whether there were few messages within the hour; after a digest, a flood may go on."""
+        flood = self._digest is not None and now - self._digest.ended < HOUR
+        return len(self._made) < (_FREE_IN_FLOOD if flood else _FREE[sort])
 
     def _forget(self, now: int) -> None:
         self._made = [at for at in self._made if at > now - HOUR]

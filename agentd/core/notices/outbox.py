@@ -24,14 +24,13 @@ _MOST_AFTER = DAY
 
 
 class Outbox:
-    """The messages that wait, by channel. Effects go to `effects`; `most` bounds the messages."""
+    """The messages that wait, by channel. Effects go to `effects`."""
 
-    def __init__(self, past: tuple[Message, ...], next_id: int, effects: list[Effect], most: int = MOST) -> None:
+    def __init__(self, past: tuple[Message, ...], next_id: int, effects: list[Effect]) -> None:
         self.lines: dict[str, Line] = {}
         self._past = past
         self._next_id = next_id
         self._effects = effects
-        self._most = most
         self._settings: NoticeSettings
         self._zone: ZoneInfo
 
@@ -110,12 +109,12 @@ class Outbox:
     def _bound(self, now: int) -> None:
         """Drops a message where too many wait: the oldest news of the lowest priority first."""
         all_of = [(line, one) for line in self.lines.values() for one in line.waiting.values()]
-        if len(all_of) > self._most:
+        if len(all_of) > MOST:
             free = [(line, one) for line, one in all_of if one.id not in line.flight]
             if not free:
                 return
             line, least = min(free, key=lambda pair: (RANK[pair[1].priority], pair[1].sort != "news", pair[1].id))
-            self._end(line, least, "dropped", f"more than {self._most} messages wait", now)
+            self._end(line, least, "dropped", f"more than {MOST} messages wait", now)
 
     # Going out
 
@@ -178,7 +177,8 @@ class Outbox:
     def _age(self, line: Line, now: int) -> None:
         """Drops what has waited for too long, once another attempt has failed: what waited while agentd or the machine
         was off gets one."""
-        for message in list(line.waiting.values()):
+        for number in list(line.waiting):
+            message = line.waiting[number]  # as it is now: it may tell of the one before
             if message.latest + self._settings.keep <= now:
                 why = f"not delivered for too long (notices.keep): {message.why or 'the channel failed'}"
                 self._end(line, message, "dropped", why, now)

@@ -83,7 +83,8 @@ class Person:
         """What was delivered, and when."""
         self.tried: list[tuple[int, Message]] = []
         self.log: list[Effect] = []
-        self.luck: Callable[[Message, int], Outcome] = lambda message, now: SENT  # noqa: ARG005 - the usual luck
+        self.luck: Callable[[Message, int], Outcome] = lambda _, __: SENT
+        self.deliver: Callable[[CourierWanted], object] = self.post
         self.core = Notices(self.slice, Saved(), now)
         self.go_on()
 
@@ -96,7 +97,7 @@ class Person:
                 if isinstance(effect, CourierWanted):
                     self.deliver(effect)
 
-    def deliver(self, wanted: CourierWanted) -> None:
+    def post(self, wanted: CourierWanted) -> None:
         for message in wanted.messages:
             outcome = self.luck(message, self.now)
             self.tried.append((self.now, message))
