@@ -1113,6 +1113,67 @@ BAD: list[tuple[str, str, list[str]]] = [
         "reboot: {fleet: {group: web}}\n",
         ["1:17: reboot.fleet: needs exactly one of fleetlock and etcd"],
     ),
+    # Notices.
+    (
+        "a credential that is an address",
+        "notices: {channels: {phone: {credential: 'ntfy://secret'}}}\n",
+        [
+            (
+                "1:42: notices.channels.phone.credential: is not the name of a credential: 1 to 32 small letters, "
+                "digits and -, and no - first; the address itself stands in the credential"
+            )
+        ],
+    ),
+    (
+        "a channel without a credential",
+        "notices: {channels: {phone: {rate: 20}}}\n",
+        ["1:29: notices.channels.phone: needs credential"],
+    ),
+    (
+        "a rate of nothing",
+        "notices: {channels: {phone: {credential: ntfy, rate: 0}}}\n",
+        ['1:54: notices.channels.phone.rate: "0" must lie between 1 and 3600'],
+    ),
+    (
+        "a channel's name with capitals",
+        "notices: {channels: {Phone: {credential: ntfy}}}\n",
+        [
+            (
+                '1:29: notices.channels.Phone: "Phone" cannot be the name of a channel: 1 to 32 small letters, digits '
+                "and -, and no - first"
+            )
+        ],
+    ),
+    (
+        "a default that is no channel",
+        "notices: {channels: {phone: {credential: ntfy}}, default: phnoe}\n",
+        ['1:59: notices.default: there is no channel "phnoe" (did you mean phone?)'],
+    ),
+    (
+        "a route to no channel",
+        "notices: {channels: {phone: {credential: ntfy}}, routes: [{events: [failure], to: [team]}]}\n",
+        ['1:84: notices.routes[0].to[0]: there is no channel "team"; name it in notices.channels'],
+    ),
+    (
+        "a route for an event that is none",
+        "notices: {channels: {phone: {credential: ntfy}}, routes: [{events: [falure], to: [phone]}]}\n",
+        ['1:69: notices.routes[0].events[0]: there is no event "falure" (did you mean failure?)'],
+    ),
+    (
+        "quiet hours that end as they begin",
+        'notices: {quiet: {from: "22:00", to: "22:00"}}\n',
+        ["1:18: notices.quiet: begins and ends at the same time of day: expected two times"],
+    ),
+    (
+        "reminders each second",
+        "notices: {remind: 1s}\n",
+        ["1:19: notices.remind: is shorter than a minute: expected a longer duration, or no"],
+    ),
+    (
+        "a priority that is none",
+        'notices: {quiet: {from: "22:00", to: "07:00", breaks: urgent}}\n',
+        ['1:55: notices.quiet.breaks: "urgent" is not one of high, low, normal'],
+    ),
     # Several at once.
     (
         "errors everywhere, sorted by place",
