@@ -18,6 +18,9 @@ ONLY_IN = {
     "psutil": {"agentd/rules/facts/host.py"},
     "numpy": {"agentd/learning/fitting.py"},
     "sklearn": {"agentd/learning/fitting.py"},
+    "apprise": {"agentd/notices/posting.py"},
+    "requests": {"agentd/notices/posting.py"},
+    "smtplib": {"agentd/notices/posting.py", "agentd/notices/verdicts.py"},
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
     "systemd": {

@@ -1,0 +1,75 @@
+"""A ping as healthchecks.io takes it: it began, is over, failed, ended with a status; silence is what alarms."""
+
+import contextlib
+import http.client
+import re
+import socket
+import ssl
+import time
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from agentd.notices.verdicts import MEND, Answer, Verdict, of_answer, of_failure
+
+MOST = 100_000  # bytes of a body that healthchecks.io keeps
+KINDS = ("start", "success", "fail", "log")
+_TIMEOUT = 15.0  # seconds for each step
+_START = 1 << 10  # bytes of an answer that are looked at
+_RATE_LIMITED = 60.0  # seconds
+_RUN = re.compile(r"[0-9A-Za-z-]{1,64}")
+
+
+def address(url: str, ping: str | int, run: str) -> str | None:
+    """Returns where a ping goes: a URL; None: the credential is none. Raises ValueError: there is no such ping."""
+    if isinstance(ping, int):
+        if not 0 <= ping <= 255:
+            raise ValueError(f"expected an exit status from 0 to 255, not {ping}")
+        end = f"/{ping}"
+    elif ping in KINDS:
+        end = "" if ping == "success" else f"/{ping}"
+    else:
+        raise ValueError(f"expected one of {', '.join(KINDS)}, or an exit status")
+    if run and not _RUN.fullmatch(run):
+        raise ValueError("expected letters, digits and hyphens as the id of a run")
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where there is none
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return None
+    query = "&".join(text for text in (parts.query, f"rid={quote(run)}" if run else "") if text)
+    path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
+    return urlunsplit((parts.scheme, parts.netloc, path + end, query, ""))
+
+
+def send(url: str, ping: str | int, run: str, body: str) -> Verdict:
+    """Pings; returns what became of it."""
+    try:
+        target = address(url, ping, run)
+    except ValueError as error:
+        return Verdict("refused", f"there is no such ping: {error}")
+    if target is None:
+        return Verdict("again", "the credential is not the URL of a check (https://...): correct it", MEND)
+    parts = urlsplit(target)
+    host = parts.hostname or ""
+    try:
+        with contextlib.closing(_connection(parts.scheme, host, parts.port)) as connection:
+            where = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+            text = body.encode(errors="replace")[-MOST:]
+            connection.request("POST", where, text, {"Content-Type": "text/plain; charset=utf-8"})
+            with connection.getresponse() as answer:
+                start = answer.read(_START)
+                headers = {name.lower(): value for name, value in answer.getheaders()}
+    except (OSError, http.client.HTTPException, ValueError, socket.gaierror) as error:
+        return of_failure(error, host)
+    if 200 <= answer.status < 300 and b"not found" in start.lower():
+        return Verdict("again", "the server knows no such check: correct the credential", MEND)
+    if 200 <= answer.status < 300 and b"rate limited" in start.lower():
+        return Verdict("again", "the server takes no more pings for now", _RATE_LIMITED)
+    return of_answer(Answer(host, answer.status, headers, start), time.time_ns() // 1000)
+
+
+def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+    if scheme == "https":
+        return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=ssl.create_default_context())
+    return http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
