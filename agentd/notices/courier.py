@@ -65,7 +65,7 @@ class Told(Struct, frozen=True, omit_defaults=True):
     id: int
     became: Literal["sent", "again", "refused"]
     why: str = ""
-    after: float = 0.0
+    after: float | None = None
 
 
 class Failed(Exception):
@@ -164,7 +164,7 @@ def _deliver_all(bag: Bag, tale: _Tale, name: str, patience: float) -> None:
         if letter.id in tale.ended:
             continue
         verdict = _within(patience, deliver, letter, seen)
-        tale.tell(Told(letter.id, verdict.became, verdict.why, verdict.after))
+        tale.tell(Told(letter.id, verdict.became, verdict.why, verdict.after or None))
         if verdict.became == "again":
             return
 

@@ -50,7 +50,7 @@ class Watch:
 
         requests.sessions.HTTPAdapter = Adapter  # where sessions find it
         for name in ("__init__", "starttls", "login", "sendmail"):
-            setattr(smtplib.SMTP, name, _watched(getattr(smtplib.SMTP, name), note, ends=name == "sendmail"))
+            setattr(smtplib.SMTP, name, _watched(name, note))
 
 
 class _Adapter(requests.adapters.HTTPAdapter):  # type: ignore[misc]
@@ -86,8 +86,9 @@ def _read(answer: requests.Response) -> bytes:
     return body
 
 
-def _watched(method: Callable[..., Any], note: Callable[[Verdict], None], ends: bool) -> Callable[..., Any]:
-    """Returns a method of smtplib.SMTP that notes how it failed, and that a message was taken where it `ends` one."""
+def _watched(name: str, note: Callable[[Verdict], None]) -> Callable[..., Any]:
+    """Returns a method of smtplib.SMTP that notes how it failed, or that a message was taken."""
+    method = getattr(smtplib.SMTP, name)
 
     @wraps(method)
     def watched(self: Any, *arguments: Any, **named: Any) -> Any:
@@ -95,9 +96,9 @@ def _watched(method: Callable[..., Any], note: Callable[[Verdict], None], ends: 
             result = method(self, *arguments, **named)
         except (smtplib.SMTPException, OSError, ValueError) as error:
             host = getattr(self, "_host", "") or (arguments[0] if arguments else named.get("host", ""))
-            note(of_mail(error, str(host)))
+            note(of_mail(error, str(host), login=name == "login"))
             raise
-        if ends:
+        if name == "sendmail":
             note(SENT)
         return result
 

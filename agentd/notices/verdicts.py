@@ -115,8 +115,8 @@ def of_failure(error: BaseException, host: str) -> Verdict:
     return Verdict("again", f"{shown(host)} {_failed(error)}")
 
 
-def of_mail(error: BaseException, host: str) -> Verdict:
-    """Returns what an error of smtplib makes of a message."""
+def of_mail(error: BaseException, host: str, *, login: bool = False) -> Verdict:
+    """Returns what an error of smtplib, at the login or elsewhere, makes of a message."""
     from smtplib import (  # noqa: PLC0415 - only where mail is sent
         SMTPConnectError,
         SMTPNotSupportedError,
@@ -135,6 +135,8 @@ def of_mail(error: BaseException, host: str) -> Verdict:
         return Verdict("again", f"{who} takes no mail now (reply {error.smtp_code})")
     if isinstance(error, SMTPResponseException):
         return _of_reply(who, "the message", error.smtp_code)
+    if isinstance(error, SMTPServerDisconnected) and login:  # so some say that they had enough of wrong passwords
+        return Verdict("again", f"{who} closed the connection at the login: look at the credential", MEND)
     if isinstance(error, SMTPServerDisconnected):
         return Verdict("again", f"{who} closed the connection before it took the message")
     return Verdict("again", f"{who} {_failed(error)}")
