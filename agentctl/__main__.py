@@ -41,6 +41,8 @@ COMMANDS = {
     ),
     "explain": ("agentctl.learning.explain:explain", "Shows why an adaptive JOB runs as often as it does."),
     "model": ("agentctl.learning.model:model", "Shows and trains the network that foretells changes."),
+    "notices": ("agentctl.notices.commands:notices", "Shows what agentd told people, and what waits to be told."),
+    "tell": ("agentctl.notices.commands:tell", "Sends a message to people: from a person, or from within a job."),
     "self-test": ("agentctl.rules.commands:self_test", "Runs agentd's self-test and prints what it finds."),
     "watch": ("agentctl.rules.watching:watch", "Prints what happens as it happens."),
     "reload": ("agentctl.manager:reload", "Reads the configuration again and prints what changed."),

@@ -18,6 +18,7 @@ from agentd import linux
 from agentd.bus.connection import Bus, CallFailed
 from agentd.config import files
 from agentd.core.config import Config
+from agentd.core.jobs.jobs import Jobs
 from agentd.core.part import Core, Refused
 from agentd.core.reboots import wishes
 from agentd.core.reboots.reboots import Reboots
@@ -30,10 +31,12 @@ from agentd.core.schedulers.schedulers import Schedulers
 from agentd.core.schedulers.settings import Choice
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon, Supervision
+from agentd.jobs.lines import last_lines
 from agentd.jobs.part import Executor, JobsShell
 from agentd.learning import looking
 from agentd.learning import part as learning
 from agentd.learning.networks import Networks
+from agentd.notices import part as notices
 from agentd.part import Host, Part
 from agentd.reboots import part as reboots
 from agentd.rules import outputs
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 _TRAINING = "agentd-train.service"
 _TRAINS = 900.0  # seconds; the unit has less
+_COURIER = 900.0  # seconds; the unit has less
+_OUTBOX = Path("/run/agentd-courier")
 _RESTART = 180.0  # seconds for a unit to stop and to start, which systemd allows 90 each
 Plug = Callable[[Host, Config], Awaitable[Part]]
 Load = Callable[[Path | None], files.Loaded]
@@ -88,6 +93,7 @@ async def standalone(
         parts += [
             await rules.plug(daemon, jobs.core, loaded.config, boot_id(), without_systemd(executor), parts),
             await learning.plug(daemon, jobs.core, loaded.config, machine_id(), learning_alone(executor)),
+            await notices.plug(daemon, loaded.config, notices_alone(daemon, jobs.core, state)),
             *[await daemon.plug(name, plug(daemon, loaded.config)) for name, plug in more.items()],
         ]
         await daemon.start(parts, bus)
@@ -141,6 +147,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
     parts += [
         await rules.plug(daemon, jobs.core, loaded.config, boot.id, reach, parts),
         await learning.plug(daemon, jobs.core, loaded.config, machine_id(), learning_with_systemd(systemd)),
+        await notices.plug(daemon, loaded.config, notices_with_systemd(daemon, jobs.core, systemd)),
     ]
     let_go(daemon, {part.name: part.core for part in parts})
     await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
@@ -241,6 +248,39 @@ def learning_with_systemd(systemd: "Systemd") -> learning.Reach:
         return f"{_TRAINING} {how}; see: journalctl -u {_TRAINING}"
 
     return learning.Reach(output=looking.from_journal(), train=train)
+
+
+def notices_alone(host: Host, jobs: Jobs, state: Path) -> notices.Reach:
+    """Returns what notices reach in standalone mode: a courier is a child process."""
+    from agentd.notices.starting import as_child  # noqa: PLC0415 - of this mode alone
+
+    folder = state / "outbox"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    lines = last_lines(host, journal=False)
+    return notices.Reach(folder=folder, start=as_child, lines=lines, job_of=partial(_job_of, jobs))
+
+
+def notices_with_systemd(host: Host, jobs: Jobs, systemd: "Systemd") -> notices.Reach:
+    """Returns what notices reach in system mode: a courier is a unit, of which each has one secret address."""
+
+    async def courier(credential: str, _: Path) -> str:
+        unit = f"agentd-courier@{credential}.service"
+        try:
+            result = await systemd.start_and_wait(unit, patience=_COURIER)
+        except CallFailed as error:
+            return f"systemd: {error}"
+        if result == "done":
+            return ""
+        how = f"is {result}" if result else f"is not over after {_COURIER:.0f} s"
+        return f"{unit} {how}; see: journalctl -u {unit}"
+
+    lines = last_lines(host, journal=True)
+    return notices.Reach(folder=_OUTBOX, start=courier, lines=lines, job_of=partial(_job_of, jobs))
+
+
+def _job_of(jobs: Jobs, run_id: str) -> str:
+    """Returns the job of a run that is under way; "" for none."""
+    return next((run.job for run in jobs.running() if run.run_id == run_id), "")
 
 
 def _cause(rule: str) -> str:

@@ -31,6 +31,7 @@ MESSAGE_IDS = {
     "interval": "52a77aef6ad0422ba78518c031f977f2",
     "network": "b795da9f95884214a6a4295466d7361f",
     "scheduler": "23af894dfce547caa6fc88f67a744b59",
+    "message": "2130b036d5ca43f5a906bbfbe4f6c639",
     "self-test": "259aa01d668d4596ba724375c5abacd0",
     "defect": "6860b337fdb443eab24f95da2c038307",
 }

@@ -11,5 +11,6 @@ CONTRACTS = [
         "schedulers/org.agentd1.Scheduler.xml",
         "rules/org.agentd1.Rules.xml",
         "learning/org.agentd1.Learning.xml",
+        "notices/org.agentd1.Notices.xml",
     )
 ]

@@ -26,6 +26,7 @@ SIGNALS = {
     "Switched": {"name": "s", "reason": "s"},
     "SchedulerFailed": {"name": "s", "kind": "s", "sentence": "s"},
     "VerificationStep": {"name": "s", "step": "s", "state": "s", "sentence": "s"},
+    "NoticeChanged": {"id": "u", "channel": "s", "state": "s", "title": "s", "why": "s"},
     "IntervalChanged": {"job": "s", "interval": "t", "mode": "s", "reason": "s"},
 }
 _SENTENCES = {
@@ -40,6 +41,7 @@ _SENTENCES = {
     "Switched": "the CPU scheduler is {name}: {reason}",
     "SchedulerFailed": "{sentence}",
     "VerificationStep": "{name}: {step} is {state}: {sentence}",
+    "NoticeChanged": "message {id} to {channel} is {state}: {title}",
     "RuleRefused": "rule {rule} asked for {action}, which was refused: {why}",
 }
 _COLOURS = {"RuleActed": "yellow", "RuleRefused": "yellow", "RebootAnnounced": "red", "SchedulerFailed": "red"}

@@ -13,8 +13,8 @@ _POLKIT = (_NAME, "/org/freedesktop/PolicyKit1/Authority", f"{_NAME}.Authority")
 _ALLOW_INTERACTION = 1
 _INTERACTIVE_TIMEOUT = 300.0  # seconds for a person to type a password
 _AT_ONCE = 8  # open questions of one user; four times as many of all
-_OF_ITS_OWN = "org.agentd1.report-progress"
-"""The action for which a process of the run itself needs no permission; the call's first argument is the run's id."""
+_OF_ITS_OWN = frozenset({"org.agentd1.report-progress", "org.agentd1.tell"})
+"""The actions for which a process of the run itself needs no permission; the call's first argument is the run's id."""
 
 
 async def ask(bus: Bus, client: str, action: str, *, interactive: bool = False) -> tuple[bool, bool]:
@@ -43,7 +43,7 @@ class Gate:
         """Lets root do everything, and others what polkit allows. Raises Refused AccessDenied."""
         try:
             user = await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)
-            if user == 0 or (caller.action == _OF_ITS_OWN and await self._is_of_run(caller)):
+            if user == 0 or (caller.action in _OF_ITS_OWN and await self._is_of_run(caller)):
                 return
         except CallFailed as error:
             raise Refused("AccessDenied", f"{caller.member}: the bus does not know who asks: {error}") from None

@@ -65,6 +65,7 @@ def test_introspection_is_the_contract_and_its_parents_lead_to_it(agentd: Agentd
         "org.agentd1.Reboot",
         "org.agentd1.Rules",
         "org.agentd1.Learning",
+        "org.agentd1.Notices",
         "org.agentd1.Scheduler",
     }
 

@@ -1,0 +1,132 @@
+"""Couriers: what is handed to them, and what comes back. A courier is a process of its own, for it alone has the secret
+address of a channel, and the network."""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from agentd.core.events import Priority
+from agentd.core.notices.model import Message, Outcome, Sort
+from agentd.core.quantities import SECOND
+from agentd.tasks import Threads
+
+MOST_SECONDS = 900.0
+"""The longest that a courier may take; its unit has less."""
+_LONGEST_WORD = 64 << 10  # bytes of the file with what became of the messages
+_LONGEST_PAUSE = 86_400.0  # seconds
+
+Start = Callable[[str, Path], Awaitable[str]]
+"""Runs a courier for a credential, with the folder where the files are; returns why that failed, as a sentence, or "".
+Raises OSError."""
+
+
+class Handed(Struct, frozen=True, kw_only=True):
+    """A message as a courier gets it."""
+
+    id: int
+    title: str
+    body: str
+    priority: Priority
+    sort: Sort
+
+
+class Batch(Struct, frozen=True, kw_only=True):
+    """The file that a courier gets."""
+
+    version: int = 1
+    channel: str
+    messages: tuple[Handed, ...]
+
+
+class Word(Struct, frozen=True, kw_only=True):
+    """A line of the file that a courier leaves: what became of a message. `after` is in seconds."""
+
+    id: int
+    became: Any = None
+    why: str = ""
+    after: float = 0.0
+
+
+class Couriers:
+    """The files of couriers in a folder: CREDENTIAL.json goes out, CREDENTIAL.told comes back. What a courier told when
+    agentd was killed is read before its messages are handed out again."""
+
+    def __init__(self, folder: Path, threads: Threads, start: Start) -> None:
+        self._folder, self._threads, self._start = folder, threads, start
+        self._busy: dict[str, asyncio.Lock] = {}  # channels may share a credential
+
+    async def deliver(
+        self,
+        credential: str,
+        channel: str,
+        messages: Sequence[tuple[Message, str]],
+        told: Callable[[int, Outcome], object],
+    ) -> str:
+        """Has messages with their texts delivered, in this order; `told` hears what became of each by its id.
+
+        Returns why the courier did not do its work, as a sentence, or "". Raises OSError where a file cannot be had.
+        """
+        async with self._busy.setdefault(credential, asyncio.Lock()):
+            earlier = await self._threads.do(partial(self._taken, credential))
+            for identity, outcome in earlier.items():
+                told(identity, outcome)
+            rest = [(message, text) for message, text in messages if message.id not in earlier]
+            if not rest:
+                return ""
+            batch = Batch(channel=channel, messages=tuple(_handed(message, text) for message, text in rest))
+            await self._threads.do(partial(self._put, credential, msgspec.json.encode(batch)))
+            failed = await self._start(credential, self._folder)
+            later = await self._threads.do(partial(self._taken, credential))
+        for identity, outcome in later.items():
+            told(identity, outcome)
+        if failed or any(message.id in later for message, _ in rest):
+            return failed
+        return "the courier said nothing"
+
+    def _put(self, credential: str, text: bytes) -> None:
+        """Writes what the courier gets; nobody but agentd and the courier may read it."""
+        part = self._folder / f".{credential}.part"
+        part.unlink(missing_ok=True)
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+            file.write(text)
+        part.replace(self._folder / f"{credential}.json")
+
+    def _taken(self, credential: str) -> dict[int, Outcome]:
+        """Takes what a courier told away, once it has ended."""
+        told = self._folder / f"{credential}.told"
+        with suppress(FileNotFoundError), _alone(told) as text:
+            found = dict(_words(text))
+            (self._folder / f"{credential}.json").unlink(missing_ok=True)
+            told.unlink()
+            return found
+        return {}
+
+
+def _handed(message: Message, text: str) -> Handed:
+    return Handed(id=message.id, title=message.title, body=text, priority=message.priority, sort=message.sort)
+
+
+@contextmanager
+def _alone(told: Path) -> Iterator[bytes]:
+    """Waits until no courier writes the file, and gives what stands there. Raises OSError."""
+    with open(told, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+        fcntl.flock(file, fcntl.LOCK_SH)  # a courier holds the other lock as long as it lives
+        yield file.read(_LONGEST_WORD)
+
+
+def _words(text: bytes) -> Iterator[tuple[int, Outcome]]:
+    """Yields what became of messages; a line that is cut off, or says something else, tells nothing."""
+    for line in text.splitlines():
+        with suppress(msgspec.MsgspecError):
+            word = msgspec.json.decode(line, type=Word)
+            after = round(min(max(word.after, 0.0), _LONGEST_PAUSE) * SECOND)
+            if word.became in ("sent", "again", "refused"):
+                yield word.id, Outcome(word.became, word.why[:500], after)

@@ -1,0 +1,125 @@
+"""Notices, plugged in: couriers are sent, and what became of messages is told."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from agentd import log as logging
+from agentd.core.config import Config
+from agentd.core.notices.model import PART, CourierWanted, Message, NoticesChanged, Outcome
+from agentd.core.notices.notices import Notices, Slice
+from agentd.core.part import Effect
+from agentd.notices.api import Api
+from agentd.notices.couriers import Couriers, Start
+from agentd.notices.tables import NoticeTables
+from agentd.part import Host, Part
+from agentd.tasks import Tasks, Threads
+
+log = logging.get()
+
+CONTRACT = Path(__file__).with_name("org.agentd1.Notices.xml")
+_STUCK = 3  # attempts after which a person should know
+_LINES = "the last lines of its output:"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """The reach of the part to others: the folder where couriers find messages, what starts one, the last lines that a
+    run printed ("" for none), and the job of a run that is under way ("" for none)."""
+
+    folder: Path
+    start: Start
+    lines: Callable[[str], Awaitable[str]]
+    job_of: Callable[[str], str]
+
+
+class Shell:
+    """Carries out what the core of notices wants."""
+
+    def __init__(self, host: Host, core: Notices, reach: Reach) -> None:
+        self._host, self._core, self._reach = host, core, reach
+        self._tasks = Tasks(lambda error: host.defect("what sends messages", error))
+        self._threads = Threads()
+        self._couriers = Couriers(reach.folder, self._threads, reach.start)
+
+    def does(self) -> dict[type[Effect], Callable[[Any], object]]:
+        """Returns how each effect is carried out."""
+        return {CourierWanted: lambda effect: self._tasks.do(self._deliver(effect)), NoticesChanged: self._tell}
+
+    def close(self) -> None:
+        """Waits for no courier any more."""
+        self._tasks.close()
+        self._threads.close()
+
+    async def _deliver(self, wanted: CourierWanted) -> None:
+        """Sends a courier with messages, and tells the core what became of them."""
+        why = "a defect of agentd's own, which the log names"
+        try:
+            texts = [(message, await self._text(message)) for message in wanted.messages]
+            why = await self._couriers.deliver(wanted.credential, wanted.channel, texts, self._told)
+        except OSError as error:
+            why = f"{error.filename or 'the courier'}: {error.strerror or error}"
+        finally:
+            self._host.hear(PART, lambda: self._core.courier_ended(wanted.channel, why, self._host.now()))
+
+    def _told(self, identity: int, outcome: Outcome) -> None:
+        self._host.hear(PART, lambda: self._core.delivered(identity, outcome, self._host.now()))
+
+    async def _text(self, message: Message) -> str:
+        """Returns the text of a message, with the last lines of what its run printed."""
+        lines = await self._reach.lines(message.run_id) if message.run_id and message.count == 1 else ""
+        return f"{message.body}\n\n{_LINES}\n{lines}".strip() if lines else message.body
+
+    def _tell(self, effect: NoticesChanged) -> None:
+        one = effect.message
+        say = log.warning if one.state in ("failed", "dropped") or one.attempts else log.debug
+        say(f"message {one.id} to {one.channel} {_state(one)}", id="message", channel=one.channel)
+        self._host.server.emit("Notices", "NoticeChanged", one.id, one.channel, one.state, one.title, one.why)
+        self._host.server.changed("Notices.Waiting")
+
+
+def _state(message: Message) -> str:
+    """Returns what became of a message: "is sent", or "waits: the server does not answer"."""
+    word = "waits" if message.state == "waiting" else f"is {message.state}" if message.state != "failed" else "failed"
+    return f"{word}: {message.why}" if message.why else word
+
+
+async def plug(host: Host, config: Config, reach: Reach) -> Part:
+    """Returns notices as a part. Raises sqlite3.Error."""
+    tables = NoticeTables()
+    saved = await host.take_up(tables)
+    core = Notices(slice_of(config), saved, host.now())
+    shell = Shell(host, core, reach)
+    api = Api(host, core, config.notices, reach.job_of)
+
+    def configure(changed: Config, now: int) -> Sequence[str]:
+        api.settings = changed.notices
+        return core.configure(slice_of(changed), now)
+
+    return Part(
+        name=PART,
+        core=core,
+        does=shell.does(),
+        contract=CONTRACT,
+        methods=api.methods(),
+        properties=api.properties(),
+        configure=configure,
+        warnings=lambda: [text for text in (tables.warning, *stuck(core.waiting())) if text],
+        close=shell.close,
+    )
+
+
+def stuck(waiting: Sequence[Message]) -> list[str]:
+    """Returns a sentence for each channel to which nothing gets through."""
+    tried = {message.channel: message for message in reversed(waiting) if message.attempts >= _STUCK}
+    return [
+        f"nothing gets through to the channel {name} since {one.attempts} attempts: {one.why}"
+        for name, one in sorted(tried.items())
+    ]
+
+
+def slice_of(config: Config) -> Slice:
+    """Returns the settings of the part."""
+    return Slice(notices=config.notices, jobs=config.jobs, zone=ZoneInfo(config.timezone or "UTC"))
