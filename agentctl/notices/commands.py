@@ -21,9 +21,11 @@ from agentctl.cli import (
 from agentctl.client import Client, Failure, Record
 from agentctl.notices import calls, records
 from agentctl.show import print_json, print_line, print_table
+from agentd.core.quantities import SECOND
 
 _LISTED = 20
 _POLL = 0.5  # seconds
+_SOON = 10 * SECOND  # a channel whose next attempt is later has failed at one
 _PATIENCE = 120.0  # seconds for a test to be sent
 _NO_CHANNEL = "agentd tells nobody: no channel is configured; see notices in agentd.yaml(5)"
 STATES = ("waiting", "sent", "dropped")
@@ -131,9 +133,9 @@ def test(session: Session, channel: str | None, no_wait: bool) -> None:
     """
     client = session.client
     text = "This message was asked for with agentctl notices test: messages of agentd arrive here."
-    options = {"title": "agentd: a test", "priority": "high", "to": channel or _default(client)}
-    ((identity,),) = client.call(calls.TELL, "", text, options)
-    notice = _settled(client, identity, 0.0 if no_wait else _PATIENCE)
+    name = channel or _default(client)
+    ((identity,),) = client.call(calls.TELL, "", text, {"title": "agentd: a test", "priority": "high", "to": name})
+    notice = _settled(client, name, identity, 0.0 if no_wait else _PATIENCE)
     if session.json:
         print_json(records.notice_json(notice))
     elif no_wait or notice.get("state") == "sent":
@@ -152,12 +154,16 @@ def _default(client: Client) -> str:
     raise Failure(_NO_CHANNEL)
 
 
-def _settled(client: Client, identity: int, patience: float) -> Record:
-    """Returns a message once the first attempt to send it is over, or after `patience` seconds. Raises Failure."""
-    deadline = time.monotonic() + patience
+def _settled(client: Client, channel: str, identity: int, patience: float) -> Record:
+    """Returns a message once an attempt to send it, or one before it in the line, is over, or after `patience` seconds.
+
+    Raises Failure.
+    """
+    began, deadline = now(), time.monotonic() + patience
     while True:
         (notice,) = client.call(calls.GET_NOTICE, identity)
-        if notice.get("state") != "waiting" or notice.get("attempts") or time.monotonic() >= deadline:
+        failed = any(one["name"] == channel and one.get("next", 0) > began + _SOON for one in _channels(client))
+        if notice.get("state") != "waiting" or failed or time.monotonic() >= deadline:
             return dict(notice)
         time.sleep(_POLL)
 

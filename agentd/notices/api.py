@@ -51,13 +51,13 @@ class Api:
         if (state := filter.get("state", "")) not in ("", *_STATES):
             raise Refused("InvalidArgument", f'"{state}" is no state: expected one of {", ".join(_STATES)}')
         wanted = {**filter, "limit": limit_of(filter)}
-        return Records(_record, await self._host.ask(list_messages, **wanted))
+        return Records(self._record, await self._host.ask(list_messages, **wanted))
 
     async def GetNotice(self, id: int) -> dict[str, Any]:
         found = next((one for one in self._core.waiting() if one.id == id), None)
         if found is None and (found := await self._host.ask(find_message, identity=id)) is None:
             raise Refused("NoSuchNotice", f"there is no message {id} (agentctl notices lists them)")
-        return record({**_values(found), "text": found.body}, _MESSAGE)
+        return record({**self._values(found), "text": found.body}, _MESSAGE)
 
     async def ListChannels(self) -> list[dict[str, Any]]:
         waiting, channels = self._core.waiting(), sorted(self.settings.channels.values(), key=lambda one: one.name)
@@ -113,13 +113,16 @@ class Api:
         await self._host.settle()
         return len(dropped)
 
+    def _values(self, message: Message) -> dict[str, Any]:
+        instants = {key: getattr(message, key) or None for key in ("made", "ended")}
+        texts = {key: getattr(message, key) or None for key in ("event", "about", "run_id", "why")}
+        plain = {key: getattr(message, key) for key in ("id", "channel", "state", "title", "priority", "sort", "count")}
+        found = {**plain, **texts, **instants, "attempts": message.attempts or None}
+        if message.state != "waiting":
+            return found
+        ahead = next((one for one in self._core.waiting() if one.channel == message.channel and one.attempts), message)
+        behind = f"behind message {ahead.id}: {ahead.why}" if ahead.id < message.id else message.why
+        return {**found, "again_at": max(message.again_at, ahead.again_at) or None, "why": behind or None}
 
-def _values(message: Message) -> dict[str, Any]:
-    instants = {key: getattr(message, key) or None for key in ("made", "ended", "again_at")}
-    texts = {key: getattr(message, key) or None for key in ("event", "about", "run_id", "why")}
-    plain = {key: getattr(message, key) for key in ("id", "channel", "state", "title", "priority", "sort", "count")}
-    return {**plain, **texts, **instants, "attempts": message.attempts}
-
-
-def _record(message: Message) -> dict[str, Any]:
-    return record(_values(message), _MESSAGE)
+    def _record(self, message: Message) -> dict[str, Any]:
+        return record(self._values(message), _MESSAGE)

@@ -16,6 +16,7 @@ in no argument, environment, sentence or file of this program.
 import argparse
 import contextlib
 import faulthandler
+import fcntl
 import logging
 import os
 import re
@@ -125,6 +126,7 @@ class _Tale:
         try:
             # agentd, which is another user, reads the file; nobody else may enter the folder.
             self._descriptor = os.open(file, flags, 0o644)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)  # agentd reads when no courier writes any more
             before = os.pread(self._descriptor, _LARGEST, 0)
             if before and not before.endswith(b"\n"):  # the machine ended while a line was written
                 os.write(self._descriptor, b"\n")

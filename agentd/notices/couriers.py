@@ -118,7 +118,7 @@ def _handed(message: Message, text: str) -> Handed:
 def _alone(told: Path) -> Iterator[bytes]:
     """Waits until no courier writes the file, and gives what stands there. Raises OSError."""
     with open(told, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
-        fcntl.flock(file, fcntl.LOCK_SH)  # a courier holds the other lock as long as it lives
+        fcntl.flock(file, fcntl.LOCK_SH)  # a courier holds it for itself as long as it lives
         yield file.read(_LONGEST_WORD)
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from agentd import log as logging
 from agentd.core.config import Config
-from agentd.core.notices.model import PART, CourierWanted, Message, NoticesChanged, Outcome
+from agentd.core.notices.model import PART, CourierWanted, Message, NoticeChanged, Outcome
 from agentd.core.notices.notices import Notices, Slice
 from agentd.core.part import Effect
 from agentd.notices.api import Api
@@ -46,7 +46,7 @@ class Shell:
 
     def does(self) -> dict[type[Effect], Callable[[Any], object]]:
         """Returns how each effect is carried out."""
-        return {CourierWanted: lambda effect: self._tasks.do(self._deliver(effect)), NoticesChanged: self._tell}
+        return {CourierWanted: lambda effect: self._tasks.do(self._deliver(effect)), NoticeChanged: self._tell}
 
     def close(self) -> None:
         """Waits for no courier any more."""
@@ -72,9 +72,9 @@ class Shell:
         lines = await self._reach.lines(message.run_id) if message.run_id and message.count == 1 else ""
         return f"{message.body}\n\n{_LINES}\n{lines}".strip() if lines else message.body
 
-    def _tell(self, effect: NoticesChanged) -> None:
+    def _tell(self, effect: NoticeChanged) -> None:
         one = effect.message
-        say = log.warning if one.state in ("failed", "dropped") or one.attempts else log.debug
+        say = log.debug if one.state == "sent" else log.warning
         say(f"message {one.id} to {one.channel} {_state(one)}", id="message", channel=one.channel)
         self._host.server.emit("Notices", "NoticeChanged", one.id, one.channel, one.state, one.title, one.why)
         self._host.server.changed("Notices.Waiting")

@@ -25,7 +25,7 @@ ONLY_IN = {
     "structlog": {"agentd/log.py"},
     "systemd": {
         *("agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py", "agentd/learning/looking.py"),
-        "agentd/schedulers/journal.py",
+        *("agentd/schedulers/journal.py", "agentd/jobs/lines.py"),
     },
     "sqlite3": {
         *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),

@@ -54,7 +54,7 @@ def _of_run(effect: Notified, now: int) -> Event:
 def _more(run: Run) -> str:
     attempts = f"That was attempt {run.attempt}, the last one.\n" if run.attempt > 1 else ""
     reason = f"{run.reason}\n" if run.reason else ""
-    return f"{attempts}{reason}agentctl log {run.run_id}"
+    return f"{attempts}{reason}To see its output: agentctl log {run.run_id}"
 
 
 def _disabled(effect: JobDisabled, now: int) -> Event:

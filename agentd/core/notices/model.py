@@ -149,7 +149,7 @@ class CourierWanted(Urgent, frozen=True):
         return f"the channel {self.channel}"
 
 
-class NoticesChanged(Effect, frozen=True):
+class NoticeChanged(Effect, frozen=True):
     """Listeners are to be told that a message has another state."""
 
     message: Message

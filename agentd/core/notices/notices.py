@@ -132,8 +132,8 @@ class Notices(Core):
         return ids
 
     def tell(self, event: Event, now: int, to: Collection[str] = ()) -> list[int]:
-        """Tells of an event that somebody asks to be told, by the manners, or as it is to the channels `to`; returns
-        the ids of the messages.
+        """Tells of an event that somebody asks to be told, by the manners, or as it is to the channels `to`, where
+        what waits is tried at once; returns the ids of the messages.
 
         Raises Refused NotConfigured, NoSuchChannel.
         """
@@ -156,6 +156,8 @@ class Notices(Core):
             run_id=event.run_id,
         )
         ids = self._put(draft, now)
+        for name in draft.channels:
+            self._outbox.retry(name, now)
         self._let_go(now)
         return ids
 

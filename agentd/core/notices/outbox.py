@@ -8,7 +8,17 @@ from msgspec.structs import replace
 from agentd.core.events import RANK
 from agentd.core.notices import words
 from agentd.core.notices.line import SINGLE, Line
-from agentd.core.notices.model import PART, CourierWanted, Draft, Message, MessageSaved, Outcome, State, shifted
+from agentd.core.notices.model import (
+    PART,
+    CourierWanted,
+    Draft,
+    Message,
+    MessageSaved,
+    NoticeChanged,
+    Outcome,
+    State,
+    shifted,
+)
 from agentd.core.notices.quiet import audible_at
 from agentd.core.notices.settings import NoticeSettings
 from agentd.core.part import Decided, Effect, Refused
@@ -43,8 +53,8 @@ class Outbox:
             past = [one for one in self._past if one.channel == name]
             line = self.lines[name] = before.pop(name) if name in before else Line(channel, past)
             other, line.channel = line.channel.credential != channel.credential, channel
-            for message in [one for one in line.waiting.values() if other and one.attempts]:
-                self._save(line, replace(message, again_at=now))
+            if other:
+                self.retry(name, now)
         gone = [one for line in before.values() for one in line.waiting.values()]
         gone += [one for one in self._past if one.state == "waiting" and one.channel not in self.lines]
         for message in gone:
@@ -103,7 +113,7 @@ class Outbox:
         if at <= now:
             self._decide("message", message, f"to {message.channel}: {message.title}", now)
         else:
-            waits = f"to {message.channel}, not before {words.at(at, self._zone)}: {message.title}"
+            waits = f"to {message.channel} waits until {words.at(at, self._zone)}: {message.title}"
             self._decide("hold", message, waits, now)
 
     def _bound(self, now: int) -> None:
@@ -125,6 +135,12 @@ class Outbox:
             if ready := audible[: min(_BATCH, line.room(now))]:
                 line.busy, line.told, line.flight = True, False, {one.id for one in ready}
                 self._effects.append(CourierWanted(line.channel.name, line.channel.credential, tuple(ready)))
+
+    def retry(self, channel: str, now: int) -> None:
+        """Has what could not be delivered to a channel tried at once."""
+        line = self.lines[channel]
+        for message in [one for one in line.waiting.values() if one.attempts and one.id not in line.flight]:
+            self._save(line, replace(message, again_at=now))
 
     def wakeup(self, now: int) -> int | None:
         """Returns when the next message may go; None: none waits but for a courier."""
@@ -156,7 +172,7 @@ class Outbox:
             sent = replace(message, state="sent", ended=now, attempts=message.attempts + 1, why="")
             del line.waiting[message.id]
             line.sent(sent, now)
-            self._effects.append(MessageSaved(sent))
+            self._effects += [MessageSaved(sent), NoticeChanged(sent)]
 
     def courier_ended(self, channel: str, why: str, now: int) -> None:
         """Takes note that a courier is no more; `why` is a sentence where it did not do its work."""
@@ -172,7 +188,9 @@ class Outbox:
 
     def _again(self, line: Line, message: Message, why: str, after: int, now: int) -> None:
         pause = max(after, min(_MOST_AGAIN, _AGAIN << min(message.attempts, 10)))
-        self._save(line, replace(message, attempts=message.attempts + 1, again_at=now + pause, why=why))
+        again = replace(message, attempts=message.attempts + 1, again_at=now + pause, why=why)
+        self._save(line, again)
+        self._effects.append(NoticeChanged(again))
 
     def _age(self, line: Line, now: int) -> None:
         """Drops what has waited for too long, once another attempt has failed: what waited while agentd or the machine
@@ -201,7 +219,8 @@ class Outbox:
         lost = message.lost + (message.count if counts else 0)
         del line.waiting[message.id]
         line.flight.discard(message.id)
-        self._effects.append(MessageSaved(replace(message, state=state, ended=now, why=why, lost=lost)))
+        ended = replace(message, state=state, ended=now, why=why, lost=lost)
+        self._effects += [MessageSaved(ended), NoticeChanged(ended)]
         self._decide("drop", message, f"to {message.channel}: {why}: {message.title}", now)
         following = next((one for one in line.waiting.values() if one.id not in line.flight), None)
         if following is None:

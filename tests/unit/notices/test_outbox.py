@@ -115,7 +115,7 @@ def test_what_happens_in_quiet_hours_is_told_at_their_end() -> None:
     person.wait(DAY)
     assert [at for at, _ in person.got] == [wall(2026, 5, 5, 7)] * 2
     assert person.titles() == ["backup failed: exit code 3", "hello"]
-    assert person.decided("hold")[0].startswith("message 1 to phone, not before 2026-05-05 07:00")
+    assert person.decided("hold")[0].startswith("message 1 to phone waits until 2026-05-05 07:00")
 
 
 def test_more_than_three_messages_of_a_night_are_one_digest() -> None:
