@@ -41,6 +41,9 @@ def main() -> int:
         found: dict[str, Any] = plain(config)
         for job in found["jobs"].values():  # later versions leave to the core what zone a job without one is in
             job["timezone"] = job["timezone"] or config.timezone
+            job["notify"] = (
+                job["notify"] or []
+            )  # later versions know a job that says nothing from one that wants nothing
         policy = config.reboot
         every = policy.windows.values() if isinstance(policy.windows, dict) else policy.windows
         coming = windows.occurrences(policy, ZoneInfo(config.timezone), "host", INSTANT)

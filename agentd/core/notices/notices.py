@@ -127,8 +127,8 @@ class Notices(Core):
         if not self._outbox.lines:
             return []
         self._manners.purge(now)
-        ids = self._manners.take(event, now)
-        self._let_go(now)
+        if ids := self._manners.take(event, now):
+            self._let_go(now)
         return ids
 
     def tell(self, event: Event, now: int, to: Collection[str] = ()) -> list[int]:
