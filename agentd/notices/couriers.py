@@ -95,7 +95,8 @@ class Couriers:
         """Writes what the courier gets; nobody but agentd and the courier may read it."""
         part = self._folder / f".{credential}.part"
         part.unlink(missing_ok=True)
-        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o640)) as file:
+        with open(part, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            os.fchmod(file.fileno(), 0o640)  # the folder's group is the courier's, and agentd's umask leaves it nothing
             file.write(text)
         part.replace(self._folder / f"{credential}.json")
 
