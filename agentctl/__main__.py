@@ -57,7 +57,7 @@ Exit status:
   2  wrong usage, or a configuration with errors
   3  agentd is not running
   4  not allowed
-  5  no such job, run, rule or KPI, or no pending reboot
+  5  no such job, run, rule, KPI, channel or message, or no pending reboot
   6  run --wait, run --follow: the run did not end with success
   7  reboot-now: something is in the way
 """

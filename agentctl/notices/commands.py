@@ -28,7 +28,7 @@ _POLL = 0.5  # seconds
 _SOON = 10 * SECOND  # a channel whose next attempt is later has failed at one
 _PATIENCE = 120.0  # seconds for a test to be sent
 _NO_CHANNEL = "agentd tells nobody: no channel is configured; see notices in agentd.yaml(5)"
-STATES = ("waiting", "sent", "dropped")
+STATES = ("waiting", "sent", "failed", "dropped")
 PRIORITIES = ("low", "normal", "high")
 
 
