@@ -113,11 +113,14 @@ def send(watch: Watch, url: str, *, title: str, body: str, priority: Priority, s
     schema = str(service.schema)
     if schema == "discord":
         body = re.sub("@(?=everyone|here)", "@\u200b", body)  # output wakes nobody
+    body = fit(body, _room(service, title), _BYTES.get(schema))
+    if not body.strip():  # apprise sends nothing without a body, and a mail wants a subject
+        title, body = title if schema.startswith("mailto") else "", title or "(no text)"
     one = apprise.Apprise(asset=service.asset)
     one.add(service)
     delivered = one.notify(
         title=title,
-        body=fit(body, _room(service, title), _BYTES.get(schema)) or ("" if title else "(no text)"),
+        body=body,
         notify_type=getattr(apprise.NotifyType, _KINDS[sort]),
         body_format=apprise.NotifyFormat.TEXT,
     )
