@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -50,7 +50,7 @@ class Word(Struct, frozen=True, kw_only=True):
     """A line of the file that a courier leaves: what became of a message. `after` is in seconds."""
 
     id: int
-    became: Any = None
+    became: Literal["sent", "again", "refused"]
     why: str = ""
     after: float = 0.0
 
@@ -62,6 +62,8 @@ class Couriers:
     def __init__(self, folder: Path, threads: Threads, start: Start) -> None:
         self._folder, self._threads, self._start = folder, threads, start
         self._busy: dict[str, asyncio.Lock] = {}  # channels may share a credential
+        self._earlier: dict[str, dict[int, Outcome]] = {}
+        """By credential what was told to an agentd that was killed, of messages that were not handed out since."""
 
     async def deliver(
         self,
@@ -75,12 +77,14 @@ class Couriers:
         Returns why the courier did not do its work, as a sentence, or "". Raises OSError where a file cannot be had.
         """
         async with self._busy.setdefault(credential, asyncio.Lock()):
-            earlier = await self._threads.do(partial(self._taken, credential))
+            known = self._earlier.setdefault(credential, {})
+            known |= await self._threads.do(partial(self._taken, credential))
+            earlier = {message.id: known.pop(message.id) for message, _ in messages if message.id in known}
             for identity, outcome in earlier.items():
                 told(identity, outcome)
             rest = [(message, text) for message, text in messages if message.id not in earlier]
-            if not rest:
-                return ""
+            if not rest or any(outcome.became == "again" for outcome in earlier.values()):
+                return ""  # what comes after a message that goes again waits for it
             batch = Batch(channel=channel, messages=tuple(_handed(message, text) for message, text in rest))
             await self._threads.do(partial(self._put, credential, msgspec.json.encode(batch)))
             failed = await self._start(credential, self._folder)
@@ -126,8 +130,7 @@ def _alone(told: Path) -> Iterator[bytes]:
 def _words(text: bytes) -> Iterator[tuple[int, Outcome]]:
     """Yields what became of messages; a line that is cut off, or says something else, tells nothing."""
     for line in text.splitlines():
-        with suppress(msgspec.MsgspecError):
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             word = msgspec.json.decode(line, type=Word)
             after = round(min(max(word.after, 0.0), _LONGEST_PAUSE) * SECOND)
-            if word.became in ("sent", "again", "refused"):
-                yield word.id, Outcome(word.became, word.why[:500], after)
+            yield word.id, Outcome(word.became, word.why[:500], after)
