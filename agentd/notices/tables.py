@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -11,6 +12,8 @@ from agentd.core.part import Effect
 from agentd.core.quantities import HOUR
 from agentd.linux import now as this_instant
 from agentd.part import Tables, forget_rows, set_aside
+
+_T = TypeVar("_T")
 
 MOST = 10_000
 """Messages that are kept, beside those that wait."""
@@ -41,13 +44,13 @@ class NoticeTables(Tables):
             (this_instant() - HOUR,),
         ).fetchall()
         messages = {number: _message(record) for number, record in rows}
-        troubles = {row: _trouble(record) for row, record in db.execute("SELECT rowid, record FROM troubles")}
+        troubles = {row: _decoded(record, Trouble) for row, record in db.execute("SELECT rowid, record FROM troubles")}
         lost = [number for number, message in messages.items() if message is None]
         unknown = [row for row, trouble in troubles.items() if trouble is None]
         if lost or unknown:
             self.warning = (
-                f"{len(lost)} messages and {len(unknown)} records of what people were told could not be read; they "
-                "stand in the table unreadable of agentd.db"
+                f"of what people were told {len(lost)} of the messages and {len(unknown)} of the troubles could not be "
+                "read; they stand in the table unreadable of agentd.db"
             )
             instant = this_instant()
             set_aside(db, "notices", {number: (number, dict(rows)[number]) for number in lost}, instant)
@@ -113,15 +116,13 @@ def find_message(db: sqlite3.Connection, *, identity: int) -> Message | None:
     return _message(record)
 
 
-def _message(record: str) -> Message | None:
-    try:
-        return msgspec.json.decode(record, type=Message)
-    except msgspec.MsgspecError:
-        return None
+def _message(record: str | bytes) -> Message | None:
+    return _decoded(record, Message)
 
 
-def _trouble(record: str) -> Trouble | None:
+def _decoded(record: str | bytes, type_: type[_T]) -> _T | None:
+    """Returns a record as it was stored; None where that is damaged: then it may be bytes, or nested without end."""
     try:
-        return msgspec.json.decode(record, type=Trouble)
-    except msgspec.MsgspecError:
+        return msgspec.json.decode(record, type=type_)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
