@@ -135,11 +135,11 @@ class Notices(Core):
         """Tells of an event that somebody asks to be told, by the manners, or as it is to the channels `to`, where
         what waits is tried at once; returns the ids of the messages.
 
-        Raises Refused NotConfigured, NoSuchChannel.
+        Raises Refused Unsupported, NoSuchChannel.
         """
         channels = self._outbox.lines
         if not channels:
-            raise Refused("NotConfigured", "there is no channel to tell anybody: name one in notices.channels")
+            raise Refused("Unsupported", "there is no channel to tell anybody: name one in notices.channels")
         for name in to:
             if name not in channels:
                 raise Refused("NoSuchChannel", f'there is no channel "{name}"{nearest(name, channels)}')
