@@ -1,0 +1,296 @@
+"""Notices, as people meet them: a real agentd, its couriers, and a server that takes what they bring."""
+
+import importlib.util
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bus.harness import ROOT, Agentd, children_of
+from tests.bus.phone import SECRET, Phone
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("apprise") is None, reason="apprise is not installed")
+
+AGENTCTL = f"PYTHONPATH={ROOT} {sys.executable} -m agentctl"
+CONFIG = """
+timezone: UTC
+notices: {channels: {phone: {credential: ntfy}, team: {credential: team}}}
+jobs:
+  backup: {run: 'cat FOLDER/said; exit $(cat FOLDER/code)'}
+  speaker: {run: 'AGENTCTL tell "3 of 12 look late" --title Assignments --priority high --to team'}
+  whisper: {run: 'AGENTCTL tell "nothing to do"'}
+"""
+KILLS = 10
+
+
+@pytest.fixture
+def phone(agentd: Agentd) -> Iterator[Phone]:
+    """A server to which both channels lead, while agentd is not yet started."""
+    phone = Phone()
+    for name in ("ntfy", "team"):
+        phone.credential(agentd, name)
+    (agentd.folder / "said").write_text("".join(f"line {number}\n" for number in range(20)))
+    (agentd.folder / "code").write_text("3")
+    agentd.config.write_text(CONFIG.replace("FOLDER", str(agentd.folder)).replace("AGENTCTL", AGENTCTL))
+    yield phone
+    phone.open.set()
+    phone.down()
+
+
+def run(agentd: Agentd, job: str) -> None:
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", job, {})
+    agentd.until(
+        lambda: [one for one in agentd.runs(run_id=("s", run_id)) if one["state"] == "ended"], f"{run_id} to end"
+    )
+
+
+def settled(agentd: Agentd) -> None:
+    agentd.until(lambda: agentd.property("Notices.Waiting") == 0, "all messages to be sent", 60)
+
+
+def courier(agentd: Agentd) -> int:
+    """The process of the only courier that is at work."""
+    assert agentd.process is not None
+    (pid,) = (pid for pid in children_of(agentd.process.pid) if b"courier" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return pid
+
+
+def test_a_job_that_fails_is_told_once_with_its_last_lines_and_its_recovery_once(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    run(agentd, "backup")
+    agentd.until(lambda: phone.got, "the failure to be told")
+    run(agentd, "backup")
+    (agentd.folder / "code").write_text("0")
+    run(agentd, "backup")
+    run(agentd, "backup")
+    # The order of a channel is kept: what was to come before this message has come.
+    assert agentd.ctl("tell", "--title", "The end", "of the test").returncode == 0
+    agentd.until(lambda: "The end" in phone.titles(), "the last message")
+    failed, recovered, end = phone.got
+    assert failed["title"] == "backup failed: exit code 3"
+    assert failed["topic"] == f"{SECRET}-ntfy"
+    said = "\n".join(f"line {number}" for number in range(10, 20))
+    assert failed["message"].endswith(f"the last lines of its output:\n{said}")
+    assert "To see its output: agentctl log backup." in failed["message"]
+    assert recovered["title"].startswith("backup")
+    assert "2 times" in recovered["message"] or "2" in recovered["title"] + recovered["message"]
+    assert end["message"] == "of the test"
+    settled(agentd)
+
+    last, middle, first = agentd.ctl_json("notices")
+    assert [one["state"] for one in (first, middle, last)] == ["sent"] * 3
+    assert (first["title"], first["event"], first["about"]) == (failed["title"], "failure", "backup")
+    assert (middle["event"], middle["sort"], last["event"], last["sort"]) == ("recovered", "over", "message", "news")
+    assert agentd.ctl_json("notices", "--channel", "team") == []
+    usual, team = agentd.ctl_json("notices", "channels")
+    assert (usual["name"], usual["default"], usual["waiting"]) == ("phone", True, 0)
+    assert usual["sent"]
+    assert (team["name"], team["default"], team["sent"]) == ("team", False, None)
+    assert agentd.ctl_json("notices", "show", str(last["id"]))["text"] == "of the test"
+    shown = agentd.ctl("notices", "show", str(first["id"])).stdout
+    assert "backup failed: exit code 3" in shown
+    unknown = agentd.ctl("notices", "show", "99")
+    assert unknown.returncode != 0
+    assert "there is no message 99" in unknown.stderr
+
+
+def test_people_and_runs_speak_and_a_run_is_named(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    for job in ("speaker", "whisper"):
+        run(agentd, job)
+    assert agentd.ctl("tell", "by hand").returncode == 0
+    settled(agentd)
+    told = dict(zip(phone.titles(), phone.got, strict=True))
+    assert set(told) == {"speaker: Assignments", "whisper: nothing to do", "by hand"}
+    assert told["speaker: Assignments"]["message"] == "3 of 12 look late"
+    assert told["speaker: Assignments"]["topic"] == f"{SECRET}-team"
+    assert told["by hand"]["topic"] == f"{SECRET}-ntfy"
+    for words in (("tell", "x", "--to", "phon"), ("notices", "test", "phon")):
+        wrong = agentd.ctl(*words)
+        assert (wrong.returncode != 0, wrong.stdout) == (True, "")
+        assert 'there is no channel "phon" (did you mean phone?)' in wrong.stderr
+    agentd.environment["AGENTD_RUN_ID"] = "backup.99"
+    wrong = agentd.ctl("tell", "x")
+    assert wrong.returncode != 0
+    assert "the run backup.99 is not under way" in wrong.stderr
+
+
+def test_a_server_that_is_down_is_told_and_tried_at_once_where_a_person_asks(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    phone.down()
+    run(agentd, "backup")
+    failed = agentd.ctl("notices", "test")
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert "127.0.0.1 refuses connections" in failed.stderr
+    (usual, _) = agentd.ctl_json("notices", "channels")
+    assert usual["trouble"] == "127.0.0.1 refuses connections"
+    assert usual["waiting"] == 2
+    assert "127.0.0.1 refuses connections" in agentd.ctl("notices").stdout
+    phone.up()
+    assert agentd.ctl("notices", "test").returncode == 0
+    assert phone.titles() == ["backup failed: exit code 3", "agentd: a test", "agentd: a test"], "in their order"
+    settled(agentd)
+
+
+def test_what_waits_can_be_dropped(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    phone.down()
+    run(agentd, "backup")
+    assert agentd.ctl("notices", "test", "team").returncode == 1
+    waiting = {one["channel"]: one["id"] for one in agentd.ctl_json("notices", "--state", "waiting")}
+    assert set(waiting) == {"phone", "team"}
+    assert agentd.ctl_json("notices", "drop", str(waiting["team"])) == {"dropped": 1}
+    again = agentd.ctl("notices", "drop", str(waiting["team"]))
+    assert again.returncode != 0
+    assert "waits" in again.stderr
+    assert agentd.ctl_json("notices", "drop", "--all") == {"dropped": 1}
+    assert agentd.property("Notices.Waiting") == 0
+    assert [one["state"] for one in agentd.ctl_json("notices")] == ["dropped"] * 2
+    phone.up()
+    assert agentd.ctl("notices", "test", "team").returncode == 0
+    assert phone.titles() == ["agentd: a test"]
+
+
+def test_without_a_channel_that_is_told(agentd: Agentd) -> None:
+    agentd.start("jobs: {backup: {run: 'exit 3'}}\n")
+    run(agentd, "backup")
+    assert "no channel is configured" in agentd.ctl("notices").stdout
+    for words in (("tell", "x"), ("notices", "test")):
+        assert agentd.ctl(*words).returncode == 1
+    assert agentd.ctl_json("notices") == []
+
+
+# Deaths
+
+
+def test_a_message_in_the_hands_of_a_courier_survives_the_death_of_agentd(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    phone.open.clear()
+    run(agentd, "backup")
+    agentd.until(lambda: phone.asked, "a courier to ask the server")
+    pid = courier(agentd)
+    agentd.kill()
+    agentd.until(lambda: not Path(f"/proc/{pid}").exists(), "the courier to end with agentd")
+    phone.open.set()
+    agentd.start()
+    settled(agentd)
+    assert set(phone.titles()) == {"backup failed: exit code 3"}
+    assert len(phone.got) <= 2
+    (one,) = agentd.ctl_json("notices")
+    assert one["state"] == "sent"
+
+
+def test_a_courier_that_is_killed_is_told_and_its_message_goes_again(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    phone.open.clear()
+    run(agentd, "backup")
+    agentd.until(lambda: phone.asked, "a courier to ask the server")
+    os.kill(courier(agentd), signal.SIGKILL)
+    agentd.until(lambda: agentd.ctl_json("notices")[0].get("attempts"), "agentd to notice")
+    (one,) = agentd.ctl_json("notices")
+    assert (one["state"], one["why"]) == ("waiting", "the courier ended with -9")
+    phone.got.clear()
+    phone.open.set()
+    assert agentd.ctl("notices", "test").returncode == 0
+    assert phone.titles()[-2:] == ["backup failed: exit code 3", "agentd: a test"]
+    assert agentd.property("Manager.Warnings") == []
+
+
+def test_ten_kills_lose_no_failure_and_tell_at_most_one_more_each(agentd: Agentd, phone: Phone) -> None:
+    chance = random.Random(16)
+    jobs = [f"job{number}" for number in range(2 * KILLS)]
+    for number in range(4):
+        phone.credential(agentd, f"own{number}")
+    # Each job has a channel of its own, so that nothing is gathered; channels share credentials.
+    channels = ", ".join(f"{job}: {{credential: own{number % 4}}}" for number, job in enumerate(jobs))
+    routes = ", ".join(f"{{jobs: {job}, to: [{job}]}}" for job in jobs)
+    commands = ", ".join(f"{job}: {{run: 'exit 3'}}" for job in jobs)
+    agentd.start(f"notices: {{channels: {{{channels}}}, routes: [{routes}]}}\njobs: {{{commands}}}\n")
+    left = iter(jobs)
+    for _ in range(KILLS):
+        # Random moments are the point; the clock is the machine's, because the kernel does the killing.
+        for job in (next(left), next(left)):
+            time.sleep(chance.uniform(0, 0.6))
+            agentd.call("Jobs.RunJob", "sa{sv}", job, {})
+        time.sleep(chance.uniform(0, 2))
+        agentd.kill()
+        agentd.start()
+    agentd.until(lambda: all(one["state"] == "ended" for one in agentd.runs()), "the runs to end")
+    agentd.until(lambda: agentd.property("Notices.Waiting") == 0, "all messages to be sent", 120)
+    failed = {one["job"] for one in agentd.runs()}
+    assert failed == set(jobs)
+    counts = Counter(phone.titles())
+    assert failed - {title.split()[0] for title in counts} == set(), "these failures were told nobody"
+    # A run that a kill cut off has another title than one that failed by itself.
+    assert sum(counts.values()) - len(counts) <= KILLS
+    with closing(sqlite3.connect(agentd.state / "agentd.db")) as database:
+        rows = database.execute("SELECT channel, state FROM notices").fetchall()
+        assert database.execute("SELECT count(*) FROM troubles").fetchone() == (len(jobs),)
+    assert {state for _, state in rows} == {"sent"}
+    assert {channel for channel, _ in rows} == failed
+
+
+# Secrets
+
+
+def test_no_secret_is_told_while_channels_fail_in_each_way(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    said = ""
+    page = f"<!DOCTYPE html><html>{SECRET}</html>".encode()
+    for status, body in ((401, b""), (404, b""), (500, page), (302, b""), (429, b""), (400, page), (200, page)):
+        phone.status, phone.body = status, body
+        done = agentd.ctl("notices", "test")
+        assert done.returncode == 1, status
+        said += done.stdout + done.stderr
+        agentd.ctl("notices", "drop", "--all")  # what fails one by one is not gathered
+    phone.down()
+    said += agentd.ctl("notices", "test").stderr
+    file = agentd.folder / "home/.config/agentd/credentials/team"
+    file.write_text(f"nonsense://{SECRET}\n{SECRET}\n")
+    said += agentd.ctl("notices", "test", "team").stderr
+    file.write_text(f"nonsense://{SECRET}\n")
+    said += agentd.ctl("notices", "test", "team").stderr
+    file.chmod(0o644)
+    said += agentd.ctl("notices", "test", "team").stderr
+    phone.credential(agentd, "ntfy")
+    phone.status, phone.body = 200, b"{}"
+    phone.open.clear()
+    phone.up()
+    asked = len(phone.asked)
+    assert agentd.ctl("notices", "test", "--no-wait").returncode == 0
+    agentd.until(lambda: len(phone.asked) > asked, "a courier to ask the server")
+    assert courier(agentd)
+    assert processes_that_tell(SECRET) == []
+    for words in ((), ("channels",), ("--json",), ("channels", "--json"), ("show", "1"), ("show", "1", "--json")):
+        said += agentd.ctl("notices", *words).stdout
+    said += agentd.ctl("status").stdout + agentd.ctl("history").stdout + agentd.ctl("check").stdout
+    phone.open.set()
+    assert agentd.stop() == 0
+    assert SECRET not in said
+    files = [file for file in agentd.folder.rglob("*") if file.is_file() and "credentials" not in file.parts]
+    assert agentd.state / "agentd.db" in files
+    assert agentd.log in files
+    assert [file for file in files if SECRET.encode() in file.read_bytes()] == []
+
+
+def processes_that_tell(secret: str) -> list[Any]:
+    """The files of processes other than this one that have the secret in their arguments or environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            for name in ("cmdline", "environ"):
+                try:
+                    if secret.encode() in (entry / name).read_bytes():
+                        found.append(entry / name)
+                except OSError:
+                    continue  # it ended meanwhile, or is somebody else's
+    return found
