@@ -196,7 +196,14 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     monkeypatch.setenv("_AGENTCTL_COMPLETE", "")
     for name in ("AGENTD_ADDRESS", "AGENTD_TIMEOUT", "AGENTD_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
-    for module in ("jobs.commands", "reboots.commands", "jobs.runs", "learning.explain", "learning.model"):
+    for module in (
+        "jobs.commands",
+        "reboots.commands",
+        "jobs.runs",
+        "learning.explain",
+        "learning.model",
+        "notices.commands",
+    ):
         monkeypatch.setattr(f"agentctl.{module}.now", lambda: NOW)
     monkeypatch.setattr(runs, "POLL_SECONDS", 0)
     yield
