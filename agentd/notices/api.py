@@ -106,6 +106,7 @@ class Api:
     async def Drop(self, ids: list[int]) -> int:
         self._host.ready()
         known = {message.id for message in self._core.waiting()}
+        ids = list(dict.fromkeys(ids))
         for identity in ids:
             if identity not in known:
                 raise Refused("NoSuchNotice", f"no message {identity} waits (agentctl notices --state waiting)")

@@ -1,0 +1,252 @@
+"""Notices, plugged in: what couriers get, what the core is told of them, and what callers are answered."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from agentd.core.notices.model import Message, Saved, State
+from agentd.core.notices.notices import Notices, Slice
+from agentd.core.notices.settings import NoticeSettings
+from agentd.core.part import Refused
+from agentd.notices import part
+from agentd.notices.api import Api
+from agentd.notices.part import Reach, Shell, stuck
+from agentd.part import Host
+from tests.unit.notices.person import BERLIN, NOW, channels, failed
+
+
+class FakeHost:
+    """A daemon that stores nothing and tells the test what it was to tell."""
+
+    def __init__(self) -> None:
+        self.defects: list[BaseException] = []
+        self.signals: list[tuple[Any, ...]] = []
+        self.refusal = ""
+        self.server = self
+
+    def now(self) -> int:
+        return NOW
+
+    def hear(self, _part: str, deed: Callable[[], object]) -> None:
+        deed()
+
+    def defect(self, _where: str, error: BaseException) -> None:
+        self.defects.append(error)
+
+    def emit(self, *signal: Any) -> None:
+        self.signals.append(signal)
+
+    def changed(self, *names: str) -> None:
+        self.signals.append(names)
+
+    def ready(self) -> None:
+        if self.refusal:
+            raise Refused("StoreUnavailable", self.refusal)
+
+    async def settle(self) -> None:
+        self.signals.append(("settled",))
+
+    async def ask(self, question: Callable[..., Any], **_wanted: Any) -> Any:
+        return [] if question.__name__ == "list_messages" else None
+
+
+class Life:
+    """A core of notices, its shell and its interface. `starts` is what a courier does; `printed` what runs said."""
+
+    def __init__(self, folder: Path, *names: str) -> None:
+        self.host = FakeHost()
+        self.settings = NoticeSettings(channels=channels(*names))
+        self.core = Notices(Slice(notices=self.settings, jobs={}, zone=BERLIN), Saved(), NOW)
+        self.printed: dict[str, str] = {}
+        self.handed = ""
+        self.starts: Callable[[Path], str] = lambda _: ""
+        reach = Reach(folder=folder, start=self._start, lines=self._lines, job_of=self._job_of)
+        self.shell = Shell(cast("Host", self.host), self.core, reach)
+        self.api = Api(cast("Host", self.host), self.core, self.settings, self._job_of)
+
+    async def _start(self, credential: str, folder: Path) -> str:
+        self.handed = (folder / f"{credential}.json").read_text()
+        return self.starts(folder)
+
+    async def _lines(self, run_id: str) -> str:
+        return self.printed.get(run_id, "")
+
+    @staticmethod
+    def _job_of(run_id: str) -> str:
+        return {"backup.3": "backup"}.get(run_id, "")
+
+    def carry_out(self) -> None:
+        """Carries the effects of the core out, until there are none."""
+
+        async def go() -> None:
+            does = self.shell.does()
+            while effects := [effect for effect in self.core.effects() if type(effect) in does]:
+                for effect in effects:
+                    if (done := does[type(effect)](effect)) is not None:
+                        await asyncio.wait([cast("asyncio.Task[None]", done)])
+
+        asyncio.run(go())
+
+    def call(self, answer: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run(answer)
+
+
+@pytest.fixture
+def life(tmp_path: Path) -> Life:
+    return Life(tmp_path, "phone", "team")
+
+
+def sends(folder: Path) -> str:
+    (folder / "phone.told").write_text('{"id": 1, "became": "sent"}\n')
+    return ""
+
+
+# Couriers
+
+
+def test_a_message_has_the_last_lines_of_its_run_and_listeners_hear_of_it(life: Life) -> None:
+    life.printed["backup.3"] = "copying\ndisk full"
+    life.starts = sends
+    life.core.happen(failed(text="To see its output", run_id="backup.3"), NOW)
+    life.carry_out()
+    assert r'"body":"To see its output\n\nthe last lines of its output:\ncopying\ndisk full"' in life.handed
+    changed = ("Notices", "NoticeChanged", 1, "phone", "sent", "backup failed: exit code 3", "")
+    assert life.host.signals == [changed, ("Notices.Waiting",)]
+    assert life.core.waiting() == []
+
+
+def test_a_run_that_printed_nothing_leaves_the_text_as_it_is(life: Life) -> None:
+    life.core.happen(failed(text="To see its output", run_id="backup.3"), NOW)
+    life.carry_out()
+    assert '"body":"To see its output"' in life.handed
+
+
+def raising(error: Exception) -> Callable[[Path], str]:
+    def start(_: Path) -> str:
+        raise error
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("starts", "why"),
+    [
+        (lambda _: "the courier ended with 1", "the courier ended with 1"),
+        (lambda _: "", "the courier said nothing"),
+        (raising(FileNotFoundError(2, "No such file or directory", "setpriv")), "setpriv: No such file or directory"),
+        (raising(BlockingIOError(11, "Resource temporarily unavailable")), "the courier: Resource temporarily unavail"),
+        (raising(ZeroDivisionError()), "a defect of agentd's own, which the log names"),
+    ],
+)
+def test_whatever_becomes_of_a_courier_its_message_waits_with_the_reason(
+    life: Life, starts: Callable[[Path], str], why: str
+) -> None:
+    life.starts = starts
+    life.core.happen(failed(), NOW)
+    life.carry_out()
+    (message,) = life.core.waiting()
+    assert message.why.startswith(why)
+    assert (message.attempts, message.again_at > NOW) == (1, True)
+    assert [type(error) for error in life.host.defects] == ([ZeroDivisionError] if "defect" in why else [])
+    life.starts = sends
+    life.core.tick(message.again_at)
+    life.carry_out()
+    assert life.core.waiting() == [], "the channel is not held by what failed"
+
+
+def test_what_does_not_get_through_is_a_warning_after_some_attempts() -> None:
+    def waits(identity: int, channel: str, attempts: int) -> Message:
+        return Message(id=identity, channel=channel, made=1, title="x", attempts=attempts, why="down")
+
+    assert stuck([waits(1, "team", 3), waits(2, "phone", 2), waits(3, "team", 0), waits(4, "team", 7)]) == [
+        "nothing gets through to the channel team since 3 attempts: down"
+    ]
+    assert stuck([]) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "why", "words"),
+    [
+        ("waiting", "down", "waits: down"),
+        ("failed", "too long", "failed: too long"),
+        ("dropped", "", "is dropped"),
+        ("sent", "", "is sent"),
+    ],
+)
+def test_each_state_of_a_message_is_told_in_words(state: State, why: str, words: str) -> None:
+    assert part._state(Message(id=7, channel="phone", made=1, title="x", state=state, why=why)) == words
+
+
+# Callers
+
+
+def test_a_text_is_told_by_its_first_line_and_a_run_by_its_job(life: Life) -> None:
+    assert life.call(life.api.Tell("", "late\n3 of 12\n", {})) == [1]
+    assert life.call(life.api.Tell("backup.3", "late", {"title": "Work", "priority": "high", "to": "team"})) == [2]
+    assert life.call(life.api.Tell("", "all of it", {"title": "  "})) == [3]
+    first, second, third = life.core.waiting()
+    assert (first.title, first.text, first.channel, first.priority) == ("late", "3 of 12", "phone", "normal")
+    assert (second.title, second.text, second.channel, second.priority) == ("backup: Work", "late", "team", "high")
+    assert third.title == "all of it"
+    assert life.host.signals == [("settled",)] * 3, "an id is told once the message is stored"
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "sentence"),
+    [
+        (("backup.4", "x", {}), "NoSuchRun", "the run backup.4 is not under way"),
+        (("", " \n\t", {}), "InvalidArgument", "the message is empty: expected a text"),
+        (("", "x", {"priority": "urgent"}), "InvalidArgument", '"urgent" is no priority: expected low, normal, high'),
+        (("", "x", {"to": "fone"}), "NoSuchChannel", 'there is no channel "fone" (did you mean phone?)'),
+        (("", "x", {"to": ""}), "NoSuchChannel", 'there is no channel ""'),
+        (("", "x", {"for": "me"}), "InvalidArgument", "for"),
+        (("", "x", {"title": 7}), "InvalidArgument", "title"),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_a_sentence(
+    life: Life, call: tuple[Any, ...], error: str, sentence: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        life.call(life.api.Tell(*call))
+    assert refused.value.name == error
+    assert sentence in str(refused.value)
+    assert life.core.waiting() == []
+
+
+def test_nothing_is_promised_while_nothing_can_be_stored(life: Life) -> None:
+    life.host.refusal = "the disk is full"
+    for answer in (life.api.Tell("", "x", {}), life.api.Drop([])):
+        with pytest.raises(Refused, match="the disk is full"):
+            life.call(answer)
+    assert life.core.waiting() == []
+
+
+def test_without_a_channel_a_caller_is_told_what_to_set(tmp_path: Path) -> None:
+    with pytest.raises(Refused, match=r"notices\.channels") as refused:
+        asyncio.run(Life(tmp_path).api.Tell("", "x", {}))
+    assert refused.value.name == "Unsupported"
+
+
+def test_either_all_numbers_are_dropped_or_none(life: Life) -> None:
+    for text in ("one", "two", "three"):
+        life.call(life.api.Tell("", text, {}))
+    with pytest.raises(Refused, match="no message 9 waits"):
+        life.call(life.api.Drop([1, 9]))
+    assert len(life.core.waiting()) == 3
+    with pytest.raises(Refused):
+        life.call(life.api.Drop([0]))
+    assert life.call(life.api.Drop([1])) == 1
+    assert life.call(life.api.Drop([2, 2, 3])) == 2
+    assert life.call(life.api.Drop([])) == 0
+
+
+def test_the_same_message_is_as_it_is_now_though_the_disk_knows_less(life: Life) -> None:
+    life.call(life.api.Tell("", "late", {}))
+    assert life.call(life.api.GetNotice(1))["state"].value == "waiting"
+    with pytest.raises(Refused, match=r"there is no message 2 \(agentctl notices lists them\)"):
+        life.call(life.api.GetNotice(2))
+    with pytest.raises(Refused, match='"lost" is no state: expected one of waiting, sent, failed, dropped'):
+        life.call(life.api.ListNotices({"state": "lost"}))
