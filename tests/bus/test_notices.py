@@ -81,8 +81,8 @@ def test_a_job_that_fails_is_told_once_with_its_last_lines_and_its_recovery_once
     said = "\n".join(f"line {number}" for number in range(10, 20))
     assert failed["message"].endswith(f"the last lines of its output:\n{said}")
     assert "To see its output: agentctl log backup." in failed["message"]
-    assert recovered["title"].startswith("backup")
-    assert "2 times" in recovered["message"] or "2" in recovered["title"] + recovered["message"]
+    assert recovered["title"].startswith("backup succeeded (over after ")
+    assert recovered["message"].startswith("2 times since ")
     assert end["message"] == "of the test"
     settled(agentd)
 
@@ -189,6 +189,24 @@ def test_a_message_in_the_hands_of_a_courier_survives_the_death_of_agentd(agentd
     assert one["state"] == "sent"
 
 
+def test_a_courier_ends_with_an_agentd_that_is_stopped_and_that_is_no_failed_attempt(
+    agentd: Agentd, phone: Phone
+) -> None:
+    agentd.start()
+    phone.open.clear()
+    run(agentd, "backup")
+    agentd.until(lambda: phone.asked, "a courier to ask the server")
+    pid = courier(agentd)
+    assert agentd.stop() == 0
+    agentd.until(lambda: not Path(f"/proc/{pid}").exists(), "the courier to end with agentd")
+    phone.open.set()
+    agentd.start()
+    settled(agentd)
+    (one,) = agentd.ctl_json("notices")
+    assert (one["state"], one["attempts"]) == ("sent", 1)
+    assert agentd.log.read_text().count("warning: message") == 0
+
+
 def test_a_courier_that_is_killed_is_told_and_its_message_goes_again(agentd: Agentd, phone: Phone) -> None:
     agentd.start()
     phone.open.clear()
@@ -250,17 +268,19 @@ def test_no_secret_is_told_while_channels_fail_in_each_way(agentd: Agentd, phone
         phone.status, phone.body = status, body
         done = agentd.ctl("notices", "test")
         assert done.returncode == 1, status
+        assert (f"status {status}" if status != 200 else "a page for people") in done.stderr
         said += done.stdout + done.stderr
         agentd.ctl("notices", "drop", "--all")  # what fails one by one is not gathered
     phone.down()
     said += agentd.ctl("notices", "test").stderr
     file = agentd.folder / "home/.config/agentd/credentials/team"
-    file.write_text(f"nonsense://{SECRET}\n{SECRET}\n")
-    said += agentd.ctl("notices", "test", "team").stderr
-    file.write_text(f"nonsense://{SECRET}\n")
-    said += agentd.ctl("notices", "test", "team").stderr
-    file.chmod(0o644)
-    said += agentd.ctl("notices", "test", "team").stderr
+    for text, mode in ((f"nonsense://{SECRET}\n{SECRET}", 0o600), (f"nonsense://{SECRET}", 0o600), (SECRET, 0o644)):
+        file.write_text(text)
+        file.chmod(mode)
+        said += agentd.ctl("notices", "test", "team").stderr
+        agentd.ctl("notices", "drop", "--all")
+    for why in ("several lines", "apprise knows no such URL", "others may open"):
+        assert why in said
     phone.credential(agentd, "ntfy")
     phone.status, phone.body = 200, b"{}"
     phone.open.clear()
