@@ -99,7 +99,8 @@ class Api:
         event = Event(
             at=self._host.now(), part=events.PART, name="message", about=job, title=named, text=text, priority=priority
         )
-        ids = self._core.tell(event, self._host.now(), [options["to"]] if "to" in options else ())
+        to = [options["to"]] if "to" in options else ()
+        ids = self._core.tell(event, self._host.now(), to, at_once=not job)
         await self._host.settle()
         return ids
 

@@ -47,6 +47,7 @@ def told(machine: Machine) -> Machine:
     words = ("systemd-creds", "encrypt", "--with-key=host", "--name=agentd.notice.ntfy", "-", place)
     machine.run(*words, input=f"ntfy://127.0.0.1:8099/{SECRET}".encode(), timeout=90)
     assert SECRET.encode() not in machine.read_bytes(place)
+    machine.write("/root/secret", SECRET, 0o600)  # what is searched for must not stand in the arguments of the search
     configure(machine, CONFIGURATION)
     return machine
 
@@ -85,7 +86,7 @@ def test_the_courier_alone_has_the_secret(told: Machine) -> None:
     pid = told.run("systemctl", "show", "-P", "MainPID", "agentd").out.strip()
     assert told.sh(f"ls /proc/{pid}/root/run/credentials/agentd.service 2>/dev/null || :").split() == []
     # Nor does it stand where anybody reads: of all processes, the courier's memory apart.
-    assert told.sh(f"grep -aslF {SECRET} /proc/[0-9]*/cmdline /proc/[0-9]*/environ || :") == ""
+    assert told.sh("grep -aslFf /root/secret /proc/[0-9]*/cmdline /proc/[0-9]*/environ || :") == ""
     told.run("rm", HELD)
     told.wait_until(lambda: call(told, "Notices", "ListNotices", "a{sv}", "0")[0]["state"] == "sent", 90, "the message")
 
@@ -102,9 +103,9 @@ def test_the_secret_stands_nowhere_when_a_channel_fails(told: Machine) -> None:
     assert told.wait_until(tried, 150, "the message to fail") == "127.0.0.1 refuses connections"
     told.sh("journalctl --sync")
     places = "/var/lib/agentd /run/agentd-courier"
-    assert told.sh(f"journalctl -o export | grep -aF {SECRET} || :") == ""
-    assert told.sh(f"grep -raslF {SECRET} {places} || :") == ""
-    assert told.run("sh", "-c", f"agentctl notices --json | grep -F {SECRET}", check=False).code == 1
+    assert told.sh("journalctl -o export | grep -aFf /root/secret || :") == ""
+    assert told.sh(f"grep -raslFf /root/secret {places} || :") == ""
+    assert told.run("sh", "-c", "agentctl notices --json | grep -Ff /root/secret", check=False).code == 1
 
 
 def test_the_courier_is_shut_in(told: Machine) -> None:

@@ -53,7 +53,8 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 class Draft(Struct, frozen=True, kw_only=True):
-    """A message before it is known when it goes."""
+    """A message before it is known when it goes. One that a person sends to try a channel goes
+    `at_once`, and alone."""
 
     channels: tuple[str, ...]
     title: str
@@ -63,6 +64,7 @@ class Draft(Struct, frozen=True, kw_only=True):
     event: str
     about: str
     run_id: str = ""
+    at_once: bool = False
 
 
 class Trouble(Struct, frozen=True, kw_only=True):

@@ -131,9 +131,9 @@ class Notices(Core):
             self._let_go(now)
         return ids
 
-    def tell(self, event: Event, now: int, to: Collection[str] = ()) -> list[int]:
-        """Tells of an event that somebody asks to be told, by the manners, or as it is to the channels `to`, where
-        what waits is tried at once; returns the ids of the messages.
+    def tell(self, event: Event, now: int, to: Collection[str] = (), *, at_once: bool = False) -> list[int]:
+        """Tells of an event that somebody asks to be told, by the manners, or as it is to the channels `to`; returns
+        the ids of the messages. With `at_once` it is gathered with no other, and what waits there is tried as well.
 
         Raises Refused Unsupported, NoSuchChannel.
         """
@@ -154,9 +154,10 @@ class Notices(Core):
             event=event.name,
             about=event.about,
             run_id=event.run_id,
+            at_once=at_once,
         )
         ids = self._put(draft, now)
-        for name in draft.channels:
+        for name in draft.channels if at_once else ():
             self._outbox.retry(name, now)
         self._let_go(now)
         return ids

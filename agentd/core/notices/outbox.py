@@ -85,10 +85,13 @@ class Outbox:
             about=draft.about,
         )
         gathering = [one for one in line.gathering() if self._breaks(one) == self._breaks(message)]
+        if draft.at_once:
+            gathering = []
         if any(one.count > 1 for one in gathering) or len(gathering) >= SINGLE:
             return self._join(line, gathering, message, now)
         self._next_id += 1
-        message = replace(message, again_at=line.release(message.sort, gathering, now), lost=line.lost)
+        again_at = now if draft.at_once else line.release(message.sort, gathering, now)
+        message = replace(message, again_at=again_at, lost=line.lost)
         line.lost = 0
         line.put(message, now)
         self._save(line, message)

@@ -418,3 +418,26 @@ def test_each_message_has_one_decision_and_repetitions_have_none() -> None:
     person = Person()
     person.happen(*[failed()] * 20)
     assert person.decided("message") == ["message 1 to phone: backup failed: exit code 3"]
+
+
+def test_a_message_to_try_a_channel_goes_at_once_and_alone_beside_a_flood() -> None:
+    person = Person(jobs=tuple(f"job{number}" for number in range(30)))
+    person.happen(*(failed(f"job{number}") for number in range(30)))
+    before = len(person.got)
+    assert person.core.waiting()
+    person.core.tell(said("a test"), person.now, to=["phone"], at_once=True)
+    person.go_on()
+    assert [message.title for _, message in person.got[before:]] == ["a test"]
+
+
+def test_a_message_to_try_a_channel_has_what_failed_there_tried_as_well() -> None:
+    person = Person()
+    person.luck = lambda _, __: Outcome("again", "no network", 10 * MINUTE)
+    person.happen(failed())
+    person.luck = lambda _, __: SENT
+    person.core.tell(said("hello"), person.now, to=["phone"])
+    person.go_on()
+    assert person.got == []
+    person.core.tell(said("a test"), person.now, to=["phone"], at_once=True)
+    person.go_on()
+    assert person.titles() == ["backup failed: exit code 3", "hello", "a test"]
