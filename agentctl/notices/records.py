@@ -9,6 +9,7 @@ HEADER = ("ID", "MADE", "CHANNEL", "STATE", "TITLE", "WHY")
 CHANNELS_HEADER = ("CHANNEL", "CREDENTIAL", "WAITING", "LAST SENT", "NEXT ATTEMPT", "TROUBLE")
 _KEYS = ("id", "channel", "state", "made", "ended", "event", "about", "run_id", "title", "priority", "sort", "count")
 _LATER = ("attempts", "again_at", "why")
+_CHANNEL = ("name", "credential", "default", "waiting", "lost", "sent", "next", "trouble")
 _INSTANTS = ("made", "ended", "again_at")
 
 
@@ -19,9 +20,7 @@ def notice_json(notice: Record, *, text: bool = False) -> Record:
 
 def channel_json(channel: Record) -> Record:
     """Returns a channel with what becomes of its messages."""
-    return picked(
-        channel, "name", "credential", "default", "waiting", "sent", "next", "trouble", instants=("sent", "next")
-    )
+    return picked(channel, *_CHANNEL, instants=("sent", "next"))
 
 
 def notice_row(notice: Record, now: int) -> tuple[str, ...]:
