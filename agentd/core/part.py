@@ -93,6 +93,9 @@ class Core:
         What is wanted meanwhile is kept, and carried out after the call with "". The same trouble may be told often.
         """
 
+    def configuration_read(self, errors: str, now: int) -> None:
+        """Takes note that the configuration was read, and why it was refused, an error a line; "": it was taken."""
+
     def gone(self, part: str, now: int) -> None:
         """Takes note that another part was shut off because of a defect, and lets go what it holds."""
 

@@ -52,6 +52,10 @@ class Parts:
         """Tells why nothing can be stored, or with "" that everything can be again."""
         self._ask(lambda core: core.storable(trouble, now))
 
+    def configuration_read(self, errors: str, now: int) -> None:
+        """Tells why the configuration that was just read was refused, or with "" that it was taken."""
+        self._ask(lambda core: core.configuration_read(errors, now))
+
     def drain(self) -> None:
         """Has nothing new begun from here on."""
         self._ask(lambda core: core.drain())

@@ -131,6 +131,7 @@ class Daemon:
         if self._store.anew:  # parts had taken up what was in the one before
             self._plugged.cores.save_all()
         self._storing.start()
+        self._plugged.cores.configuration_read(self.configuring.error, now())
         with contextlib.suppress(Refused):  # on a full disk: nothing starts, which is told, until there is room
             await self.settle()
         self._begun.do(self._all_taken_up())  # not waited for: the disk may be full, now or in a moment
@@ -278,7 +279,9 @@ class Daemon:
         return [text for texts in changes for text in texts]
 
     def configured(self) -> None:
-        """Tells the service manager that reading the configuration is over, whether it was taken or not."""
+        """Tells the parts and the service manager that reading the configuration is over, and whether it was taken."""
+        self._plugged.cores.configuration_read(self.configuring.error, now())
+        self.pump_soon()
         self._supervision.configured()
 
     # Time

@@ -78,7 +78,7 @@ class Shell:
             "RunJob": lambda effect: jobs.run(effect.action.target, host.now(), "rule"),
             "StopJob": lambda effect: jobs.stop(effect.action.target, host.now()),
             "PauseJobs": lambda _: None,  # the core holds the jobs itself, for as long as the rule fires
-            "Notify": lambda _: None,  # told by the log and the signal, until notices can tell people
+            "Notify": lambda _: None,  # told by the log, the signal and notices, which hear of it
             **reach.acts,
         }
         self.every: int

@@ -103,6 +103,22 @@ def test_a_job_that_fails_is_told_once_with_its_last_lines_and_its_recovery_once
     assert "there is no message 99" in unknown.stderr
 
 
+def test_a_configuration_that_is_refused_is_told_once_and_that_one_is_taken_again(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    sound = agentd.config.read_text()
+    agentd.config.write_text(f"{sound}concurency: 3\n")
+    assert agentd.ctl("reload").returncode == 2
+    agentd.until(lambda: phone.got, "the errors to be told")
+    assert agentd.ctl("reload").returncode == 2
+    agentd.config.write_text(sound)
+    assert agentd.ctl("reload").returncode == 0
+    agentd.until(lambda: len(phone.got) > 1, "the end to be told")
+    refused, taken = phone.got
+    assert refused["title"] == "the configuration has errors: the one before stays in force"
+    assert 'unknown key "concurency"' in refused["message"]
+    assert taken["title"].startswith("the configuration is taken (over after ")
+
+
 def test_people_and_runs_speak_and_a_run_is_named(agentd: Agentd, phone: Phone) -> None:
     agentd.start()
     for job in ("speaker", "whisper"):

@@ -94,6 +94,10 @@ class Notices(Core):
             self._unstorable = trouble
             self.happen(events.store(trouble, now), now)
 
+    def configuration_read(self, errors: str, now: int) -> None:
+        """Tells that the configuration was refused, and that one was taken again."""
+        self.happen(events.configuration(errors, now), now)
+
     def gone(self, part: str, now: int) -> None:
         """Tells that another part was shut off."""
         self.happen(events.shut_off(part, now), now)
