@@ -125,7 +125,7 @@ def test_the_contracts_are_introspected_as_one_document_with_their_comments(addr
 
 def test_each_part_has_its_interface_in_its_own_file() -> None:
     files = sorted((ROOT / "agentd").glob("*/org.agentd1.*.xml"))
-    assert [file.parent.name for file in files[:4]] == ["daemon", "jobs", "learning", "reboots"]
+    assert [file.parent.name for file in files[:5]] == ["daemon", "jobs", "learning", "notices", "reboots"]
     for file in files:
         (interface,) = ET.parse(file).getroot()
         assert file.name == f"{interface.get('name')}.xml"
