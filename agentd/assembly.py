@@ -35,8 +35,8 @@ from agentd.jobs.lines import last_lines
 from agentd.jobs.part import Executor, JobsShell
 from agentd.learning import looking
 from agentd.learning import part as learning
-from agentd.learning.networks import Networks
 from agentd.notices import part as notices
+from agentd.notices.couriers import MOST_SECONDS
 from agentd.part import Host, Part
 from agentd.reboots import part as reboots
 from agentd.rules import outputs
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 _TRAINING = "agentd-train.service"
 _TRAINS = 900.0  # seconds; the unit has less
-_COURIER = 900.0  # seconds; the unit has less
 _OUTBOX = Path("/run/agentd-courier")
 _RESTART = 180.0  # seconds for a unit to stop and to start, which systemd allows 90 each
 Plug = Callable[[Host, Config], Awaitable[Part]]
@@ -237,17 +236,7 @@ def learning_alone(jobs: Executor) -> learning.Reach:
 def learning_with_systemd(systemd: "Systemd") -> learning.Reach:
     """Returns what learning reaches in system mode: a training is a unit of its own."""
 
-    async def train(_: Networks) -> str:
-        try:
-            result = await systemd.start_and_wait(_TRAINING, patience=_TRAINS)
-        except CallFailed as error:
-            return f"systemd: {error}"
-        if result == "done":
-            return ""
-        how = f"is {result}" if result else f"is not over after {_TRAINS:.0f} s"
-        return f"{_TRAINING} {how}; see: journalctl -u {_TRAINING}"
-
-    return learning.Reach(output=looking.from_journal(), train=train)
+    return learning.Reach(output=looking.from_journal(), train=lambda _: _run(systemd, _TRAINING, _TRAINS))
 
 
 def notices_alone(host: Host, jobs: Jobs, state: Path) -> notices.Reach:
@@ -263,19 +252,23 @@ def notices_alone(host: Host, jobs: Jobs, state: Path) -> notices.Reach:
 def notices_with_systemd(host: Host, jobs: Jobs, systemd: "Systemd") -> notices.Reach:
     """Returns what notices reach in system mode: a courier is a unit, of which each has one secret address."""
 
-    async def courier(credential: str, _: Path) -> str:
-        unit = f"agentd-courier@{credential}.service"
-        try:
-            result = await systemd.start_and_wait(unit, patience=_COURIER)
-        except CallFailed as error:
-            return f"systemd: {error}"
-        if result == "done":
-            return ""
-        how = f"is {result}" if result else f"is not over after {_COURIER:.0f} s"
-        return f"{unit} {how}; see: journalctl -u {unit}"
+    def courier(credential: str, _: Path) -> Awaitable[str]:
+        return _run(systemd, f"agentd-courier@{credential}.service", MOST_SECONDS)
 
     lines = last_lines(host, journal=True)
     return notices.Reach(folder=_OUTBOX, start=courier, lines=lines, job_of=partial(_job_of, jobs))
+
+
+async def _run(systemd: "Systemd", unit: str, patience: float) -> str:
+    """Starts a unit and waits for its end, for so many seconds; returns why that failed, as a sentence, or ""."""
+    try:
+        result = await systemd.start_and_wait(unit, patience=patience)
+    except CallFailed as error:
+        return f"systemd: {error}"
+    if result == "done":
+        return ""
+    how = f"is {result}" if result else f"is not over after {patience:.0f} s"
+    return f"{unit} {how}; see: journalctl -u {unit}"
 
 
 def _job_of(jobs: Jobs, run_id: str) -> str:

@@ -48,7 +48,7 @@ class Kind(Struct, frozen=True):
 
 
 Hears = Mapping[type[Effect], Callable[[Any, int], Event | None]]
-"""What makes events of the effects of a part, at an instant; None: this effect is none."""
+"""The makers of events by the types of a part's effects, at an instant; None: this effect is no event."""
 
 PART = "agentd"
 KINDS = (

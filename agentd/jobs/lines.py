@@ -7,6 +7,7 @@ from agentd.core.jobs.model import Run
 from agentd.core.part import Refused
 from agentd.jobs.tables import list_runs
 from agentd.part import Host
+from agentd.peers.journal import last_lines as journalled
 
 MOST = 10
 """Lines at most."""
@@ -27,27 +28,7 @@ def last_lines(host: Host, *, journal: bool) -> Callable[[str], Awaitable[str]]:
             return ""
         if not journal:
             return "\n".join(runs[0].tail.splitlines()[-MOST:])
-        if not runs[0].invocation:
-            return ""
         await asyncio.sleep(_SETTLES)
-        return await asyncio.to_thread(_of_journal, runs[0].invocation)
+        return "\n".join(await asyncio.to_thread(journalled, runs[0].invocation, MOST))
 
     return find
-
-
-def _of_journal(invocation: str) -> str:
-    """Returns the last lines of a unit's start; "" where there are none, or where agentd may not read them."""
-    from systemd import journal  # noqa: PLC0415 - only where a message has lines in it
-
-    try:
-        with journal.Reader() as reader:
-            reader.add_match(_SYSTEMD_INVOCATION_ID=invocation)
-            reader.seek_tail()
-            entries = [reader.get_previous() for _ in range(MOST)]
-    except OSError:
-        return ""
-    return "\n".join(_text(entry.get("MESSAGE", "")) for entry in reversed(entries) if entry)
-
-
-def _text(message: object) -> str:
-    return message.decode(errors="replace") if isinstance(message, bytes) else str(message)

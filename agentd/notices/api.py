@@ -96,8 +96,10 @@ class Api:
         if not (title.strip() or text.strip()):
             raise Refused("InvalidArgument", "the message is empty: expected a text")
         named = f"{job}: {title}" if job else title
+        # Of a job: routes for jobs choose by its name.
+        part = "jobs" if job else events.PART
         event = Event(
-            at=self._host.now(), part=events.PART, name="message", about=job, title=named, text=text, priority=priority
+            at=self._host.now(), part=part, name="message", about=job, title=named, text=text, priority=priority
         )
         to = [options["to"]] if "to" in options else ()
         ids = self._core.tell(event, self._host.now(), to, at_once=not job)

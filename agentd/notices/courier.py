@@ -26,47 +26,18 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import msgspec
-from msgspec import Struct
 
 from agentd.notices import credentials
+from agentd.notices.bag import Bag, Letter, Told
 from agentd.notices.verdicts import MEND, Verdict
 
 PATIENCE = 30.0  # seconds for one message
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _LARGEST = 16 << 20  # bytes of either file
 _NOT_DUMPABLE = 4  # PR_SET_DUMPABLE
-
-
-class Letter(Struct, frozen=True):
-    """A message as agentd hands it out."""
-
-    id: int
-    title: str = ""
-    body: str = ""
-    priority: Literal["low", "normal", "high"] = "normal"
-    sort: Literal["news", "trouble", "over"] = "news"
-    ping: str | int | None = None
-    run: str = ""
-
-
-class Bag(Struct, frozen=True):
-    """The messages for one credential, in their order."""
-
-    version: Literal[1]
-    channel: str = ""
-    messages: list[Letter] = []
-
-
-class Told(Struct, frozen=True, omit_defaults=True):
-    """A line of what became of messages; `after` is in seconds."""
-
-    id: int
-    became: Literal["sent", "again", "refused"]
-    why: str = ""
-    after: float | None = None
 
 
 class Failed(Exception):

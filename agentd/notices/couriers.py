@@ -8,14 +8,12 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
-from agentd.core.events import Priority
-from agentd.core.notices.model import Message, Outcome, Sort
+from agentd.core.notices.model import Message, Outcome
 from agentd.core.quantities import SECOND
+from agentd.notices.bag import Bag, Letter, Told
 from agentd.tasks import Threads
 
 MOST_SECONDS = 900.0
@@ -26,33 +24,6 @@ _LONGEST_PAUSE = 86_400.0  # seconds
 Start = Callable[[str, Path], Awaitable[str]]
 """Runs a courier for a credential, with the folder where the files are; returns why that failed, as a sentence, or "".
 Raises OSError."""
-
-
-class Handed(Struct, frozen=True, kw_only=True):
-    """A message as a courier gets it."""
-
-    id: int
-    title: str
-    body: str
-    priority: Priority
-    sort: Sort
-
-
-class Batch(Struct, frozen=True, kw_only=True):
-    """The file that a courier gets."""
-
-    version: int = 1
-    channel: str
-    messages: tuple[Handed, ...]
-
-
-class Word(Struct, frozen=True, kw_only=True):
-    """A line of the file that a courier leaves: what became of a message. `after` is in seconds."""
-
-    id: int
-    became: Literal["sent", "again", "refused"]
-    why: str = ""
-    after: float = 0.0
 
 
 class Couriers:
@@ -85,8 +56,8 @@ class Couriers:
             rest = [(message, text) for message, text in messages if message.id not in earlier]
             if not rest or any(outcome.became == "again" for outcome in earlier.values()):
                 return ""  # what comes after a message that goes again waits for it
-            batch = Batch(channel=channel, messages=tuple(_handed(message, text) for message, text in rest))
-            await self._threads.do(partial(self._put, credential, msgspec.json.encode(batch)))
+            bag = Bag(1, channel, [_letter(message, text) for message, text in rest])
+            await self._threads.do(partial(self._put, credential, msgspec.json.encode(bag)))
             failed = await self._start(credential, self._folder)
             later = await self._threads.do(partial(self._taken, credential))
         for identity, outcome in later.items():
@@ -115,8 +86,8 @@ class Couriers:
         return {}
 
 
-def _handed(message: Message, text: str) -> Handed:
-    return Handed(id=message.id, title=message.title, body=text, priority=message.priority, sort=message.sort)
+def _letter(message: Message, text: str) -> Letter:
+    return Letter(message.id, message.title, text, message.priority, message.sort)
 
 
 @contextmanager
@@ -131,6 +102,6 @@ def _words(text: bytes) -> Iterator[tuple[int, Outcome]]:
     """Yields what became of messages; a line that is cut off, or says something else, tells nothing."""
     for line in text.splitlines():
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-            word = msgspec.json.decode(line, type=Word)
-            after = round(min(max(word.after, 0.0), _LONGEST_PAUSE) * SECOND)
+            word = msgspec.json.decode(line, type=Told)
+            after = round(min(max(word.after or 0.0, 0.0), _LONGEST_PAUSE) * SECOND)
             yield word.id, Outcome(word.became, word.why[:500], after)

@@ -57,15 +57,15 @@ def _content(name: str, file: Path, closed: int) -> bytes | None:
 def _line(name: str, content: bytes) -> str:
     """Returns the one line of a credential. Raises Unusable."""
     if len(content) > LONGEST:
-        raise Unusable(f"the credential {name} cannot be used: it is longer than {LONGEST >> 10} KiB")
+        raise Unusable(f"the credential {name} is longer than {LONGEST >> 10} KiB")
     try:
         text = content.decode().strip(" \t\r\n")
     except UnicodeDecodeError:
-        raise Unusable(f"the credential {name} cannot be used: it is no text, expected a URL") from None
+        raise Unusable(f"the credential {name} is no text: expected a URL") from None
     if not text:
-        raise Unusable(f"the credential {name} cannot be used: it is empty, expected a URL")
+        raise Unusable(f"the credential {name} is empty: expected a URL")
     if "\n" in text:
-        raise Unusable(f"the credential {name} cannot be used: it has several lines, expected one URL")
+        raise Unusable(f"the credential {name} has several lines: expected one URL")
     if not text.isprintable():
-        raise Unusable(f"the credential {name} cannot be used: it has control characters, expected a URL")
+        raise Unusable(f"the credential {name} has control characters: expected a URL")
     return text

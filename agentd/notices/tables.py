@@ -43,7 +43,7 @@ class NoticeTables(Tables):
             f"SELECT id, record FROM notices WHERE {wanted} ORDER BY id",  # noqa: S608 - our own words
             (this_instant() - HOUR,),
         ).fetchall()
-        messages = {number: _message(record) for number, record in rows}
+        messages = {number: _decoded(record, Message) for number, record in rows}
         troubles = {row: _decoded(record, Trouble) for row, record in db.execute("SELECT rowid, record FROM troubles")}
         lost = [number for number, message in messages.items() if message is None]
         unknown = [row for row, trouble in troubles.items() if trouble is None]
@@ -107,16 +107,12 @@ def list_messages(
         "ORDER BY id DESC LIMIT ?",
         (channel, channel, state, state, before, before, limit),
     )
-    return [message for (record,) in rows if (message := _message(record)) is not None]
+    return [message for (record,) in rows if (message := _decoded(record, Message)) is not None]
 
 
 def find_message(db: sqlite3.Connection, *, identity: int) -> Message | None:
     """Returns the message with that id; None where there is none that can be read."""
     (record,) = db.execute("SELECT record FROM notices WHERE id = ?", (identity,)).fetchone() or ("",)
-    return _message(record)
-
-
-def _message(record: str | bytes) -> Message | None:
     return _decoded(record, Message)
 
 

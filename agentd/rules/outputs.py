@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from agentd.core.jobs.model import Run
+from agentd.peers.journal import last_lines
 
 _END = 64 << 10
 """Bytes at the end of a file that are looked at."""
@@ -31,21 +32,7 @@ def from_files(folder: Path) -> LastLine:
 def from_journal() -> LastLine:
     """Returns what reads the last line from the journal; "" where there is none, or where agentd may not read it."""
 
-    def read(run: Run) -> str:
-        from systemd import journal  # noqa: PLC0415 - only where a KPI needs it
-
-        if not run.invocation:
-            return ""
-        try:
-            with journal.Reader() as reader:
-                reader.add_match(_SYSTEMD_INVOCATION_ID=run.invocation)
-                reader.seek_tail()
-                entries = [reader.get_previous() for _ in range(_LINES)]
-        except OSError:
-            return ""
-        return _last([str(entry.get("MESSAGE", "")) for entry in reversed(entries)])
-
-    return lambda run: asyncio.to_thread(read, run)
+    return lambda run: asyncio.to_thread(lambda: _last(last_lines(run.invocation, _LINES)))
 
 
 def _last(lines: list[str]) -> str:

@@ -1,6 +1,5 @@
 """Notices, as people meet them: a real agentd, its couriers, and a server that takes what they bring."""
 
-import importlib.util
 import os
 import random
 import signal
@@ -17,8 +16,6 @@ import pytest
 
 from tests.bus.harness import ROOT, Agentd, children_of
 from tests.bus.phone import SECRET, Phone
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("apprise") is None, reason="apprise is not installed")
 
 AGENTCTL = f"PYTHONPATH={ROOT} {sys.executable} -m agentctl"
 CONFIG = """
@@ -80,7 +77,7 @@ def test_a_job_that_fails_is_told_once_with_its_last_lines_and_its_recovery_once
     assert failed["topic"] == f"{SECRET}-ntfy"
     said = "\n".join(f"line {number}" for number in range(10, 20))
     assert failed["message"].endswith(f"the last lines of its output:\n{said}")
-    assert "To see its output: agentctl log backup." in failed["message"]
+    assert "To see the output: agentctl log backup." in failed["message"]
     assert recovered["title"].startswith("backup succeeded (over after ")
     assert recovered["message"].startswith("2 times since ")
     assert end["message"] == "of the test"

@@ -7,8 +7,10 @@ import pytest
 
 from agentd.config import files
 from agentd.core.config import Config
+from agentd.core.events import Kind
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import KINDS
+from agentd.core.notices.settings import KINDS_OF_EVENTS
 from agentd.log import MESSAGE_IDS
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +55,15 @@ def test_the_sample_names_every_setting_of_a_job() -> None:
 def test_the_man_page_describes_every_setting(setting: str) -> None:
     page = (ROOT / "units/man/agentd.yaml.5.scd").read_text()
     assert re.search(rf"^\*.*\b{setting}\b.*\*$", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_EVENTS, ids=lambda kind: kind.name)
+def test_the_man_page_lists_every_event_and_says_which_are_told_anyway(kind: Kind) -> None:
+    page = (ROOT / "units/man/agentd.yaml.5.scd").read_text()
+    title = f"*{kind.name}* +" if kind.told else f"*{kind.name}*"
+    found = re.search(rf"^{re.escape(title)}\n\t(.*)\.$", page, re.MULTILINE)
+    assert found is not None
+    assert re.sub("[*_():]", "", found[1]).lower() == re.sub("[*_():]", "", kind.help).lower()
 
 
 def test_the_man_pages_example_is_sound(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ ONLY_IN = {
     "jeepney": {"agentctl/client.py"},
     "structlog": {"agentd/log.py"},
     "systemd": {
-        *("agentd/log.py", "agentd/sdnotify.py", "agentd/rules/outputs.py", "agentd/learning/looking.py"),
-        *("agentd/schedulers/journal.py", "agentd/jobs/lines.py"),
+        *("agentd/log.py", "agentd/sdnotify.py", "agentd/peers/journal.py", "agentd/learning/looking.py"),
+        "agentd/schedulers/journal.py",
     },
     "sqlite3": {
         *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),

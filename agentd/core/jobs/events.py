@@ -13,10 +13,10 @@ KINDS = (
     Kind("progress", "a run said how far it is: agentctl progress"),
 )
 _WORDS = {
-    "timeout": "it took longer than its timeout",
-    "oom-kill": "the kernel killed it for want of memory",
-    "start-failed": "its program could not be started",
-    "interrupted": "it was cut off",
+    "timeout": "the run took longer than its timeout",
+    "oom-kill": "the kernel killed the run for want of memory",
+    "start-failed": "the program could not be started",
+    "interrupted": "the run was cut off",
 }
 
 
@@ -54,7 +54,7 @@ def _of_run(effect: Notified, now: int) -> Event:
 def _more(run: Run) -> str:
     attempts = f"That was attempt {run.attempt}, the last one.\n" if run.attempt > 1 else ""
     reason = f"{run.reason}\n" if run.reason else ""
-    return f"{attempts}{reason}To see its output: agentctl log {run.run_id}"
+    return f"{attempts}{reason}To see the output: agentctl log {run.run_id}"
 
 
 def _disabled(effect: JobDisabled, now: int) -> Event:

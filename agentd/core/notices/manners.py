@@ -249,7 +249,7 @@ def _comes_and_goes(trouble: Trouble) -> str:
     if not (calm := _calm(trouble.spells)):
         return ""
     return (
-        f"It comes and goes, {trouble.spells} times so far: its end is told once it has stayed away for "
+        f"This trouble comes and goes, {trouble.spells} times so far: the end is told once it has stayed away for "
         f"{format_duration(calm)}."
     )
 

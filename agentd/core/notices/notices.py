@@ -22,7 +22,7 @@ from agentd.core.rules import events as rules
 from agentd.core.schedulers import events as schedulers
 
 HEARS: Hears = {**jobs.HEARS, **reboots.HEARS, **schedulers.HEARS, **rules.HEARS}
-"""What makes events of the effects of all parts."""
+"""The makers of events by the types of all parts' effects."""
 
 
 class Slice(Struct, frozen=True, kw_only=True):
@@ -137,7 +137,8 @@ class Notices(Core):
 
     def tell(self, event: Event, now: int, to: Collection[str] = (), *, at_once: bool = False) -> list[int]:
         """Tells of an event that somebody asks to be told, by the manners, or as it is to the channels `to`; returns
-        the ids of the messages. With `at_once` it is gathered with no other, and what waits there is tried as well.
+        the ids of the messages. A message told `at_once` is gathered with no other, and the messages that wait
+        there are tried as well.
 
         Raises Refused Unsupported, NoSuchChannel.
         """

@@ -170,7 +170,7 @@ class Outbox:
         if outcome.became == "again":
             self._again(line, message, outcome.why, min(outcome.after, _MOST_AFTER), now)
         elif outcome.became == "refused":
-            self._end(line, message, "failed", outcome.why or "it was refused", now)
+            self._end(line, message, "failed", outcome.why or "the server refused the message", now)
         else:
             sent = replace(message, state="sent", ended=now, attempts=message.attempts + 1, why="")
             del line.waiting[message.id]

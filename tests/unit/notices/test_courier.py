@@ -1,7 +1,6 @@
 """The courier as a program, against real servers: what each answer makes of a message; and no secret is told."""
 
 import contextlib
-import importlib.util
 import re
 import socket
 import threading
@@ -14,11 +13,11 @@ from random import Random
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import AuthResult
 
 from tests.unit.notices import servers
 from tests.unit.notices.servers import SECRET, Courier, Respond, Server, answers, certificate
-
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("apprise") is None, reason="apprise is not installed")
 
 
 @pytest.fixture
@@ -230,10 +229,9 @@ class Mailbox:
 @contextlib.contextmanager
 def smtp(mailbox: Mailbox, **more: Any) -> Iterator[str]:
     """A real SMTP server; yields the credential for it."""
-    controller_of = pytest.importorskip("aiosmtpd.controller", reason="aiosmtpd is not installed").Controller
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    controller = controller_of(mailbox, hostname="127.0.0.1", port=port, **more)
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, **more)
     controller.start()
     try:
         yield f"127.0.0.1:{port}?from=agentd@example.org&to=admin@example.org"
@@ -274,7 +272,7 @@ def test_a_mail_server_that_says_no_for_now_is_asked_again_and_one_for_good_is_n
 
 
 def test_a_password_that_a_mail_server_does_not_take_wants_mending(courier: Courier) -> None:
-    result = pytest.importorskip("aiosmtpd.smtp", reason="aiosmtpd is not installed").AuthResult(success=False)
+    result = AuthResult(success=False)
     with smtp(Mailbox(), authenticator=lambda *_: result, auth_require_tls=False) as where:
         told = courier.run(f"mailto://user:{SECRET}@{where}&smtp=127.0.0.1")
     assert told.line["why"] in {

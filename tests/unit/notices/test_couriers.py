@@ -80,7 +80,7 @@ def test_messages_go_in_their_order_and_what_became_of_each_comes_back(box: Box)
     (batch,) = box.handed
     assert (batch["version"], batch["channel"]) == (1, "phone")
     assert batch["messages"][0] == {
-        "id": 1, "title": "title 1", "body": "text 1", "priority": "normal", "sort": "trouble",
+        "id": 1, "title": "title 1", "body": "text 1", "priority": "normal", "sort": "trouble", "ping": None, "run": "",
     }  # fmt: skip
     assert box.ids() == [[1, 2, 3]]
     assert box.outcomes == [(1, Outcome("sent")), (2, Outcome("refused", "too long")), (3, LATER)]

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from msgspec.structs import replace
 
 from agentd.core.notices.model import Message, Saved, State
 from agentd.core.notices.notices import Notices, Slice
-from agentd.core.notices.settings import NoticeSettings
+from agentd.core.notices.settings import NoticeSettings, Route
 from agentd.core.part import Refused
 from agentd.notices import part
 from agentd.notices.api import Api
@@ -110,18 +111,18 @@ def sends(folder: Path) -> str:
 def test_a_message_has_the_last_lines_of_its_run_and_listeners_hear_of_it(life: Life) -> None:
     life.printed["backup.3"] = "copying\ndisk full"
     life.starts = sends
-    life.core.happen(failed(text="To see its output", run_id="backup.3"), NOW)
+    life.core.happen(failed(text="To see the output", run_id="backup.3"), NOW)
     life.carry_out()
-    assert r'"body":"To see its output\n\nthe last lines of its output:\ncopying\ndisk full"' in life.handed
+    assert r'"body":"To see the output\n\nthe last lines of its output:\ncopying\ndisk full"' in life.handed
     changed = ("Notices", "NoticeChanged", 1, "phone", "sent", "backup failed: exit code 3", "")
     assert life.host.signals == [changed, ("Notices.Waiting",)]
     assert life.core.waiting() == []
 
 
 def test_a_run_that_printed_nothing_leaves_the_text_as_it_is(life: Life) -> None:
-    life.core.happen(failed(text="To see its output", run_id="backup.3"), NOW)
+    life.core.happen(failed(text="To see the output", run_id="backup.3"), NOW)
     life.carry_out()
-    assert '"body":"To see its output"' in life.handed
+    assert '"body":"To see the output"' in life.handed
 
 
 def raising(error: Exception) -> Callable[[Path], str]:
@@ -192,6 +193,14 @@ def test_a_text_is_told_by_its_first_line_and_a_run_by_its_job(life: Life) -> No
     assert (second.title, second.text, second.channel, second.priority) == ("backup: Work", "late", "team", "high")
     assert third.title == "all of it"
     assert life.host.signals == [("settled",)] * 3, "an id is told once the message is stored"
+
+
+def test_routes_for_jobs_choose_what_a_run_says_and_not_what_a_person_says(life: Life) -> None:
+    settings = replace(life.settings, routes=(Route(jobs="back*", to=("team",)),))
+    life.core.configure(Slice(notices=settings, jobs={}, zone=BERLIN), NOW)
+    life.call(life.api.Tell("backup.3", "late", {}))
+    life.call(life.api.Tell("", "by hand", {}))
+    assert [(one.title, one.channel) for one in life.core.waiting()] == [("backup: late", "team"), ("by hand", "phone")]
 
 
 @pytest.mark.parametrize(
