@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,10 @@ from agentd import __version__, linux
 from agentd.config import files, kept
 from agentd.config.compose import Problems
 from agentd.config.kinds import PARTS
+from agentd.core.config import Config
+from agentd.core.notices.settings import credentials as named_credentials
 from agentd.core.part import Refused
+from agentd.peers import credentials
 
 if TYPE_CHECKING:
     from agentd.bus.connection import Bus
@@ -125,7 +128,8 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         text, code = f"{error}\n{len(error.found)} error{'s' * (len(error.found) > 1)}", 2
     else:
         jobs = {name: job.trigger.phrase() for name, job in loaded.config.jobs.items()}
-        warnings = [*loaded.warnings, *(text for part in PARTS for text in part.doubts(loaded.config))]
+        doubts = (text for part in PARTS for text in part.doubts(loaded.config))
+        warnings = [*loaded.warnings, *doubts, *_unusable(loaded.config, given)]
         report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": []}
         report |= {"timezone": loaded.config.timezone, "warnings": warnings}
         rules = {name: rule.when for name, rule in loaded.config.rules.items()}
@@ -135,6 +139,15 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {counted}"]), 0
     print(json.dumps(report, indent=2) if as_json else text, file=sys.stdout if as_json or not code else sys.stderr)
     return code
+
+
+def _unusable(config: Config, given: Path | None) -> Iterator[str]:
+    """Yields a sentence for each credential that couriers cannot use, as far as whoever checks may look. What lies in
+    the system's folders is a service's configuration; a file may be anybody's."""
+    why_not = credentials.of_systemd if given is None else credentials.of_either
+    for setting, name in named_credentials(config.notices):
+        if why := why_not(name):
+            yield f"{setting}: {why}"
 
 
 def _problem(problem: Any) -> dict[str, Any]:

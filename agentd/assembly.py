@@ -38,6 +38,7 @@ from agentd.learning import part as learning
 from agentd.notices import part as notices
 from agentd.notices.couriers import MOST_SECONDS
 from agentd.part import Host, Part
+from agentd.peers import credentials
 from agentd.reboots import part as reboots
 from agentd.rules import outputs
 from agentd.rules import part as rules
@@ -246,7 +247,9 @@ def notices_alone(host: Host, jobs: Jobs, state: Path) -> notices.Reach:
     folder = state / "outbox"
     folder.mkdir(mode=0o700, exist_ok=True)
     lines = last_lines(host, journal=False)
-    return notices.Reach(folder=folder, start=as_child, lines=lines, job_of=partial(_job_of, jobs))
+    return notices.Reach(
+        folder=folder, start=as_child, lines=lines, job_of=partial(_job_of, jobs), doubt=credentials.own
+    )
 
 
 def notices_with_systemd(host: Host, jobs: Jobs, systemd: "Systemd") -> notices.Reach:
@@ -256,7 +259,8 @@ def notices_with_systemd(host: Host, jobs: Jobs, systemd: "Systemd") -> notices.
         return _run(systemd, f"agentd-courier@{credential}.service", MOST_SECONDS)
 
     lines = last_lines(host, journal=True)
-    return notices.Reach(folder=_OUTBOX, start=courier, lines=lines, job_of=partial(_job_of, jobs))
+    # Nobody but the courier sees its credential, and what it says of that is a warning after the first attempt.
+    return notices.Reach(folder=_OUTBOX, start=courier, lines=lines, job_of=partial(_job_of, jobs), doubt=lambda _: "")
 
 
 async def _run(systemd: "Systemd", unit: str, patience: float) -> str:

@@ -9,7 +9,8 @@ from agentd.core.notices.model import Sort
 
 
 class Letter(Struct, frozen=True):
-    """A message as agentd hands it out; one with a `ping` is a ping of the run `run`."""
+    """A message as agentd hands it out; one with a `ping` is a ping of the run `run`. A `dry` one is not sent: the
+    courier only looks whether it could be."""
 
     id: int
     title: str = ""
@@ -18,6 +19,7 @@ class Letter(Struct, frozen=True):
     sort: Sort = "news"
     ping: str | int | None = None
     run: str = ""
+    dry: bool = False
 
 
 class Bag(Struct, frozen=True):
@@ -29,9 +31,10 @@ class Bag(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
-    """A line of what became of a message; `after` is in seconds."""
+    """A line of what became of a message; `after` is in seconds. `mend`: a person has to mend something before."""
 
     id: int
     became: Literal["sent", "again", "refused"]
     why: str = ""
     after: float | None = None
+    mend: bool = False

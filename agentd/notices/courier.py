@@ -4,10 +4,11 @@
 
 DIR/CREDENTIAL.json is what agentd hands out: {"version": 1, "channel": "phone", "messages": [{"id": 17, "title": "...",
 "body": "...", "priority": "high", "sort": "trouble"}, ...]}; a message with "ping" ("start", "success", "fail", "log"
-or an exit status) and "run" is a ping. DIR/CREDENTIAL.told gets a line as soon as one is known: {"id": 17, "became":
-"sent"}, or "refused" with "why", or "again" with "why" and "after" (seconds); that is on the disk before the next
-message goes. After the first "again" the courier ends, so that the order is kept. Whoever reads .told takes it away:
-what it tells to be sent or refused is not sent anew.
+or an exit status) and "run" is a ping; one with "dry" is not sent, only whether it could be is looked at.
+DIR/CREDENTIAL.told gets a line as soon as one is known: {"id": 17, "became": "sent"}, or "refused" with "why", or
+"again" with "why", "after" (seconds) and "mend" (a person has to); that is on the disk before the next message goes.
+After the first "again" the courier ends, so that the order is kept. Whoever reads .told takes it away: what it tells to
+be sent or refused is not sent anew.
 
 Exit codes: 0 every line was written, 1 it could not be (with a sentence on stderr), 2 bad usage. The credential stands
 in no argument, environment, sentence or file of this program.
@@ -32,7 +33,7 @@ import msgspec
 
 from agentd.notices import credentials
 from agentd.notices.bag import Bag, Letter, Told
-from agentd.notices.verdicts import MEND, Verdict
+from agentd.notices.verdicts import Verdict, mend
 
 PATIENCE = 30.0  # seconds for one message
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -137,7 +138,7 @@ def _deliver_all(bag: Bag, tale: _Tale, name: str, patience: float) -> None:
         if letter.id in tale.ended:
             continue
         verdict = _within(patience, deliver, letter, seen)
-        tale.tell(Told(letter.id, verdict.became, verdict.why, verdict.after or None))
+        tale.tell(Told(letter.id, verdict.became, verdict.why, verdict.after or None, verdict.mend))
         if verdict.became == "again":
             return
 
@@ -155,7 +156,7 @@ def _within(patience: float, deliver: Deliver, letter: Letter, seen: list[Verdic
             verdicts.append(deliver(letter))
         except BaseException as error:  # noqa: BLE001 - a traceback may have the URL in it
             why = f"the courier failed ({type(error).__name__}), which is a defect: please report it"
-            verdicts.append(Verdict("again", why, MEND))
+            verdicts.append(mend(why))
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
@@ -171,7 +172,7 @@ def _courier(name: str, seen: list[Verdict]) -> Deliver:
     try:
         url = credentials.read(name)
     except credentials.Unusable as error:
-        unusable = Verdict("again", str(error), MEND)
+        unusable = mend(str(error))
         return lambda _: unusable
     posted: list[Deliver] = []
 
@@ -193,7 +194,7 @@ def _poster(url: str, seen: list[Verdict]) -> Deliver:
         from agentd.notices import posting  # noqa: PLC0415 - a ping needs none of it
     except ImportError as error:
         what = "apprise" if (error.name or "").partition(".")[0] == "apprise" else "what apprise needs"
-        missing = Verdict("again", f"{what} is not installed (apt install apprise)", MEND)
+        missing = mend(f"{what} is not installed (apt install apprise)")
         return lambda _: missing
     watch = posting.Watch(seen)
     watch.install()
@@ -204,6 +205,7 @@ def _poster(url: str, seen: list[Verdict]) -> Deliver:
         body=_plain(letter.body),
         priority=letter.priority,
         sort=letter.sort,
+        dry=letter.dry,
     )
 
 

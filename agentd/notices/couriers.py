@@ -20,6 +20,7 @@ MOST_SECONDS = 900.0
 """The longest that a courier may take; its unit has less."""
 _LONGEST_WORD = 64 << 10  # bytes of the file with what became of the messages
 _LONGEST_PAUSE = 86_400.0  # seconds
+_NONE = 0  # the id of no message
 
 Start = Callable[[str, Path], Awaitable[str]]
 """Runs a courier for a credential, with the folder where the files are; returns why that failed, as a sentence, or "".
@@ -56,15 +57,30 @@ class Couriers:
             rest = [(message, text) for message, text in messages if message.id not in earlier]
             if not rest or any(outcome.became == "again" for outcome in earlier.values()):
                 return ""  # what comes after a message that goes again waits for it
-            bag = Bag(1, channel, [_letter(message, text) for message, text in rest])
-            await self._threads.do(partial(self._put, credential, msgspec.json.encode(bag)))
-            failed = await self._start(credential, self._folder)
-            later = await self._threads.do(partial(self._taken, credential))
+            letters = [_letter(message, text) for message, text in rest]
+            failed, later = await self._sent(credential, Bag(1, channel, letters))
         for identity, outcome in later.items():
             told(identity, outcome)
         if failed or any(message.id in later for message, _ in rest):
             return failed
         return "the courier said nothing"
+
+    async def try_out(self, credential: str) -> str:
+        """Has a courier look whether it could use a credential, without sending anything; returns why not, as a
+        sentence, or "". Waits for the courier that is at work with it. Raises OSError where a file cannot be had."""
+        async with self._busy.setdefault(credential, asyncio.Lock()):
+            known = self._earlier.setdefault(credential, {})
+            known |= await self._threads.do(partial(self._taken, credential))
+            failed, found = await self._sent(credential, Bag(1, "", [Letter(_NONE, dry=True)]))
+        if (outcome := found.pop(_NONE, None)) is None:
+            return failed or "the courier said nothing"
+        return outcome.why
+
+    async def _sent(self, credential: str, bag: Bag) -> tuple[str, dict[int, Outcome]]:
+        """Sends a courier; returns why that failed, or "", and what it told. Raises OSError."""
+        await self._threads.do(partial(self._put, credential, msgspec.json.encode(bag)))
+        failed = await self._start(credential, self._folder)
+        return failed, await self._threads.do(partial(self._taken, credential))
 
     def _put(self, credential: str, text: bytes) -> None:
         """Writes what the courier gets; nobody but agentd and the courier may read it."""
@@ -104,4 +120,4 @@ def _words(text: bytes) -> Iterator[tuple[int, Outcome]]:
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             word = msgspec.json.decode(line, type=Told)
             after = round(min(max(word.after or 0.0, 0.0), _LONGEST_PAUSE) * SECOND)
-            yield word.id, Outcome(word.became, word.why[:500], after)
+            yield word.id, Outcome(word.became, word.why[:500], after, word.mend)

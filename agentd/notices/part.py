@@ -12,7 +12,9 @@ from agentd.core.notices.model import PART, CourierWanted, Message, NoticeChange
 from agentd.core.notices.notices import Notices, Slice
 from agentd.core.part import Effect
 from agentd.notices.api import Api
+from agentd.notices.checks import checks
 from agentd.notices.couriers import Couriers, Start
+from agentd.notices.doubts import Doubts
 from agentd.notices.tables import NoticeTables
 from agentd.part import Host, Part
 from agentd.tasks import Tasks, Threads
@@ -27,12 +29,14 @@ _LINES = "the last lines of its output:"
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """The reach of the part to others: the folder where couriers find messages, what starts one, the last lines that a
-    run printed ("" for none), and the job of a run that is under way ("" for none)."""
+    run printed ("" for none), the job of a run that is under way ("" for none), and why couriers cannot use a
+    credential, as far as agentd can see ("": nothing is known against it)."""
 
     folder: Path
     start: Start
     lines: Callable[[str], Awaitable[str]]
     job_of: Callable[[str], str]
+    doubt: Callable[[str], str]
 
 
 class Shell:
@@ -42,7 +46,7 @@ class Shell:
         self._host, self._core, self._reach = host, core, reach
         self._tasks = Tasks(lambda error: host.defect("what sends messages", error))
         self._threads = Threads()
-        self._couriers = Couriers(reach.folder, self._threads, reach.start)
+        self.couriers = Couriers(reach.folder, self._threads, reach.start)
 
     def does(self) -> dict[type[Effect], Callable[[Any], object]]:
         """Returns how each effect is carried out."""
@@ -58,7 +62,7 @@ class Shell:
         why = "a defect of agentd's own, which the log names"
         try:
             texts = [(message, await self._text(message)) for message in wanted.messages]
-            why = await self._couriers.deliver(wanted.credential, wanted.channel, texts, self._told)
+            why = await self.couriers.deliver(wanted.credential, wanted.channel, texts, self._told)
         except OSError as error:
             why = f"{error.filename or 'the courier'}: {error.strerror or error}"
         finally:
@@ -93,10 +97,17 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
     core = Notices(slice_of(config), saved, host.now())
     shell = Shell(host, core, reach)
     api = Api(host, core, config.notices, reach.job_of)
+    doubts = Doubts(reach.doubt, config.notices, host.now())
 
     def configure(changed: Config, now: int) -> Sequence[str]:
         api.settings = changed.notices
+        doubts.configure(changed.notices, now)
         return core.configure(slice_of(changed), now)
+
+    def warnings() -> list[str]:
+        doubted = doubts.of_channels(host.now())
+        others = [one for one in core.waiting() if one.channel not in doubted]
+        return [text for text in (tables.warning, *doubted.values(), *stuck(others)) if text]
 
     return Part(
         name=PART,
@@ -106,18 +117,23 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
         methods=api.methods(),
         properties=api.properties(),
         configure=configure,
-        warnings=lambda: [text for text in (tables.warning, *stuck(core.waiting())) if text],
+        warnings=warnings,
         close=shell.close,
+        checks=checks(lambda: api.settings, shell.couriers.try_out),
     )
 
 
 def stuck(waiting: Sequence[Message]) -> list[str]:
-    """Returns a sentence for each channel to which nothing gets through."""
-    tried = {message.channel: message for message in reversed(waiting) if message.attempts >= _STUCK}
+    """Returns a sentence for each channel to which nothing gets through, at once where a person has to mend that."""
+    tried = {one.channel: one for one in reversed(waiting) if one.mend or one.attempts >= _STUCK}
     return [
-        f"nothing gets through to the channel {name} since {one.attempts} attempts: {one.why}"
+        f"nothing gets through to the channel {name} since {_counted(one.attempts)}: {one.why}"
         for name, one in sorted(tried.items())
     ]
+
+
+def _counted(attempts: int) -> str:
+    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
 def slice_of(config: Config) -> Slice:

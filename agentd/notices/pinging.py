@@ -8,7 +8,7 @@ import ssl
 import time
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from agentd.notices.verdicts import MEND, Answer, Verdict, of_answer, of_failure
+from agentd.notices.verdicts import Answer, Verdict, mend, of_answer, of_failure
 
 MOST = 100_000  # bytes of a body that healthchecks.io keeps
 KINDS = ("start", "success", "fail", "log")
@@ -49,7 +49,7 @@ def send(url: str, ping: str | int, run: str, body: str) -> Verdict:
     except ValueError as error:
         return Verdict("refused", f"there is no such ping: {error}")
     if target is None:
-        return Verdict("again", "the credential is not the URL of a check (https://...): correct it", MEND)
+        return mend("the credential is not the URL of a check (https://...): correct it")
     parts = urlsplit(target)
     host = parts.hostname or ""
     try:
@@ -63,7 +63,7 @@ def send(url: str, ping: str | int, run: str, body: str) -> Verdict:
     except (OSError, http.client.HTTPException, ValueError, socket.gaierror) as error:
         return of_failure(error, host)
     if 200 <= answer.status < 300 and b"not found" in start.lower():
-        return Verdict("again", "the server knows no such check: correct the credential", MEND)
+        return mend("the server knows no such check: correct the credential")
     if 200 <= answer.status < 300 and b"rate limited" in start.lower():
         return Verdict("again", "the server takes no more pings for now", _RATE_LIMITED)
     return of_answer(Answer(host, answer.status, headers, start), time.time_ns() // 1000)

@@ -14,7 +14,7 @@ import requests
 import requests.adapters
 import requests.sessions
 
-from agentd.notices.verdicts import MEND, SENT, Answer, Verdict, judged, of_answer, of_failure, of_mail
+from agentd.notices.verdicts import SENT, Answer, Verdict, judged, mend, of_answer, of_failure, of_mail
 
 _LARGEST = 1 << 20  # bytes of an answer
 _START = 1 << 10  # bytes of an answer that are looked at
@@ -105,11 +105,13 @@ def _watched(name: str, note: Callable[[Verdict], None]) -> Callable[..., Any]:
     return watched
 
 
-def send(watch: Watch, url: str, *, title: str, body: str, priority: Priority, sort: Sort) -> Verdict:
-    """Sends a message to whom the URL names; returns what became of it."""
+def send(watch: Watch, url: str, *, title: str, body: str, priority: Priority, sort: Sort, dry: bool) -> Verdict:
+    """Sends a message to whom the URL names, unless it is `dry`; returns what became of it."""
     service = _service(url, priority)
     if service is None:
-        return Verdict("again", "apprise knows no such URL: correct the credential", MEND)
+        return mend("apprise knows no such URL: correct the credential")
+    if dry:
+        return SENT
     schema = str(service.schema)
     if schema == "discord":
         body = re.sub("@(?=everyone|here)", "@\u200b", body)  # output wakes nobody

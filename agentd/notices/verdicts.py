@@ -37,16 +37,23 @@ _CERTIFICATES = {
 class Verdict(NamedTuple):
     """The fate of a message: sent, refused for good, or to be tried again, `after` so many seconds at least.
 
-    `why` is a sentence. `page`: the status says that all is well, and the answer is a page for people.
+    `why` is a sentence. `page`: the status says that all is well, and the answer is a page for people. `mend`: nothing
+    gets through before a person mends something.
     """
 
     became: Literal["sent", "again", "refused"]
     why: str = ""
     after: float = 0.0
     page: bool = False
+    mend: bool = False
 
 
 SENT = Verdict("sent")
+
+
+def mend(why: str) -> Verdict:
+    """Returns the verdict on what a person has to mend, most often the credential."""
+    return Verdict("again", why, MEND, mend=True)
 
 
 class Answer(NamedTuple):
@@ -89,7 +96,7 @@ def of_answer(answer: Answer, now: int) -> Verdict:
     if status in _REFUSED:
         return Verdict("refused", f"{who} refuses the message (status {status})")
     why = "denies access" if status in {401, 403, 407} else "knows no such address"
-    return Verdict("again", f"{who} {why} (status {status}): correct the credential", MEND)
+    return mend(f"{who} {why} (status {status}): correct the credential")
 
 
 def _is_page(answer: Answer) -> bool:
@@ -130,13 +137,13 @@ def of_mail(error: BaseException, host: str, *, login: bool = False) -> Verdict:
         codes = [code for code, _ in error.recipients.values()]
         return _of_reply(who, "the recipient", min(codes, default=450))
     if isinstance(error, SMTPNotSupportedError):
-        return Verdict("again", f"{who} does not offer what the credential asks for: correct the credential", MEND)
+        return mend(f"{who} does not offer what the credential asks for: correct the credential")
     if isinstance(error, SMTPConnectError):
         return Verdict("again", f"{who} takes no mail now (reply {error.smtp_code})")
     if isinstance(error, SMTPResponseException):
         return _of_reply(who, "the message", error.smtp_code)
     if isinstance(error, SMTPServerDisconnected) and login:  # so some say that they had enough of wrong passwords
-        return Verdict("again", f"{who} closed the connection at the login: look at the credential", MEND)
+        return mend(f"{who} closed the connection at the login: look at the credential")
     if isinstance(error, SMTPServerDisconnected):
         return Verdict("again", f"{who} closed the connection before it took the message")
     return Verdict("again", f"{who} {_failed(error)}")
@@ -144,7 +151,7 @@ def of_mail(error: BaseException, host: str, *, login: bool = False) -> Verdict:
 
 def _of_reply(who: str, what: str, code: int) -> Verdict:
     if code in _NO_ACCESS:
-        return Verdict("again", f"{who} denies access (reply {code}): correct the credential", MEND)
+        return mend(f"{who} denies access (reply {code}): correct the credential")
     if code >= 500:
         return Verdict("refused", f"{who} refuses {what} (reply {code})")
     return Verdict("again", f"{who} cannot take the message now (reply {code})")
@@ -158,8 +165,8 @@ def judged(delivered: bool | None, seen: Sequence[Verdict]) -> Verdict:
     if bad:
         return bad[-1]
     if seen:
-        return Verdict("again", "the service answered that it did not take the message: correct the credential", MEND)
-    return Verdict("again", "the service was not reached, and nothing tells why: look at the credential", MEND)
+        return mend("the service answered that it did not take the message: correct the credential")
+    return mend("the service was not reached, and nothing tells why: look at the credential")
 
 
 def _failed(error: BaseException) -> str:

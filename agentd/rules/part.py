@@ -69,7 +69,7 @@ class Shell:
         senses: Senses,
         tasks: Tasks,
         reach: Reach,
-        checks: Sequence[Check],
+        checks: Callable[[], Sequence[Check]],
     ) -> None:
         self._host, self._rules, self._senses, self._reach = host, rules, senses, reach
         self._lookout = senses.lookout
@@ -204,14 +204,18 @@ def settings(config: Config) -> RuleSettings:
 
 async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Reach, others: Sequence[Part]) -> Part:
     """Returns rules as a part. `jobs` is the core of jobs, `boot` the id of this boot; the self-test has the checks of
-    the `others`. Raises sqlite3.Error."""
+    the `others`, also of those that join that list later. Raises sqlite3.Error."""
     tasks = Tasks(lambda error: host.defect("what rules look at and do", error))
     found = senses(host, reach.asks, boot, tasks, lambda: host.hear(PART, lambda: rules.stalled(host.now())))
     found.llm.configure(config.llm)
     own_settings, moment = settings(config), found.lookout.moment
     rules = Rules(jobs, await host.take_up(RuleTables(spans(own_settings))), own_settings, moment())
     own = checks(rules, moment, lambda: shell.every, found.llm.state)
-    shell = Shell(host, jobs, rules, found, tasks, reach, [*(check for part in others for check in part.checks), *own])
+
+    def of_all() -> list[Check]:
+        return [*(check for part in others if part.name != PART for check in part.checks), *own]
+
+    shell = Shell(host, jobs, rules, found, tasks, reach, of_all)
     shell.every = config.sampling.every
     shell.follow_stalls()
     glimpse = Glimpse(rules, lambda: glancing(host, reach.asks, found), host.now)

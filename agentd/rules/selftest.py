@@ -24,12 +24,12 @@ class Result:
 
 
 class SelfTest:
-    """Runs checks. `on_state` hears that the state is another, `on_end` the names of the checks that failed; a defect
-    in a check is a failure of it."""
+    """Runs the checks that `checks` returns by then. `on_state` hears that the state is another, `on_end` the names of
+    the checks that failed; a defect in a check is a failure of it."""
 
     def __init__(
         self,
-        checks: Sequence[Check],
+        checks: Callable[[], Sequence[Check]],
         on_state: Callable[[], None],
         on_end: Callable[[list[str]], None],
         on_defect: Callable[[str, BaseException], None],
@@ -45,7 +45,7 @@ class SelfTest:
         self._become("running")
         log.info(f"the {'full ' if full else ''}self-test begins: {why}", id="self-test")
         try:
-            results = [await self._one(check) for check in self._checks if full or not check.full]
+            results = [await self._one(check) for check in self._checks() if full or not check.full]
         except asyncio.CancelledError:
             self._become("")
             raise

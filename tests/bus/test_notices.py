@@ -1,5 +1,6 @@
 """Notices, as people meet them: a real agentd, its couriers, and a server that takes what they bring."""
 
+import json
 import os
 import random
 import signal
@@ -59,6 +60,11 @@ def courier(agentd: Agentd) -> int:
     assert agentd.process is not None
     (pid,) = (pid for pid in children_of(agentd.process.pid) if b"courier" in Path(f"/proc/{pid}/cmdline").read_bytes())
     return pid
+
+
+def self_tested(agentd: Agentd) -> Any:
+    """The results of the self-test, whether checks failed or not."""
+    return json.loads(agentd.ctl("self-test", "--json").stdout)
 
 
 def test_a_job_that_fails_is_told_once_with_its_last_lines_and_its_recovery_once(agentd: Agentd, phone: Phone) -> None:
@@ -180,6 +186,38 @@ def test_without_a_channel_that_is_told(agentd: Agentd) -> None:
     for words in (("tell", "x"), ("notices", "test")):
         assert agentd.ctl(*words).returncode == 1
     assert agentd.ctl_json("notices") == []
+
+
+def test_a_credential_that_cannot_be_used_is_told_before_anything_is_to_be_sent(agentd: Agentd, phone: Phone) -> None:
+    folder = agentd.folder / "home/.config/agentd/credentials"
+    (folder / "team").unlink()
+    (folder / "ntfy").chmod(0o644)
+    expected = "expected agentd.notice.team of systemd, or the file ~/.config/agentd/credentials/team"
+    warnings = [
+        f"the credential ntfy cannot be used: others may open {folder}/ntfy (chmod 600 {folder}/ntfy)",
+        f"there is no credential team: {expected}",
+    ]
+    checked = agentd.ctl("check", str(agentd.config))
+    assert checked.returncode == 0, "a credential may come later"
+    for name, text in zip(("phone", "team"), warnings, strict=True):
+        assert f"warning: notices.channels.{name}: {text}" in checked.stdout
+    agentd.start()
+    told = [f"the channel {name} tells nobody: {text}" for name, text in zip(("phone", "team"), warnings, strict=True)]
+    assert agentd.property("Manager.Warnings") == told
+    assert all(f"warning: {text}" in agentd.ctl("status").stdout for text in told)
+    assert agentd.log.read_text().count("tells nobody") == 2
+    (check,) = [one for one in self_tested(agentd) if one["name"] == "notices"]
+    assert check["result"] == "failed"
+    assert all(text in check["text"] for text in warnings)
+    for name in ("ntfy", "team"):
+        phone.credential(agentd, name)
+        (folder / name).chmod(0o600)
+    assert agentd.ctl("reload").returncode == 0
+    assert agentd.property("Manager.Warnings") == []
+    (check,) = [one for one in self_tested(agentd) if one["name"] == "notices"]
+    assert check["result"] == "passed"
+    assert check["text"] == "couriers can use the credential of each channel (phone, team); nothing was sent"
+    assert phone.asked == []
 
 
 # Deaths

@@ -19,8 +19,8 @@ class Message(Struct, frozen=True, kw_only=True):
 
     `made` is when its first event came, `latest` when the last did. `lines` are the titles of the first events of a
     digest; a message that went into one has a `count` of 0. The message is not handed out again before `again_at`,
-    where `attempts` failed. `lost` counts the events before this message that nobody was told: the message tells that.
-    One that `failed` was refused for good.
+    where `attempts` failed; `mend`: the last of them of what a person has to mend. `lost` counts the events before this
+    message that nobody was told: the message tells that. One that `failed` was refused for good.
     """
 
     id: int
@@ -39,6 +39,7 @@ class Message(Struct, frozen=True, kw_only=True):
     lost: int = 0
     attempts: int = 0
     again_at: int = 0
+    mend: bool = False
     state: State = "waiting"
     ended: int = 0
     why: str = ""
@@ -100,11 +101,12 @@ class Trouble(Struct, frozen=True, kw_only=True):
 
 class Outcome(Struct, frozen=True):
     """The fate of a message that was handed to a courier: sent, refused for good, or to be tried again, `after` so many
-    microseconds at least. `why` is a sentence."""
+    microseconds at least. `why` is a sentence. `mend`: nothing gets through before a person mends something."""
 
     became: Literal["sent", "again", "refused"]
     why: str = ""
     after: int = 0
+    mend: bool = False
 
 
 class Saved(Struct, frozen=True, kw_only=True):

@@ -168,7 +168,7 @@ class Outbox:
 
     def _deliver(self, line: Line, message: Message, outcome: Outcome, now: int) -> None:
         if outcome.became == "again":
-            self._again(line, message, outcome.why, min(outcome.after, _MOST_AFTER), now)
+            self._again(line, message, outcome, now)
         elif outcome.became == "refused":
             self._end(line, message, "failed", outcome.why or "the server refused the message", now)
         else:
@@ -185,13 +185,14 @@ class Outbox:
         left = [one for one in line.waiting.values() if one.id in line.flight]
         line.busy, line.flight = False, set()
         if left and (why or not line.told) and not line.blocked(now):
-            self._again(line, left[0], why or "the courier ended without a word", 0, now)
+            self._again(line, left[0], Outcome("again", why or "the courier ended without a word"), now)
         if line.blocked(now):
             self._age(line, now)
 
-    def _again(self, line: Line, message: Message, why: str, after: int, now: int) -> None:
-        pause = max(after, min(_MOST_AGAIN, _AGAIN << min(message.attempts, 10)))
-        again = replace(message, attempts=message.attempts + 1, again_at=now + pause, why=why)
+    def _again(self, line: Line, message: Message, outcome: Outcome, now: int) -> None:
+        pause = max(min(outcome.after, _MOST_AFTER), min(_MOST_AGAIN, _AGAIN << min(message.attempts, 10)))
+        tried = message.attempts + 1
+        again = replace(message, attempts=tried, again_at=now + pause, why=outcome.why, mend=outcome.mend)
         self._save(line, again)
         self._effects.append(NoticeChanged(again))
 

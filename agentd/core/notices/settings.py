@@ -103,6 +103,12 @@ def doubts(settings: NoticeSettings, jobs: Collection[str]) -> Iterator[str]:
             yield f'notices.routes[{position}]: no job has a name like "{route.jobs}"'
 
 
+def credentials(settings: NoticeSettings) -> Iterator[tuple[str, str]]:
+    """Yields each setting that names a credential, and the name."""
+    for channel in settings.channels.values():
+        yield f"notices.channels.{channel.name}", channel.credential
+
+
 def _credential(raw: Raw) -> str:
     text = as_text(raw, "the name of a credential such as ntfy")
     if not NAME.fullmatch(text):  # not repeated: whoever misreads this setting writes the secret address here

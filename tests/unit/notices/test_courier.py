@@ -325,7 +325,22 @@ def test_a_url_that_apprise_does_not_know_wants_mending(courier: Courier) -> Non
         "became": "again",
         "why": "apprise knows no such URL: correct the credential",
         "after": 600.0,
+        "mend": True,
     }
+
+
+def test_a_dry_message_is_not_sent_and_tells_if_it_could_be(courier: Courier, serve: Callable[..., Server]) -> None:
+    server = serve(answers(200))
+    dry = {"id": 0, "dry": True}
+    assert courier.run(ntfy(server), dry).lines == [{"id": 0, "became": "sent"}]
+    assert server.asked == []
+    courier.told.unlink()
+    assert courier.run(f"nosuch://{SECRET}", dry).line["why"] == "apprise knows no such URL: correct the credential"
+    courier.told.unlink()
+    courier.hand("", dry)
+    with courier.start() as process:
+        process.communicate(timeout=60)
+    assert courier.lines()[0]["why"] == "the credential c is empty: expected a URL"
 
 
 def test_a_credential_that_is_not_there_holds_the_messages(courier: Courier) -> None:
@@ -335,7 +350,7 @@ def test_a_credential_that_is_not_there_holds_the_messages(courier: Courier) -> 
         process.communicate(timeout=60)
     assert process.returncode == 0
     (line,) = courier.lines()
-    assert (line["became"], line["after"]) == ("again", 600)
+    assert (line["became"], line["after"], line["mend"]) == ("again", 600, True)
     assert line["why"].startswith("there is no credential c: expected agentd.notice.c of systemd")
 
 

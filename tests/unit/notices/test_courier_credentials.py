@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentd.notices.credentials import LONGEST, OWN, PREFIX, Unusable, read
+from agentd.notices.credentials import LONGEST, Unusable, read
+from agentd.peers.credentials import OWN, PREFIX
 
 SECRET = "https://example.org/s3cr3t"
 

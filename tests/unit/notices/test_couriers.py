@@ -81,6 +81,7 @@ def test_messages_go_in_their_order_and_what_became_of_each_comes_back(box: Box)
     assert (batch["version"], batch["channel"]) == (1, "phone")
     assert batch["messages"][0] == {
         "id": 1, "title": "title 1", "body": "text 1", "priority": "normal", "sort": "trouble", "ping": None, "run": "",
+        "dry": False,
     }  # fmt: skip
     assert box.ids() == [[1, 2, 3]]
     assert box.outcomes == [(1, Outcome("sent")), (2, Outcome("refused", "too long")), (3, LATER)]
@@ -134,6 +135,27 @@ def test_what_was_told_of_another_channel_with_the_same_credential_is_kept_for_i
     assert box.outcomes[1:] == [(1, Outcome("sent")), (2, Outcome("sent")), (4, Outcome("sent"))]
 
 
+def test_a_courier_that_only_looks_gets_no_message_and_says_what_a_person_has_to_mend(box: Box) -> None:
+    assert asyncio.run(box.couriers.try_out("ntfy")) == ""
+    (bag,) = box.handed
+    assert [(one["id"], one["dry"], one["title"]) for one in bag["messages"]] == [(0, True, "")]
+    box.writes = line(0, "again", why="there is no credential ntfy", mend=True)
+    assert asyncio.run(box.couriers.try_out("ntfy")) == "there is no credential ntfy"
+    box.writes = None
+    assert asyncio.run(box.couriers.try_out("ntfy")) == "the courier said nothing"
+    box.failed = "the courier ended with 1"
+    assert asyncio.run(box.couriers.try_out("ntfy")) == "the courier ended with 1"
+    assert box.outcomes == []
+
+
+def test_what_was_told_before_a_look_is_kept_for_its_channel(box: Box) -> None:
+    box.told.write_bytes(line(1) + line(0, "again", why="of a look before a kill"))
+    assert asyncio.run(box.couriers.try_out("ntfy")) == ""
+    box.deliver(message(1), message(2))
+    assert box.ids() == [[0], [2]]
+    assert box.outcomes == [(1, Outcome("sent")), (2, Outcome("sent"))]
+
+
 def test_one_courier_goes_at_a_time_with_a_credential(box: Box) -> None:
     at_work = 0
 
@@ -184,9 +206,9 @@ def test_a_line_that_is_damaged_tells_nothing_and_the_others_do(box: Box, damage
 def test_a_pause_lies_within_a_day_and_a_reason_is_not_longer_than_a_sentence(
     box: Box, after: float, pause: int
 ) -> None:
-    box.writes = line(1, "again", why="x" * 5000, after=after)
+    box.writes = line(1, "again", why="x" * 5000, after=after, mend=True)
     box.deliver(message(1))
-    assert box.outcomes == [(1, Outcome("again", "x" * 500, pause))]
+    assert box.outcomes == [(1, Outcome("again", "x" * 500, pause, mend=True))]
 
 
 def test_a_courier_that_says_nothing_is_told_and_one_that_failed_says_why(box: Box) -> None:

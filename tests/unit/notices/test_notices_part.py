@@ -64,7 +64,7 @@ class Life:
         self.printed: dict[str, str] = {}
         self.handed = ""
         self.starts: Callable[[Path], str] = lambda _: ""
-        reach = Reach(folder=folder, start=self._start, lines=self._lines, job_of=self._job_of)
+        reach = Reach(folder=folder, start=self._start, lines=self._lines, job_of=self._job_of, doubt=lambda _: "")
         self.shell = Shell(cast("Host", self.host), self.core, reach)
         self.api = Api(cast("Host", self.host), self.core, self.settings, self._job_of)
 
@@ -166,6 +166,28 @@ def test_what_does_not_get_through_is_a_warning_after_some_attempts() -> None:
         "nothing gets through to the channel team since 3 attempts: down"
     ]
     assert stuck([]) == []
+
+
+def test_what_a_person_has_to_mend_is_a_warning_after_the_first_attempt(life: Life) -> None:
+    def tells(more: str) -> Callable[[Path], str]:
+        def start(folder: Path) -> str:
+            (folder / "phone.told").write_text(f'{{"id": 1, "became": "again", {more}}}\n')
+            return ""
+
+        return start
+
+    life.starts = tells('"why": "there is no credential phone", "after": 600, "mend": true')
+    life.core.happen(failed(), NOW)
+    life.carry_out()
+    warning = "nothing gets through to the channel phone since 1 attempt: there is no credential phone"
+    assert stuck(life.core.waiting()) == [warning]
+    (message,) = life.core.waiting()
+    life.starts = tells('"why": "the server is down"')
+    life.core.tick(message.again_at)
+    life.carry_out()
+    (message,) = life.core.waiting()
+    assert message.attempts == 2
+    assert stuck([message]) == [], "that may pass by itself"
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,7 @@ def shell_of(watch: LlmWatch, config: Config) -> Shell:
     moment = Moment(0, 0, 0, "boot")
     unused: Any = SimpleNamespace(moment=lambda: moment, follow=list, acts={}, defect=None)
     rules = Rules(jobs, Saved(), settings(config), moment)
-    shell = Shell(unused, jobs, rules, Senses(unused, unused, watch, unused, "boot"), unused, unused, ())
+    shell = Shell(unused, jobs, rules, Senses(unused, unused, watch, unused, "boot"), unused, unused, list)
     watch.configure(config.llm)
     return shell
 

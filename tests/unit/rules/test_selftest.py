@@ -32,7 +32,7 @@ class Ran:
         self.defects: list[str] = []
         self.states: list[str] = []
         self.test = SelfTest(
-            given,
+            lambda: given,
             lambda: self.states.append(self.test.state),
             self.failed.append,
             lambda where, error: self.defects.append(f"{where}: {error}"),
