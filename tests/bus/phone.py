@@ -68,10 +68,15 @@ class Phone:
 
     def credential(self, agentd: Agentd, name: str) -> None:
         """Puts a credential that leads here where couriers of agentd find it."""
-        home = agentd.folder / "home"
-        agentd.environment |= {"HOME": str(home), "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
-        agentd.environment.pop("CREDENTIALS_DIRECTORY", None)
-        file = home / ".config/agentd/credentials" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch(0o600)
-        file.write_text(f"ntfy://tk_{SECRET}@127.0.0.1:{self.port}/{SECRET}-{name}\n")
+        put_credential(agentd, name, f"ntfy://tk_{SECRET}@127.0.0.1:{self.port}/{SECRET}-{name}\n")
+
+
+def put_credential(agentd: Agentd, name: str, text: str) -> None:
+    """Puts a credential where couriers of agentd find it."""
+    home = agentd.folder / "home"
+    agentd.environment |= {"HOME": str(home), "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT))}
+    agentd.environment.pop("CREDENTIALS_DIRECTORY", None)
+    file = home / ".config/agentd/credentials" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.touch(0o600)
+    file.write_text(text)

@@ -1,18 +1,21 @@
 """Servers that a courier meets: those that answer well and those that do not; and a courier, run as a program."""
 
+import contextlib
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from aiosmtpd.controller import Controller
 
 ROOT = Path(__file__).parents[3]
 SECRET = "s3cr3t-0f-th3-ch4nn3l"
@@ -201,3 +204,78 @@ def certificate(folder: Path, name: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert", folder / "key")
     return context
+
+
+@contextlib.contextmanager
+def proxy(port: int) -> Iterator[tuple[int, list[str]]]:
+    """A proxy that leads to one port of this machine, whatever host is wanted; yields its port, and what was wanted."""
+    wanted: list[str] = []
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        with contextlib.suppress(OSError):
+            target.shutdown(socket.SHUT_WR)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += client.recv(1 << 12)
+                wanted.append(head.split()[1].decode())
+                server = socket.create_connection(("127.0.0.1", port))
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                for pair in ((client, server), (server, client)):
+                    threads.append(threading.Thread(target=pump, args=pair, daemon=True))
+                    threads[-1].start()
+                sockets.extend((client, server))
+
+    threads: list[threading.Thread] = []
+    sockets: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepting = threading.Thread(target=accept, daemon=True)
+        accepting.start()
+        yield listener.getsockname()[1], wanted
+        listener.shutdown(socket.SHUT_RDWR)
+        accepting.join(10)
+        for one in sockets:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join(10)
+        for one in sockets:
+            one.close()
+
+
+class Mailbox:
+    """A handler of aiosmtpd that gives `replies` and keeps what came."""
+
+    def __init__(self, **replies: str) -> None:
+        self.replies, self.mails = replies, list[bytes]()
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
+        """Answers who it is for."""
+        envelope.rcpt_tos.append(address)
+        return self.replies.get("rcpt", "250 OK")
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        """Keeps a mail."""
+        if "data" not in self.replies:
+            self.mails.append(envelope.content)
+        return self.replies.get("data", "250 OK")
+
+
+@contextlib.contextmanager
+def smtp(mailbox: Mailbox, **more: Any) -> Iterator[str]:
+    """A real SMTP server; yields the credential for it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    controller = Controller(mailbox, hostname="127.0.0.1", port=port, **more)
+    controller.start()
+    try:
+        yield f"127.0.0.1:{port}?from=agentd@example.org&to=admin@example.org"
+    finally:
+        controller.stop()

@@ -3,7 +3,6 @@
 import contextlib
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from email import message_from_bytes
@@ -13,11 +12,10 @@ from random import Random
 from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from tests.unit.notices import servers
-from tests.unit.notices.servers import SECRET, Courier, Respond, Server, answers, certificate
+from tests.unit.notices.servers import SECRET, Courier, Mailbox, Respond, Server, answers, certificate, proxy, smtp
 
 
 @pytest.fixture
@@ -144,7 +142,7 @@ def test_discord_gets_a_message_once_and_nobody_is_woken_by_output(
 ) -> None:
     """Sends to discord.com, for which a proxy on this machine answers."""
     discord = serve(answers(204, b""), tls=certificate(tmp_path, "discord.com"))
-    with _proxy(discord.port) as (port, wanted):
+    with proxy(discord.port) as (port, wanted):
         courier.more = {"HTTPS_PROXY": f"http://127.0.0.1:{port}", "REQUESTS_CA_BUNDLE": str(tmp_path / "cert")}
         body = "begins\n" + "a line of output\n" * 5000 + "@everyone ends"
         told = courier.run(f"discord://{'1' * 18}/{SECRET}", {"body": body})
@@ -161,82 +159,7 @@ def test_discord_gets_a_message_once_and_nobody_is_woken_by_output(
     assert len(request.json.get("content") or "") <= 2000
 
 
-@contextlib.contextmanager
-def _proxy(port: int) -> Iterator[tuple[int, list[str]]]:
-    """A proxy that leads to one port of this machine, whatever host is wanted; yields its port, and what was wanted."""
-    wanted: list[str] = []
-
-    def pump(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        with contextlib.suppress(OSError):
-            target.shutdown(socket.SHUT_WR)
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += client.recv(1 << 12)
-                wanted.append(head.split()[1].decode())
-                server = socket.create_connection(("127.0.0.1", port))
-                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                for pair in ((client, server), (server, client)):
-                    threads.append(threading.Thread(target=pump, args=pair, daemon=True))
-                    threads[-1].start()
-                sockets.extend((client, server))
-
-    threads: list[threading.Thread] = []
-    sockets: list[socket.socket] = []
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        accepting = threading.Thread(target=accept, daemon=True)
-        accepting.start()
-        yield listener.getsockname()[1], wanted
-        listener.shutdown(socket.SHUT_RDWR)
-        accepting.join(10)
-        for one in sockets:
-            with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join(10)
-        for one in sockets:
-            one.close()
-
-
 # Mail
-
-
-class Mailbox:
-    """A handler of aiosmtpd that gives `replies` and keeps what came."""
-
-    def __init__(self, **replies: str) -> None:
-        self.replies, self.mails = replies, list[bytes]()
-
-    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: Any) -> str:  # noqa: N802
-        """Answers who it is for."""
-        envelope.rcpt_tos.append(address)
-        return self.replies.get("rcpt", "250 OK")
-
-    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
-        """Keeps a mail."""
-        if "data" not in self.replies:
-            self.mails.append(envelope.content)
-        return self.replies.get("data", "250 OK")
-
-
-@contextlib.contextmanager
-def smtp(mailbox: Mailbox, **more: Any) -> Iterator[str]:
-    """A real SMTP server; yields the credential for it."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    controller = Controller(mailbox, hostname="127.0.0.1", port=port, **more)
-    controller.start()
-    try:
-        yield f"127.0.0.1:{port}?from=agentd@example.org&to=admin@example.org"
-    finally:
-        controller.stop()
 
 
 def test_mail_is_plain_text_that_says_what_the_message_says(courier: Courier) -> None:

@@ -1,0 +1,54 @@
+"""Services of all kinds that bring messages: a phone by ntfy, a webhook of Discord, a mailbox; and what each took."""
+
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from email import message_from_bytes
+from email.policy import default
+
+from tests.bus.harness import Agentd
+from tests.bus.phone import SECRET, Phone, put_credential
+from tests.unit.notices.servers import Mailbox, Server, answers, certificate, proxy, smtp
+
+_WEBHOOK = "1" * 18
+
+
+class Services:
+    """The services, to which the credentials `ntfy`, `discord` and `mail` lead."""
+
+    def __init__(self, phone: Phone, discord: Server, mailbox: Mailbox) -> None:
+        self._phone, self._discord, self._mailbox = phone, discord, mailbox
+
+    def told(self) -> dict[str, list[str]]:
+        """By service the beginnings of what it took, in order: the title, and of Discord what comes with it."""
+        mails = (message_from_bytes(raw, policy=default) for raw in self._mailbox.mails)
+        return {
+            "ntfy": self._phone.titles(),
+            "discord": [_said(request.json) for request in self._discord.asked],
+            "mail": [str(mail["subject"]) for mail in mails],
+        }
+
+
+def _said(webhook: dict[str, object]) -> str:
+    """What a message to Discord says, without the names of its fields."""
+    texts = re.findall(r"'(?:content|title|description)': [\"'](.*?)[\"'][,}]", str(webhook))
+    return " ".join(text for text in texts if text)
+
+
+@contextmanager
+def services(agentd: Agentd) -> Iterator[Services]:
+    """Starts the services, for an agentd that is not yet started."""
+    folder = agentd.folder / "tls"
+    folder.mkdir()
+    mailbox, phone = Mailbox(), Phone()
+    discord = Server(answers(204, b""), tls=certificate(folder, "discord.com"))
+    with ExitStack() as running:
+        running.callback(phone.down)
+        running.callback(discord.stop)
+        port, _ = running.enter_context(proxy(discord.port))
+        where = running.enter_context(smtp(mailbox))
+        phone.credential(agentd, "ntfy")
+        put_credential(agentd, "discord", f"discord://{_WEBHOOK}/{SECRET}\n")
+        put_credential(agentd, "mail", f"mailto://{where}\n")
+        agentd.environment |= {"HTTPS_PROXY": f"http://127.0.0.1:{port}", "REQUESTS_CA_BUNDLE": str(folder / "cert")}
+        yield Services(phone, discord, mailbox)
