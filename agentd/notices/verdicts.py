@@ -133,6 +133,9 @@ def of_mail(error: BaseException, host: str, *, login: bool = False) -> Verdict:
     )
 
     who = shown(host)
+    if isinstance(error, UnicodeError):  # of smtplib itself, before anything is sent
+        what = "the password or the user has" if login else "an address or a name has"
+        return mend(f"{what} signs that mail cannot send: correct the credential")
     if isinstance(error, SMTPRecipientsRefused):
         codes = [code for code, _ in error.recipients.values()]
         return _of_reply(who, "the recipient", min(codes, default=450))

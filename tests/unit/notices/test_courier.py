@@ -205,6 +205,13 @@ def test_a_password_that_a_mail_server_does_not_take_wants_mending(courier: Cour
     assert told.line["after"] == 600
 
 
+def test_a_password_that_cannot_be_sent_is_told_as_what_it_is(courier: Courier) -> None:
+    with smtp(Mailbox(), authenticator=lambda *_: AuthResult(success=True), auth_require_tls=False) as where:
+        told = courier.run(f"mailto://user:{SECRET}%C3%BC@{where}&smtp=127.0.0.1")
+    assert told.line["why"] == "the password or the user has signs that mail cannot send: correct the credential"
+    assert told.line["mend"]
+
+
 # Pings
 
 
