@@ -20,6 +20,7 @@ from pathlib import Path
 from tests.bench.peers import lateness
 from tests.bench.rounds import PRESENT, Figure, Taken, alternate, figure, together
 from tests.bench.running import Agentd, Checkout, memory, usage
+from tests.bench.telling import notices
 
 HERE = Path(__file__).parent
 Values = dict[str, float]
@@ -419,5 +420,6 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "load": load,
     "idle": idle,
     "rules": rules,
+    "notices": notices,
     "status": status,
 }

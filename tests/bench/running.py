@@ -187,11 +187,13 @@ def _children(pid: int) -> Iterator[int]:
 
 
 def memory(pid: int) -> dict[str, float]:
-    """Resident and proportional memory in MiB."""
+    """Resident, proportional and own memory in MiB."""
     status = _fields(Path(f"/proc/{pid}/status"))
     result = {"rss_mib": _kib(status["VmRSS"]), "peak_rss_mib": _kib(status["VmHWM"])}
     with contextlib.suppress(OSError):  # only for the owner
-        result["pss_mib"] = _kib(_fields(Path(f"/proc/{pid}/smaps_rollup"))["Pss"])
+        rolled = _fields(Path(f"/proc/{pid}/smaps_rollup"))
+        result["pss_mib"] = _kib(rolled["Pss"])
+        result["uss_mib"] = _kib(rolled["Private_Clean"]) + _kib(rolled["Private_Dirty"])
     return result
 
 
