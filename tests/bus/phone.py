@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -23,6 +24,7 @@ class _Handler(BaseHTTPRequestHandler):
         phone.open.wait()
         if phone.status == 200:
             phone.got.append(message)
+            time.sleep(phone.late)
         body = phone.body
         try:
             self.send_response(phone.status)
@@ -38,13 +40,15 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class Phone:
-    """A server of ntfy. `asked` is what came, `got` what the server took; it answers while `open` is set."""
+    """A server of ntfy. `asked` is what came, `got` what the server took; it answers while `open` is set,
+    `late` seconds after it took something."""
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
         self.got: list[dict[str, Any]] = []
         self.open = threading.Event()
         self.open.set()
+        self.late = 0.0
         self.status, self.body = 200, b'{"id":"x"}'
         self.port = 0
         self.up()

@@ -1,16 +1,21 @@
 """Services of all kinds that bring messages: a phone by ntfy, a webhook of Discord, a mailbox; and what each took."""
 
+import asyncio
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from email import message_from_bytes
 from email.policy import default
+from typing import Any
 
 from tests.bus.harness import Agentd
 from tests.bus.phone import SECRET, Phone, put_credential
-from tests.unit.notices.servers import Mailbox, Server, answers, certificate, proxy, smtp
+from tests.unit.notices.servers import Handler, Mailbox, Server, answers, certificate, proxy, smtp
 
 _WEBHOOK = "1" * 18
+_LATE = 0.3
+"""The seconds between taking a message and saying so: whoever is killed then cannot know."""
 
 
 class Services:
@@ -29,6 +34,21 @@ class Services:
         }
 
 
+def _late(handler: Handler) -> None:
+    time.sleep(_LATE)
+    answers(204, b"")(handler)
+
+
+class _LateMailbox(Mailbox):
+    """A mailbox that says late what it took."""
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
+        """Keeps a mail."""
+        reply = await super().handle_DATA(server, session, envelope)
+        await asyncio.sleep(_LATE)
+        return reply
+
+
 def _said(webhook: dict[str, object]) -> str:
     """What a message to Discord says, without the names of its fields."""
     texts = re.findall(r"'(?:content|title|description)': [\"'](.*?)[\"'][,}]", str(webhook))
@@ -40,8 +60,9 @@ def services(agentd: Agentd) -> Iterator[Services]:
     """Starts the services, for an agentd that is not yet started."""
     folder = agentd.folder / "tls"
     folder.mkdir()
-    mailbox, phone = Mailbox(), Phone()
-    discord = Server(answers(204, b""), tls=certificate(folder, "discord.com"))
+    mailbox, phone = _LateMailbox(), Phone()
+    phone.late = _LATE
+    discord = Server(_late, tls=certificate(folder, "discord.com"))
     with ExitStack() as running:
         running.callback(phone.down)
         running.callback(discord.stop)
