@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from tests.vm.agentd import answer, call, configure, note, run
+from tests.vm.agentd import agentctl, answer, call, configure, found, note, run
 from tests.vm.machine import Machine
 
 UNIT = "agentd-courier@ntfy.service"
@@ -89,6 +89,33 @@ def test_the_courier_alone_has_the_secret(told: Machine) -> None:
     assert told.sh("grep -aslFf /root/secret /proc/[0-9]*/cmdline /proc/[0-9]*/environ || :") == ""
     told.run("rm", HELD)
     told.wait_until(lambda: call(told, "Notices", "ListNotices", "a{sv}", "0")[0]["state"] == "sent", 90, "the message")
+
+
+def test_a_credential_that_cannot_be_used_is_told_by_the_courier_and_by_roots_check(told: Machine) -> None:
+    def looked() -> tuple[str, str]:
+        results = call(told, "Rules", "SelfTest", "a{sv}", "0", timeout=300)
+        (check,) = [one for one in results if one["name"] == "notices"]
+        return check["result"], check["text"]
+
+    told.sh(f": >{GOT}")
+    assert looked() == ("passed", "couriers can use the credential of each channel (phone); nothing was sent")
+    assert told.read(GOT) == ""
+    call(told, "Notices", "Drop", "au", "0")
+    configure(told, CONFIGURATION.replace("credential: ntfy", "credential: pager"))
+    expected = "there is no credential pager: expected agentd.notice.pager "
+    result, text = looked()
+    assert result == "failed"
+    assert f"nothing can be sent to phone: {expected}of systemd" in text
+    assert found(told, "Manager", "Warnings") == [], "agentd itself cannot know"
+    call(told, "Notices", "Tell", "ssa{sv}", "", "nobody hears", "0")
+    (warning,) = told.wait_until(lambda: found(told, "Manager", "Warnings"), 90, "a warning")
+    assert warning.startswith(f"nothing gets through to the channel phone since 1 attempt: {expected}of systemd")
+    checked = agentctl(told, "check").out
+    places = "in /etc/credstore.encrypted or /etc/credstore"
+    assert f"warning: notices.channels.phone: {expected}{places}" in checked
+    assert expected not in told.run("agentctl", "check", user="agentd").out, "whoever may not look is told nothing"
+    call(told, "Notices", "Drop", "au", "0")
+    configure(told, CONFIGURATION)
 
 
 def test_the_secret_stands_nowhere_when_a_channel_fails(told: Machine) -> None:
