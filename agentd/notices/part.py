@@ -81,7 +81,7 @@ class Shell:
         say = log.debug if one.state == "sent" else log.warning
         say(f"message {one.id} to {one.channel} {_state(one)}", id="message", channel=one.channel)
         self._host.server.emit("Notices", "NoticeChanged", one.id, one.channel, one.state, one.title, one.why)
-        self._host.server.changed("Notices.Waiting")
+        self._host.server.changed("Notices.Waiting", *(["Manager.Warnings"] if _is_stuck(one) else []))
 
 
 def _state(message: Message) -> str:
@@ -125,11 +125,16 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
 
 def stuck(waiting: Sequence[Message]) -> list[str]:
     """Returns a sentence for each channel to which nothing gets through, at once where a person has to mend that."""
-    tried = {one.channel: one for one in reversed(waiting) if one.mend or one.attempts >= _STUCK}
+    tried = {one.channel: one for one in reversed(waiting) if _is_stuck(one)}
     return [
         f"nothing gets through to the channel {name} since {_counted(one.attempts)}: {one.why}"
         for name, one in sorted(tried.items())
     ]
+
+
+def _is_stuck(message: Message) -> bool:
+    """Tells whether a message is, or was until now, what a person should know of."""
+    return message.mend or message.attempts >= _STUCK
 
 
 def _counted(attempts: int) -> str:

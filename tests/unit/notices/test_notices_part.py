@@ -105,6 +105,12 @@ def sends(folder: Path) -> str:
     return ""
 
 
+def told(folder: Path, outcome: str) -> str:
+    """Tells what became of the first message."""
+    (folder / "phone.told").write_text(f'{{"id": 1, {outcome}}}\n')
+    return ""
+
+
 # Couriers
 
 
@@ -169,25 +175,32 @@ def test_what_does_not_get_through_is_a_warning_after_some_attempts() -> None:
 
 
 def test_what_a_person_has_to_mend_is_a_warning_after_the_first_attempt(life: Life) -> None:
-    def tells(more: str) -> Callable[[Path], str]:
-        def start(folder: Path) -> str:
-            (folder / "phone.told").write_text(f'{{"id": 1, "became": "again", {more}}}\n')
-            return ""
-
-        return start
-
-    life.starts = tells('"why": "there is no credential phone", "after": 600, "mend": true')
+    why = '"why": "there is no credential phone", "after": 600, "mend": true'
+    life.starts = lambda folder: told(folder, f'"became": "again", {why}')
     life.core.happen(failed(), NOW)
     life.carry_out()
+    assert life.host.signals[-1] == ("Notices.Waiting", "Manager.Warnings"), "listeners hear of the warning"
     warning = "nothing gets through to the channel phone since 1 attempt: there is no credential phone"
     assert stuck(life.core.waiting()) == [warning]
     (message,) = life.core.waiting()
-    life.starts = tells('"why": "the server is down"')
+    life.starts = lambda folder: told(folder, '"became": "again", "why": "the server is down"')
     life.core.tick(message.again_at)
     life.carry_out()
     (message,) = life.core.waiting()
     assert message.attempts == 2
     assert stuck([message]) == [], "that may pass by itself"
+
+
+def test_listeners_hear_that_a_warning_is_over(life: Life) -> None:
+    life.core.happen(failed(), NOW)
+    life.starts = lambda folder: told(folder, '"became": "again", "why": "there is no credential phone", "mend": true')
+    life.carry_out()
+    (message,) = life.core.waiting()
+    life.starts = lambda folder: told(folder, '"became": "sent"')
+    life.core.tick(message.again_at)
+    life.carry_out()
+    assert life.host.signals[-1] == ("Notices.Waiting", "Manager.Warnings")
+    assert stuck(life.core.waiting()) == []
 
 
 @pytest.mark.parametrize(
