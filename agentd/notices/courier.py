@@ -180,7 +180,7 @@ def _courier(name: str, seen: list[Verdict]) -> Deliver:
         if letter.ping is not None:
             from agentd.notices import pinging  # noqa: PLC0415 - a message needs no ping
 
-            return pinging.send(url, letter.ping, letter.run, _plain(letter.body))
+            return pinging.send(url, letter.ping, letter.run, _plain(letter.body), dry=letter.dry)
         if not posted:
             posted.append(_poster(url, seen))
         return posted[0](letter)

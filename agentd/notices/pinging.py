@@ -8,7 +8,7 @@ import ssl
 import time
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from agentd.notices.verdicts import Answer, Verdict, mend, of_answer, of_failure
+from agentd.notices.verdicts import SENT, Answer, Verdict, mend, of_answer, of_failure
 
 MOST = 100_000  # bytes of a body that healthchecks.io keeps
 KINDS = ("start", "success", "fail", "log")
@@ -42,14 +42,16 @@ def address(url: str, ping: str | int, run: str) -> str | None:
     return urlunsplit((parts.scheme, parts.netloc, path + end, query, ""))
 
 
-def send(url: str, ping: str | int, run: str, body: str) -> Verdict:
-    """Pings; returns what became of it."""
+def send(url: str, ping: str | int, run: str, body: str, *, dry: bool = False) -> Verdict:
+    """Pings, unless it is `dry`; returns what became of it."""
     try:
         target = address(url, ping, run)
     except ValueError as error:
         return Verdict("refused", f"there is no such ping: {error}")
     if target is None:
         return mend("the credential is not the URL of a check (https://...): correct it")
+    if dry:
+        return SENT
     parts = urlsplit(target)
     host = parts.hostname or ""
     try:

@@ -273,6 +273,16 @@ def test_a_dry_message_is_not_sent_and_tells_if_it_could_be(courier: Courier, se
     assert courier.lines()[0]["why"] == "the credential c is empty: expected a URL"
 
 
+def test_a_dry_ping_is_not_sent_and_tells_if_it_could_be(courier: Courier, serve: Callable[..., Server]) -> None:
+    server = serve(answers(200))
+    dry = {"id": 0, "ping": "success", "dry": True}
+    assert courier.run(f"http://127.0.0.1:{server.port}/{SECRET}", dry).lines == [{"id": 0, "became": "sent"}]
+    assert server.asked == []
+    courier.told.unlink()
+    why = "the credential is not the URL of a check (https://...): correct it"
+    assert courier.run(f"ntfy://{SECRET}", dry).line["why"] == why
+
+
 def test_a_credential_that_is_not_there_holds_the_messages(courier: Courier) -> None:
     courier.hand("json://localhost")
     courier.credential.unlink()
