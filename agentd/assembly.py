@@ -246,9 +246,14 @@ def notices_alone(host: Host, jobs: Jobs, state: Path) -> notices.Reach:
 
     folder = state / "outbox"
     folder.mkdir(mode=0o700, exist_ok=True)
-    lines = last_lines(host, journal=False)
+    lines, origin = last_lines(host, journal=False), f"{machine_id()} {host.folder}"
     return notices.Reach(
-        folder=folder, start=as_child, lines=lines, job_of=partial(_job_of, jobs), doubt=credentials.own
+        origin=origin,
+        folder=folder,
+        start=as_child,
+        lines=lines,
+        job_of=partial(_job_of, jobs),
+        doubt=credentials.own,
     )
 
 
@@ -258,9 +263,15 @@ def notices_with_systemd(host: Host, jobs: Jobs, systemd: "Systemd") -> notices.
     def courier(credential: str, _: Path) -> Awaitable[str]:
         return _run(systemd, f"agentd-courier@{credential}.service", MOST_SECONDS)
 
-    lines = last_lines(host, journal=True)
-    # Nobody but the courier sees its credential, and what it says of that is a warning after the first attempt.
-    return notices.Reach(folder=_OUTBOX, start=courier, lines=lines, job_of=partial(_job_of, jobs), doubt=lambda _: "")
+    lines, origin = last_lines(host, journal=True), f"{machine_id()} {host.folder}"
+    return notices.Reach(
+        origin=origin,
+        folder=_OUTBOX,
+        start=courier,
+        lines=lines,
+        job_of=partial(_job_of, jobs),
+        doubt=lambda _: "",  # nobody but the courier sees its credential: what it says of that is a warning at once
+    )
 
 
 async def _run(systemd: "Systemd", unit: str, patience: float) -> str:

@@ -10,6 +10,7 @@ _TELL = {"title": "s", "priority": "s", "to": "s"}
 LIST_NOTICES = Call(NOTICES, "ListNotices", "a{sv}", free=True, options=_FILTER)
 GET_NOTICE = Call(NOTICES, "GetNotice", "u", free=True)
 LIST_CHANNELS = Call(NOTICES, "ListChannels", free=True)
+LIST_PINGS = Call(NOTICES, "ListPings", free=True)
 TELL = Call(NOTICES, "Tell", "ssa{sv}", options=_TELL)
 DROP = Call(NOTICES, "Drop", "au")
 

@@ -59,13 +59,13 @@ def notices(context: click.Context, channel: str | None, state: str | None, coun
     if session.json:
         print_json([records.notice_json(one) for one in found])
         return
-    channels = _channels(session.client)
+    channels, pings = _channels(session.client), _pings(session.client)
+    for one in (*channels, *pings):
+        if one.get("trouble"):
+            print_line(f"{records.called(one)}: {one['trouble']}", "yellow")
     if not channels and not found:
         click.echo(_NO_CHANNEL)
         return
-    for one in channels:
-        if one.get("trouble"):
-            print_line(f"{one['name']}: {one['trouble']}", "yellow")
     if found:
         print_table(records.HEADER, [records.notice_row(one, now()) for one in found])
     else:
@@ -77,16 +77,21 @@ def _channels(client: Client) -> list[Record]:
     return list(found)
 
 
+def _pings(client: Client) -> list[Record]:
+    (found,) = client.call(calls.LIST_PINGS)
+    return list(found)
+
+
 @command("channels", notices)
 def channels(session: Session) -> None:
-    """Shows the channels, what waits for each and whether messages get through.
+    """Shows the channels and the checks that are pinged, what waits for each and whether it gets through.
 
     \b
     Examples:
       agentctl notices channels
       agentctl notices channels --json | jq '.[] | select(.trouble != "").name'
     """
-    found = _channels(session.client)
+    found = [*_channels(session.client), *_pings(session.client)]
     if session.json:
         print_json([records.channel_json(one) for one in found])
     elif found:

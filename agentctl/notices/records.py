@@ -9,7 +9,7 @@ HEADER = ("ID", "MADE", "CHANNEL", "STATE", "TITLE", "WHY")
 CHANNELS_HEADER = ("CHANNEL", "CREDENTIAL", "WAITING", "LAST SENT", "NEXT ATTEMPT", "TROUBLE")
 _KEYS = ("id", "channel", "state", "made", "ended", "event", "about", "run_id", "title", "priority", "sort", "count")
 _LATER = ("attempts", "again_at", "why")
-_CHANNEL = ("name", "credential", "default", "waiting", "lost", "sent", "next", "trouble")
+_CHANNEL = ("kind", "name", "credential", "default", "waiting", "lost", "sent", "next", "trouble")
 _INSTANTS = ("made", "ended", "again_at")
 
 
@@ -19,8 +19,14 @@ def notice_json(notice: Record, *, text: bool = False) -> Record:
 
 
 def channel_json(channel: Record) -> Record:
-    """Returns a channel with what becomes of its messages."""
-    return picked(channel, *_CHANNEL, instants=("sent", "next"))
+    """Returns a channel, or a check that is pinged, with what becomes of what is sent there."""
+    return picked({"kind": "channel", **channel}, *_CHANNEL, instants=("sent", "next"))
+
+
+def called(channel: Record) -> str:
+    """Returns how a channel is called, or a check that is pinged: its name may be that of a channel."""
+    kind = channel.get("kind", "")
+    return f"{kind} of {channel.get('name')}" if kind else str(channel.get("name"))
 
 
 def notice_row(notice: Record, now: int) -> tuple[str, ...]:
@@ -39,7 +45,7 @@ def channel_row(channel: Record, now: int) -> tuple[str, ...]:
     """Returns a row under CHANNELS_HEADER."""
     sent, coming = channel.get("sent", 0), channel.get("next", 0)
     return (
-        f"{channel.get('name')}{' (default)' if channel.get('default') else ''}",
+        f"{called(channel)}{' (default)' if channel.get('default') else ''}",
         str(channel.get("credential", "-")),
         str(channel.get("waiting", 0)),
         relative(sent, now) if sent else "-",

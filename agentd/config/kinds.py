@@ -52,7 +52,7 @@ PARTS = (
     ),
     Settings(
         notices.KINDS,
-        faults=lambda its: notices.faults(its.notices),
+        faults=lambda its: notices.faults(its.notices, its.jobs),
         doubts=lambda its: notices.doubts(its.notices, its.jobs),
     ),
 )

@@ -7,7 +7,7 @@ from agentd.bus.arguments import Records, limit_of, only, record
 from agentd.bus.contract import Handler
 from agentd.core import events
 from agentd.core.events import Event
-from agentd.core.notices.model import Message
+from agentd.core.notices.model import Message, Pinged
 from agentd.core.notices.notices import Notices
 from agentd.core.notices.settings import Channel, NoticeSettings
 from agentd.core.part import Refused
@@ -25,6 +25,11 @@ _CHANNEL = {
     **dict.fromkeys(("waiting", "lost"), "u"),
     "default": "b",
 }
+_PINGED = {
+    **dict.fromkeys(("kind", "name", "credential", "trouble"), "s"),
+    **dict.fromkeys(("sent", "next"), "t"),
+    **dict.fromkeys(("waiting", "failed"), "u"),
+}
 _STATES = ("waiting", "sent", "failed", "dropped")
 _PRIORITIES = tuple(events.RANK)
 
@@ -39,7 +44,7 @@ class Api:
 
     def methods(self) -> dict[str, Handler]:
         """Returns the handlers by their members' names."""
-        handlers = (self.ListNotices, self.GetNotice, self.ListChannels, self.Tell, self.Drop)
+        handlers = (self.ListNotices, self.GetNotice, self.ListChannels, self.ListPings, self.Tell, self.Drop)
         return {handler.__name__: handler for handler in handlers}
 
     def properties(self) -> dict[str, Callable[[], Any]]:
@@ -81,6 +86,9 @@ class Api:
             "trouble": tried.why if tried else "",
         }
         return record(values, _CHANNEL)
+
+    async def ListPings(self) -> list[dict[str, Any]]:
+        return [record(_of_check(one), _PINGED) for one in self._core.pings.listed()]
 
     async def Tell(self, run_id: str, text: str, options: dict[str, Any]) -> list[int]:
         only(options, title=str, priority=str, to=str)
@@ -130,3 +138,17 @@ class Api:
 
     def _record(self, message: Message) -> dict[str, Any]:
         return record(self._values(message), _MESSAGE)
+
+
+def _of_check(pinged: Pinged) -> dict[str, Any]:
+    check = pinged.check
+    return {
+        "kind": pinged.kind,
+        "name": pinged.name,
+        "credential": check.credential,
+        "waiting": pinged.waiting,
+        "failed": check.failed,
+        "sent": check.sent or None,
+        "next": (check.again_at or None) if check.failed else None,
+        "trouble": check.why,
+    }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from agentd.core.notices.model import Message, Outcome
+from agentd.core.notices.model import Outcome
 from agentd.core.quantities import SECOND
 from agentd.notices.bag import Bag, Letter, Told
 from agentd.tasks import Threads
@@ -41,27 +41,26 @@ class Couriers:
         self,
         credential: str,
         channel: str,
-        messages: Sequence[tuple[Message, str]],
+        letters: Sequence[Letter],
         told: Callable[[int, Outcome], object],
     ) -> str:
-        """Has messages with their texts delivered, in this order; `told` hears what became of each by its id.
+        """Has letters delivered, in this order; `told` hears what became of each by its id.
 
         Returns why the courier did not do its work, as a sentence, or "". Raises OSError where a file cannot be had.
         """
         async with self._busy.setdefault(credential, asyncio.Lock()):
             known = self._earlier.setdefault(credential, {})
             known |= await self._threads.do(partial(self._taken, credential))
-            earlier = {message.id: known.pop(message.id) for message, _ in messages if message.id in known}
+            earlier = {letter.id: known.pop(letter.id) for letter in letters if letter.id in known}
             for identity, outcome in earlier.items():
                 told(identity, outcome)
-            rest = [(message, text) for message, text in messages if message.id not in earlier]
+            rest = [letter for letter in letters if letter.id not in earlier]
             if not rest or any(outcome.became == "again" for outcome in earlier.values()):
                 return ""  # what comes after a message that goes again waits for it
-            letters = [_letter(message, text) for message, text in rest]
-            failed, later = await self._sent(credential, Bag(1, channel, letters))
+            failed, later = await self._sent(credential, Bag(1, channel, rest))
         for identity, outcome in later.items():
             told(identity, outcome)
-        if failed or any(message.id in later for message, _ in rest):
+        if failed or any(letter.id in later for letter in rest):
             return failed
         return "the courier said nothing"
 
@@ -103,10 +102,6 @@ class Couriers:
             told.unlink()
             return found
         return {}
-
-
-def _letter(message: Message, text: str) -> Letter:
-    return Letter(message.id, message.title, text, message.priority, message.sort)
 
 
 @contextmanager

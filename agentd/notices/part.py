@@ -1,17 +1,30 @@
 """Notices, plugged in: couriers are sent, and what became of messages is told."""
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 from agentd import log as logging
 from agentd.core.config import Config
-from agentd.core.notices.model import PART, CourierWanted, Message, NoticeChanged, Outcome
+from agentd.core.notices.model import (
+    PART,
+    BeatWanted,
+    CourierWanted,
+    Message,
+    NoticeChanged,
+    Outcome,
+    Ping,
+    Pinged,
+    PingsWanted,
+)
 from agentd.core.notices.notices import Notices, Slice
 from agentd.core.part import Effect
 from agentd.notices.api import Api
+from agentd.notices.bag import Letter
 from agentd.notices.checks import checks
 from agentd.notices.couriers import Couriers, Start
 from agentd.notices.doubts import Doubts
@@ -24,19 +37,23 @@ log = logging.get()
 CONTRACT = Path(__file__).with_name("org.agentd1.Notices.xml")
 _STUCK = 3  # attempts after which a person should know
 _LINES = "the last lines of its output:"
+_RUNS = UUID("6d1c2c0e-35f5-4b0a-9f5e-0d3c5b8a7e41")
+"""The namespace of the runs of all agentds: a check outside knows a run by a UUID."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reach:
     """The reach of the part to others: the folder where couriers find messages, what starts one, the last lines that a
     run printed ("" for none), the job of a run that is under way ("" for none), and why couriers cannot use a
-    credential, as far as agentd can see ("": nothing is known against it)."""
+    credential, as far as agentd can see ("": nothing is known against it). `origin` is what tells the runs of this
+    agentd from those of others."""
 
     folder: Path
     start: Start
     lines: Callable[[str], Awaitable[str]]
     job_of: Callable[[str], str]
     doubt: Callable[[str], str]
+    origin: str = ""
 
 
 class Shell:
@@ -50,7 +67,12 @@ class Shell:
 
     def does(self) -> dict[type[Effect], Callable[[Any], object]]:
         """Returns how each effect is carried out."""
-        return {CourierWanted: lambda effect: self._tasks.do(self._deliver(effect)), NoticeChanged: self._tell}
+        return {
+            CourierWanted: lambda effect: self._tasks.do(self._deliver(effect)),
+            PingsWanted: lambda effect: self._tasks.do(self._ping(effect)),
+            BeatWanted: self._beat,
+            NoticeChanged: self._tell,
+        }
 
     def close(self) -> None:
         """Waits for no courier any more."""
@@ -59,22 +81,70 @@ class Shell:
 
     async def _deliver(self, wanted: CourierWanted) -> None:
         """Sends a courier with messages, and tells the core what became of them."""
-        why = "a defect of agentd's own, which the log names"
+        writing = (await self._letter(message) for message in wanted.messages)
+        why = await self._send(wanted.credential, wanted.channel, writing, self._core.delivered)
+        self._host.hear(PART, lambda: self._core.courier_ended(wanted.channel, why, self._host.now()))
+
+    async def _ping(self, wanted: PingsWanted) -> None:
+        """Sends a courier with pings, and tells the core what became of them."""
+        pings, credential = self._core.pings, wanted.credential
+
+        def told(identity: int, outcome: Outcome, now: int) -> None:
+            pings.delivered(credential, -identity, outcome, now)
+
+        why = await self._send(credential, "", (await self._pinging(ping) for ping in wanted.pings), told)
+        self._host.hear(PART, lambda: pings.courier_ended(credential, why, self._host.now()))
+
+    def _beat(self, wanted: BeatWanted) -> asyncio.Task[None] | None:
+        """Sends the heartbeat, unless it has waited for something to be stored and tells of the past."""
+        return self._tasks.do(self._beating(wanted)) if self._core.pings.beats.begin(wanted.at) else None
+
+    async def _beating(self, wanted: BeatWanted) -> None:
+        outcomes: list[Outcome] = []
+
+        async def beat() -> AsyncIterator[Letter]:
+            yield Letter(-wanted.at, ping="success")
+
+        why = await self._send(wanted.credential, "", beat(), lambda _, outcome, __: outcomes.append(outcome))
+        last = outcomes[-1] if outcomes else Outcome("again", why or "the courier ended without a word")
+        self._host.hear(PART, lambda: self._core.pings.beats.ended(wanted.at, last, self._host.now()))
+
+    async def _send(
+        self,
+        credential: str,
+        channel: str,
+        writing: AsyncIterator[Letter],
+        told: Callable[[int, Outcome, int], object],
+    ) -> str:
+        """Sends a courier with letters; returns why it did not do its work, as a sentence, or "". `told` hears, as of
+        which instant, what became of each letter by its id."""
+
+        def hear(identity: int, outcome: Outcome) -> None:
+            self._host.hear(PART, lambda: told(identity, outcome, self._host.now()))
+
         try:
-            texts = [(message, await self._text(message)) for message in wanted.messages]
-            why = await self.couriers.deliver(wanted.credential, wanted.channel, texts, self._told)
+            letters = [letter async for letter in writing]
+            return await self.couriers.deliver(credential, channel, letters, hear)
         except OSError as error:
-            why = f"{error.filename or 'the courier'}: {error.strerror or error}"
-        finally:
-            self._host.hear(PART, lambda: self._core.courier_ended(wanted.channel, why, self._host.now()))
+            return f"{error.filename or 'the courier'}: {error.strerror or error}"
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other credentials go on
+            self._host.defect("what sends messages", error)
+            return "a defect of agentd's own, which the log names"
 
-    def _told(self, identity: int, outcome: Outcome) -> None:
-        self._host.hear(PART, lambda: self._core.delivered(identity, outcome, self._host.now()))
+    async def _letter(self, message: Message) -> Letter:
+        text = await self._text(message.body, message.run_id if message.count == 1 else "")
+        return Letter(message.id, message.title, text, message.priority, message.sort)
 
-    async def _text(self, message: Message) -> str:
-        """Returns the text of a message, with the last lines of what its run printed."""
-        lines = await self._reach.lines(message.run_id) if message.run_id and message.count == 1 else ""
-        return f"{message.body}\n\n{_LINES}\n{lines}".strip() if lines else message.body
+    async def _pinging(self, ping: Ping) -> Letter:
+        """Returns a ping as the courier gets it; the number is below 0, where no message has any."""
+        text = await self._text(ping.text, ping.run_id if ping.ends else "")
+        run = uuid5(_RUNS, f"{self._reach.origin} {ping.run_id}")
+        return Letter(-ping.id, body=text, ping=ping.says, run=str(run))
+
+    async def _text(self, text: str, run_id: str) -> str:
+        """Returns a text with the last lines of what its run printed."""
+        lines = await self._reach.lines(run_id) if run_id else ""
+        return f"{text}\n\n{_LINES}\n{lines}".strip() if lines else text
 
     def _tell(self, effect: NoticeChanged) -> None:
         one = effect.message
@@ -107,7 +177,8 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
     def warnings() -> list[str]:
         doubted = doubts.of_channels(host.now())
         others = [one for one in core.waiting() if one.channel not in doubted]
-        return [text for text in (tables.warning, *doubted.values(), *stuck(others)) if text]
+        found = (tables.warning, *doubted.values(), *stuck(others), *unheard(core.pings.listed()))
+        return [text for text in found if text]
 
     return Part(
         name=PART,
@@ -139,6 +210,13 @@ def _is_stuck(message: Message) -> bool:
 
 def _counted(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+def unheard(listed: Sequence[Pinged]) -> list[str]:
+    """Returns a sentence for each check to which nothing gets through."""
+    return [
+        f"nothing gets through to the check that {one.name} pings since {one.check.failed} attempts: {one.check.why}"
+        for one in listed
+        if one.check.failed >= _STUCK
+    ]
 
 
 def slice_of(config: Config) -> Slice:

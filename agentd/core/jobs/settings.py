@@ -75,6 +75,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     tasks: Annotated[int, Meta(ge=1)] | None = None
 
 
+class PingSettings(Struct, frozen=True, kw_only=True):
+    """The check outside that hears when runs begin and end. `credential` names its secret address, as of a channel of
+    notices."""
+
+    credential: Annotated[str, Meta(extra={"kind": "credential"})]
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """A job as the configuration describes it."""
 
@@ -98,6 +105,7 @@ class Job(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     critical: bool = False  # the machine is not rebooted while it runs
     notify: tuple[Event, ...] | None = None  # None: as the routes of notices say
+    ping: PingSettings | None = None
     useful: Annotated[str | None, Meta(extra={"kind": "useful"})] = None
     learning: Mode | None = None  # None: as `learning.mode` says
     scheduler: Annotated[Any, Meta(extra={"kind": "scheduler"})] = None  # a Choice of core.schedulers, for its runs

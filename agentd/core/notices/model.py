@@ -12,6 +12,7 @@ from agentd.core.part import Effect, Stored, Urgent
 PART = "notices"
 Sort = Literal["news", "trouble", "over"]
 State = Literal["waiting", "sent", "failed", "dropped"]
+Says = Literal["start", "success", "fail", "log"] | int
 
 
 class Message(Struct, frozen=True, kw_only=True):
@@ -109,6 +110,48 @@ class Outcome(Struct, frozen=True):
     mend: bool = False
 
 
+class Ping(Struct, frozen=True, kw_only=True):
+    """A word to a check outside about a run: `says` that it starts, and then that it is a success, that it is a failure
+    (an exit status, where there was one), or what changes nothing for the check (log).
+
+    The number of a ping follows from that of its run, which is never used again: whatever is heard twice is one ping.
+    """
+
+    id: int
+    credential: str
+    job: str
+    run_id: str
+    says: Says
+    text: str = ""
+    made: int
+
+    @property
+    def ends(self) -> bool:
+        """Whether the ping tells the end of its run."""
+        return self.says != "start"
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """The state of a check outside: when a ping got through last, and how many attempts `failed` since then, the last
+    one for the reason `why`. Nothing is tried before `again_at`. `beat`: when agentd's heartbeat was due last."""
+
+    credential: str
+    sent: int = 0
+    failed: int = 0
+    again_at: int = 0
+    why: str = ""
+    beat: int = 0
+
+
+class Pinged(Struct, frozen=True):
+    """A check outside, who pings it (a job, or agentd with its heartbeat), and how many of these pings wait."""
+
+    kind: Literal["ping", "heartbeat"]
+    name: str
+    check: Check
+    waiting: int = 0
+
+
 class Saved(Struct, frozen=True, kw_only=True):
     """The past that the core takes up at its start. `messages` are all that wait, those that ended within the last
     hour, and of each channel the one that ended last; in any order."""
@@ -116,6 +159,8 @@ class Saved(Struct, frozen=True, kw_only=True):
     messages: tuple[Message, ...] = ()
     troubles: tuple[Trouble, ...] = ()
     next_id: int = 1
+    pings: tuple[Ping, ...] = ()
+    checks: tuple[Check, ...] = ()
 
 
 # Effects
@@ -137,6 +182,51 @@ class TroubleForgotten(Stored, frozen=True):
     """A trouble that is not to be remembered any longer."""
 
     key: str
+
+
+class PingSaved(Stored, frozen=True):
+    """A ping waits."""
+
+    ping: Ping
+
+
+class PingForgotten(Stored, frozen=True):
+    """A ping was sent, or is not to be sent any more."""
+
+    id: int
+
+
+class CheckSaved(Stored, frozen=True):
+    """A check as it is now."""
+
+    check: Check
+
+
+class CheckForgotten(Stored, frozen=True):
+    """Nothing pings that check any more."""
+
+    credential: str
+
+
+class PingsWanted(Urgent, frozen=True):
+    """Pings are to be sent in this order: answered with Pings.delivered() for each, and always with
+    Pings.courier_ended(). A run ends on a full disk too, and its check is told."""
+
+    credential: str
+    pings: tuple[Ping, ...]
+
+    @property
+    def subject(self) -> str:
+        """The check."""
+        return f"the check {self.credential}"
+
+
+class BeatWanted(Effect, frozen=True):
+    """The heartbeat is to be sent, unless Beats.begin() says otherwise: answered with Beats.ended(). Not Urgent: the
+    beat tells that its CheckSaved, which is of the same batch, could be stored."""
+
+    credential: str
+    at: int
 
 
 class CourierWanted(Urgent, frozen=True):

@@ -13,6 +13,7 @@ from agentd.core.notices import outbox
 from agentd.core.notices.manners import Manners, taken_up
 from agentd.core.notices.model import Draft, Message, Outcome, Saved, Trouble
 from agentd.core.notices.outbox import Outbox
+from agentd.core.notices.pings import Pings
 from agentd.core.notices.routes import Routes
 from agentd.core.notices.settings import NoticeSettings
 from agentd.core.part import Core, Effect, Refused
@@ -45,9 +46,11 @@ class Notices(Core):
         past = tuple(outbox.taken_up(one, now) for one in saved.messages)
         self._outbox = Outbox(past, saved.next_id, self._effects)
         self._manners = Manners(taken_up(saved.troubles, now), self._put, self._effects)
+        self.pings = Pings(saved.pings, saved.checks, now, self._effects)
         self._take(settings, now)
         self._forget_jobs(settings.jobs, {})
         self._outbox.hand_out(now)
+        self.pings.hand_out(now)
 
     # As every core
 
@@ -59,21 +62,25 @@ class Notices(Core):
 
     def wakeup(self) -> int | None:
         """Returns when somebody is next to be told something; None while nothing waits and nothing is wrong."""
-        if self._draining or not self._outbox.lines:
+        if self._draining:
             return None
-        wanted = (self._outbox.wakeup(self._now), self._manners.wakeup())
+        told = (self._outbox.wakeup(self._now), self._manners.wakeup()) if self._outbox.lines else ()
+        wanted = (*told, self.pings.wakeup())
         return min((when for when in wanted if when is not None), default=None)
 
     def tick(self, now: int) -> None:
         """Tells what is due."""
         self._now = now
+        if not self._draining:
+            self.pings.tick(now)
         if self._draining or not self._outbox.lines:
             return
         self._manners.tick(now)
         self._outbox.hand_out(now)
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
-        """Tells of the effects that are events; messages are stored together with what they tell of."""
+        """Tells of the effects that are events; messages and pings are stored together with what they tell of."""
+        self.pings.heard(effects, now)
         if not self._outbox.lines:
             return
         for effect in effects:
@@ -86,10 +93,12 @@ class Notices(Core):
         self._now = now
         self._manners.clock_stepped(delta)
         self._outbox.clock_stepped(delta)
+        self.pings.clock_stepped(delta)
         self.tick(now)
 
     def storable(self, trouble: str, now: int) -> None:
         """Tells that nothing can be stored, and that everything can be again."""
+        self.pings.hold(trouble)
         if trouble != self._unstorable:
             self._unstorable = trouble
             self.happen(events.store(trouble, now), now)
@@ -105,11 +114,13 @@ class Notices(Core):
     def drain(self) -> None:
         """Hands nothing out from here on: what waits is stored for the next agentd."""
         self._draining = True
+        self.pings.drain()
 
     def save_all(self) -> None:
         """Wants everything stored once more."""
         self._manners.save_all()
         self._outbox.save_all()
+        self.pings.save_all()
 
     # What happens
 
@@ -124,6 +135,7 @@ class Notices(Core):
             *(f"channel {name}: removed" for name in old if name not in new),
             *(f"channel {name}: added" for name in new if name not in old),
             *(f"channel {name}: changed" for name in new if name in old and old[name] != new[name]),
+            *(["heartbeat: changed"] if before.notices.heartbeat != settings.notices.heartbeat else []),
         ]
 
     def happen(self, event: Event, now: int) -> list[int]:
@@ -209,6 +221,7 @@ class Notices(Core):
     def _take(self, settings: Slice, now: int) -> None:
         its = settings.notices
         self._outbox.configure(its, settings.zone, now)
+        self.pings.configure(its, settings.jobs, now)
         self._manners.configure(Routes(its), its.remind, its.channels, its.usual, settings.zone)
 
     def _forget_jobs(self, after: Mapping[str, Job], before: Mapping[str, Job]) -> None:

@@ -1,7 +1,7 @@
 """The section `notices` of the configuration: who is told what, when and how often."""
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from msgspec import Meta, Struct, field
@@ -10,6 +10,7 @@ from agentd.core import events
 from agentd.core.events import Kind, Priority
 from agentd.core.fields import Fault, Invalid, Keys, Parser, PositiveDuration, Raw, as_text, by_name, parse_text
 from agentd.core.jobs import events as jobs
+from agentd.core.jobs.settings import Job
 from agentd.core.patterns import matcher
 from agentd.core.quantities import DAY, MINUTE, nearest, parse_duration
 from agentd.core.reboots import events as reboots
@@ -25,6 +26,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _NAME_RULE = "1 to 32 small letters, digits and -, and no - first"
 _LEAST_REMIND = MINUTE
 _MOST_RATE = 3600
+_LEAST_EVERY = MINUTE
 
 CredentialName = Annotated[str, Meta(extra={"kind": "credential"})]
 EventName = Annotated[str, Meta(extra={"kind": "event"})]
@@ -58,6 +60,13 @@ class Quiet(Struct, frozen=True, kw_only=True):
     breaks: Priority = "high"
 
 
+class Heartbeat(Struct, frozen=True, kw_only=True):
+    """The check outside that hears each `every` microseconds that agentd works. `credential` names its address."""
+
+    credential: CredentialName
+    every: PositiveDuration = 5 * MINUTE
+
+
 class NoticeSettings(Struct, frozen=True, kw_only=True):
     """The section `notices`. A trouble that lasts is told again each `remind` microseconds (0: never); what could not
     be delivered for `keep` is dropped, and counted."""
@@ -69,6 +78,7 @@ class NoticeSettings(Struct, frozen=True, kw_only=True):
     quiet: Quiet | None = None
     remind: Annotated[int, Meta(extra={"kind": "remind"})] = DAY
     keep: PositiveDuration = 3 * DAY
+    heartbeat: Heartbeat | None = None
 
     @property
     def usual(self) -> str:
@@ -76,8 +86,9 @@ class NoticeSettings(Struct, frozen=True, kw_only=True):
         return self.default or next(iter(self.channels), "")
 
 
-def faults(settings: NoticeSettings) -> Iterator[Fault]:
-    """Yields a fault for each channel that is called what no channel can be, and each name of one that is none."""
+def faults(settings: NoticeSettings, jobs: Mapping[str, Job]) -> Iterator[Fault]:
+    """Yields a fault for each channel that is called what no channel can be, each name of one that is none, and for
+    what cannot be pinged."""
     for name in settings.channels:
         if not NAME.fullmatch(name):
             yield Fault(("notices", "channels", name), f'"{name}" cannot be the name of a channel: {_NAME_RULE}')
@@ -92,15 +103,35 @@ def faults(settings: NoticeSettings) -> Iterator[Fault]:
             yield Fault(path, f'there is no channel "{name}"{there}')
     if settings.quiet is not None and settings.quiet.from_ == settings.quiet.to:
         yield Fault(("notices", "quiet"), "begins and ends at the same time of day: expected two times")
+    yield from _pinging(settings, jobs)
 
 
-def doubts(settings: NoticeSettings, jobs: Collection[str]) -> Iterator[str]:
-    """Yields a sentence for each setting that is allowed and has no effect."""
+def _pinging(settings: NoticeSettings, jobs: Mapping[str, Job]) -> Iterator[Fault]:
+    """Yields a fault for each credential that is to be pinged and is taken, and for a heartbeat that beats too fast."""
+    taken = {one.credential: f"the channel {one.name} has" for one in settings.channels.values()}
+    rule = "expected a credential of its own, with the URL of a check"
+    if (beat := settings.heartbeat) is not None:
+        if beat.every < _LEAST_EVERY:
+            yield Fault(("notices", "heartbeat", "every"), "is shorter than a minute: expected a longer duration")
+        if beat.credential in taken:
+            yield Fault(("notices", "heartbeat", "credential"), f"{taken[beat.credential]} this credential: {rule}")
+        taken[beat.credential] = "the heartbeat (notices.heartbeat) has"
+    for name, job in jobs.items():
+        if job.ping is not None and job.ping.credential in taken:
+            yield Fault(("jobs", name, "ping", "credential"), f"{taken[job.ping.credential]} this credential: {rule}")
+
+
+def doubts(settings: NoticeSettings, jobs: Mapping[str, Job]) -> Iterator[str]:
+    """Yields a sentence for each setting that is allowed and does not do what it seems to say."""
     if not settings.channels and (settings.routes or settings.quiet is not None):
         yield "notices: tells nobody anything: there is no channel (notices.channels)"
     for position, route in enumerate(settings.routes):
         if route.jobs and not any(map(matcher(route.jobs), jobs)):
             yield f'notices.routes[{position}]: no job has a name like "{route.jobs}"'
+    first: dict[str, str] = {}
+    for name, job in jobs.items():
+        if job.ping is not None and (other := first.setdefault(job.ping.credential, name)) != name:
+            yield f"jobs.{name}.ping: pings the same check as {other}: while one of them does, the other is not missed"
 
 
 def credentials(settings: NoticeSettings) -> Iterator[tuple[str, str]]:

@@ -52,6 +52,25 @@ PHONE = {
     "trouble": "ntfy.sh does not answer",
 }
 TEAM = {"name": "team", "credential": "discord", "default": False, "waiting": 0, "lost": 0, "trouble": ""}
+HEARTBEAT: dict[str, Any] = {
+    "kind": "heartbeat",
+    "name": "agentd",
+    "credential": "agentd-alive",
+    "waiting": 0,
+    "failed": 0,
+    "sent": NOW - MINUTE,
+    "trouble": "",
+}
+PING = {
+    **HEARTBEAT,
+    "kind": "ping",
+    "name": "backup",
+    "credential": "backup-check",
+    "waiting": 2,
+    "failed": 3,
+    "next": NOW + 4 * MINUTE,
+    "trouble": "hc.example.org does not answer",
+}
 AT_HALF_PAST = "2026-10-24T23:26:40.000000+02:00"
 NOBODY = "agentd tells nobody: no channel is configured; see notices in agentd.yaml(5)\n"
 
@@ -65,7 +84,7 @@ def refusing(error: str, sentence: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def records(daemon: FakeDaemon) -> None:
-    daemon.answers |= {"ListNotices": [WAITS, SENT], "ListChannels": [PHONE, TEAM]}
+    daemon.answers |= {"ListNotices": [WAITS, SENT], "ListChannels": [PHONE, TEAM], "ListPings": []}
 
 
 def asked(daemon: FakeDaemon, member: str) -> list[tuple[Any, ...]]:
@@ -129,6 +148,24 @@ def test_the_channels_are_listed_with_what_becomes_of_their_messages(daemon: Fak
     assert first["sent"] == AT_HALF_PAST
     assert (first["name"], first["default"], first["waiting"]) == ("phone", True, 1)
     assert (second["sent"], second["next"], second["trouble"]) == (None, None, "")
+    assert (first["kind"], second["kind"]) == ("channel", "channel")
+
+
+def test_the_checks_that_are_pinged_are_listed_below_the_channels(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListPings"] = [HEARTBEAT, PING]
+    *_, heartbeat, ping = ctl("notices", "channels").out.splitlines()
+    assert heartbeat.split() == ["heartbeat", "of", "agentd", "agentd-alive", "0", "1min", "ago", "-", "-"]
+    assert ping.split()[:5] == ["ping", "of", "backup", "backup-check", "2"]
+    assert ping.endswith("hc.example.org does not answer")
+    *_, heartbeat, ping = ctl("notices", "channels", "--json").json
+    assert (heartbeat["kind"], heartbeat["default"], heartbeat["next"]) == ("heartbeat", None, None)
+    assert (ping["kind"], ping["name"], ping["credential"], ping["waiting"]) == ("ping", "backup", "backup-check", 2)
+    assert set(ping) == {
+        "kind", "name", "credential", "default", "waiting", "lost", "sent", "next", "trouble",
+    }  # fmt: skip
+    daemon.answers["ListChannels"] = []
+    assert len(ctl("notices", "channels").out.splitlines()) == 3, "pings need no channel"
+    assert ctl("notices").out.splitlines()[0] == "ping of backup: hc.example.org does not answer"
 
 
 # One message
@@ -305,7 +342,7 @@ def test_without_an_agentd_that_is_told(ctl: Ctl, words: tuple[str, ...], monkey
 
 @pytest.mark.parametrize("words", WORDS)
 def test_an_agentd_that_knows_no_notices_is_told(daemon: FakeDaemon, ctl: Ctl, words: tuple[str, ...]) -> None:
-    members = ("ListNotices", "GetNotice", "ListChannels", "Tell", "Drop")
+    members = ("ListNotices", "GetNotice", "ListChannels", "ListPings", "Tell", "Drop")
     daemon.answers |= dict.fromkeys(members, lambda *_: fake.unknown(NOTICES))
     ended = ctl(*words)
     assert ended.code == 1
@@ -316,6 +353,7 @@ def test_nothing_that_others_wrote_steers_the_terminal(daemon: FakeDaemon, ctl: 
     message = {**WAITS, **dict.fromkeys(("channel", "title", "why", "event", "about", "run_id", "text"), EVIL)}
     channel = {**PHONE, **dict.fromkeys(("name", "credential", "trouble"), EVIL)}
     daemon.answers |= {"ListNotices": [message], "ListChannels": [channel], "GetNotice": message, "Tell": [1]}
+    daemon.answers["ListPings"] = [{**PING, **dict.fromkeys(("kind", "name", "credential", "trouble"), EVIL)}]
     for words in (("notices",), ("notices", "channels"), ("notices", "show", "1"), ("notices", "test", "--no-wait")):
         out = ctl(*words).out
         assert HARMLESS in out, words
@@ -324,7 +362,7 @@ def test_nothing_that_others_wrote_steers_the_terminal(daemon: FakeDaemon, ctl: 
 
 
 def test_a_record_of_which_nothing_is_known_is_shown_all_the_same(daemon: FakeDaemon, ctl: Ctl) -> None:
-    daemon.answers |= {"ListNotices": [{}], "ListChannels": [{"name": "x"}], "GetNotice": {}}
+    daemon.answers |= {"ListNotices": [{}], "ListChannels": [{"name": "x"}], "ListPings": [{}], "GetNotice": {}}
     for words in (("notices",), ("notices", "channels"), ("notices", "show", "1")):
         assert ctl(*words).code == 0
         assert ctl(*words, "--json").code == 0

@@ -11,7 +11,8 @@ TOP = (
 )
 JOB = (
     "concurrency, critical, description, enabled, environment, group, jitter, learning, limits, missed, notify, "
-    "overlap, retries, run, scheduler, stop_timeout, systemd, timeout, timezone, useful, user, when, working_directory"
+    "overlap, ping, retries, run, scheduler, stop_timeout, systemd, timeout, timezone, useful, user, when, "
+    "working_directory"
 )
 USEFUL = "output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}"
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"
@@ -28,6 +29,8 @@ jobs:
 concurrency: 0
 watch: 7
 """
+
+CHECK = "expected a credential of its own, with the URL of a check"
 
 
 def job(setting: str) -> str:
@@ -1174,6 +1177,37 @@ BAD: list[tuple[str, str, list[str]]] = [
         'notices: {quiet: {from: "22:00", to: "07:00", breaks: urgent}}\n',
         ['1:55: notices.quiet.breaks: "urgent" is not one of high, low, normal'],
     ),
+    (
+        "a heartbeat that races",
+        "notices: {heartbeat: {credential: alive, every: 59s}}\n",
+        ["1:49: notices.heartbeat.every: is shorter than a minute: expected a longer duration"],
+    ),
+    (
+        "checks that are a channel's or the heartbeat's",
+        """notices: {channels: {phone: {credential: ntfy}}, heartbeat: {credential: alive}}
+jobs: {a: {run: x, ping: {credential: ntfy}}, b: {run: x, ping: {credential: alive}}}
+""",
+        [
+            f"2:39: jobs.a.ping.credential: the channel phone has this credential: {CHECK}",
+            f"2:78: jobs.b.ping.credential: the heartbeat (notices.heartbeat) has this credential: {CHECK}",
+        ],
+    ),
+    (
+        "a heartbeat that goes to a channel",
+        "notices: {channels: {phone: {credential: ntfy}}, heartbeat: {credential: ntfy}}\n",
+        [f"1:74: notices.heartbeat.credential: the channel phone has this credential: {CHECK}"],
+    ),
+    (
+        "the address of a check in the place of its credential",
+        "jobs: {a: {run: x, ping: {credential: 'https://hc.example.org/secret'}}}\n",
+        [
+            (
+                "1:39: jobs.a.ping.credential: is not the name of a credential: 1 to 32 small letters, digits and -, "
+                "and no - first; the address itself stands in the credential"
+            )
+        ],
+    ),
+    ("a ping to nowhere", "jobs: {a: {run: x, ping: {}}}\n", ["1:26: jobs.a.ping: needs credential"]),
     # Several at once.
     (
         "errors everywhere, sorted by place",

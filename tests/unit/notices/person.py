@@ -9,10 +9,16 @@ from msgspec.structs import replace
 from agentd.core.events import Event
 from agentd.core.jobs.settings import Job
 from agentd.core.notices.model import (
+    Check,
+    CheckForgotten,
+    CheckSaved,
     CourierWanted,
     Message,
     MessageSaved,
     Outcome,
+    Ping,
+    PingForgotten,
+    PingSaved,
     Saved,
     Trouble,
     TroubleForgotten,
@@ -52,6 +58,8 @@ class Store:
     def __init__(self) -> None:
         self.messages: dict[int, Message] = {}
         self.troubles: dict[str, Trouble] = {}
+        self.pings: dict[int, Ping] = {}
+        self.checks: dict[str, Check] = {}
 
     def write(self, effects: list[Effect]) -> None:
         for effect in effects:
@@ -61,6 +69,14 @@ class Store:
                 self.troubles[effect.trouble.key] = effect.trouble
             elif isinstance(effect, TroubleForgotten):
                 self.troubles.pop(effect.key, None)
+            elif isinstance(effect, PingSaved):
+                self.pings[effect.ping.id] = effect.ping
+            elif isinstance(effect, PingForgotten):
+                del self.pings[effect.id]
+            elif isinstance(effect, CheckSaved):
+                self.checks[effect.check.credential] = effect.check
+            elif isinstance(effect, CheckForgotten):
+                self.checks.pop(effect.credential, None)
 
     def saved(self, now: int) -> Saved:
         ended = sorted((one for one in self.messages.values() if one.ended), key=lambda one: (one.ended, one.id))
@@ -68,7 +84,13 @@ class Store:
         kept = [one for one in self.messages.values() if one.state == "waiting" or one.ended > now - HOUR]
         messages = {one.id: one for one in (*kept, *last.values())}
         number = max(self.messages, default=0) + 1
-        return Saved(messages=tuple(messages.values()), troubles=tuple(self.troubles.values()), next_id=number)
+        return Saved(
+            messages=tuple(messages.values()),
+            troubles=tuple(self.troubles.values()),
+            next_id=number,
+            pings=tuple(self.pings.values()),
+            checks=tuple(self.checks.values()),
+        )
 
 
 class Person:

@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from agentd.core.notices.model import Message, Outcome
+from agentd.core.notices.model import Outcome
 from agentd.core.quantities import SECOND
+from agentd.notices.bag import Letter
 from agentd.notices.couriers import Couriers
 from agentd.tasks import Threads
 
 LATER = Outcome("again", "the server is down", 5 * SECOND)
 
 
-def message(identity: int, channel: str = "phone") -> tuple[Message, str]:
-    return Message(id=identity, channel=channel, made=1, title=f"title {identity}", sort="trouble"), f"text {identity}"
+def message(identity: int) -> Letter:
+    return Letter(identity, f"title {identity}", f"text {identity}", sort="trouble")
 
 
 def line(identity: int, became: str = "sent", **more: Any) -> bytes:
@@ -59,13 +60,12 @@ class Box:
         """The ids that each courier got."""
         return [[one["id"] for one in batch["messages"]] for batch in self.handed]
 
-    def deliver(self, *messages: tuple[Message, str]) -> str:
-        return asyncio.run(self.delivering(*messages))
+    def deliver(self, *letters: Letter, channel: str = "phone") -> str:
+        return asyncio.run(self.delivering(*letters, channel=channel))
 
-    async def delivering(self, *messages: tuple[Message, str]) -> str:
-        channel = messages[0][0].channel
+    async def delivering(self, *letters: Letter, channel: str = "phone") -> str:
         return await self.couriers.deliver(
-            "ntfy", channel, messages, lambda identity, outcome: self.outcomes.append((identity, outcome))
+            "ntfy", channel, letters, lambda identity, outcome: self.outcomes.append((identity, outcome))
         )
 
 
@@ -128,7 +128,7 @@ def test_what_comes_after_a_message_that_goes_again_waits_for_it(box: Box) -> No
 
 def test_what_was_told_of_another_channel_with_the_same_credential_is_kept_for_it(box: Box) -> None:
     box.told.write_bytes(line(1) + line(2))
-    assert box.deliver(message(3, "team")) == ""
+    assert box.deliver(message(3), channel="team") == ""
     assert box.outcomes == [(3, Outcome("sent"))]
     assert box.deliver(message(1), message(2), message(4)) == ""
     assert box.ids() == [[3], [4]], "messages 1 and 2 have arrived long ago"
@@ -169,7 +169,7 @@ def test_one_courier_goes_at_a_time_with_a_credential(box: Box) -> None:
         at_work -= 1
 
     async def both() -> None:
-        await asyncio.gather(box.delivering(message(1)), box.delivering(message(2, "team")))
+        await asyncio.gather(box.delivering(message(1)), box.delivering(message(2), channel="team"))
 
     box.while_away = alone
     asyncio.run(both())

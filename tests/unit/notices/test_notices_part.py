@@ -1,21 +1,27 @@
 """Notices, plugged in: what couriers get, what the core is told of them, and what callers are answered."""
 
 import asyncio
+import dataclasses
+import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from msgspec.structs import replace
 
-from agentd.core.notices.model import Message, Saved, State
+from agentd.core.jobs.model import Notified, Run, RunChanged
+from agentd.core.notices.model import BeatWanted, Check, Message, Pinged, Saved, State
 from agentd.core.notices.notices import Notices, Slice
-from agentd.core.notices.settings import NoticeSettings, Route
+from agentd.core.notices.settings import Heartbeat, NoticeSettings, Route
 from agentd.core.part import Refused
+from agentd.core.quantities import SECOND
 from agentd.notices import part
 from agentd.notices.api import Api
-from agentd.notices.part import Reach, Shell, stuck
+from agentd.notices.part import Reach, Shell, stuck, unheard
 from agentd.part import Host
+from tests.unit.notices.outside import pinging
 from tests.unit.notices.person import BERLIN, NOW, channels, failed
 
 
@@ -214,6 +220,124 @@ def test_listeners_hear_that_a_warning_is_over(life: Life) -> None:
 )
 def test_each_state_of_a_message_is_told_in_words(state: State, why: str, words: str) -> None:
     assert part._state(Message(id=7, channel="phone", made=1, title="x", state=state, why=why)) == words
+
+
+# Checks outside
+
+
+class Watched(Life):
+    """A job that pings a check, and a heartbeat."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        jobs = {"backup": pinging("backup")}
+        settings = NoticeSettings(heartbeat=Heartbeat(credential="alive"))
+        self.core.configure(Slice(notices=settings, jobs=jobs, zone=BERLIN), NOW)
+        self.letters: list[dict[str, Any]] = []
+        self.starts = self.takes
+
+    def takes(self, folder: Path) -> str:
+        """Does what a courier does, with each letter."""
+        fresh = json.loads(self.handed)["messages"]
+        self.letters += fresh
+        (file,) = folder.glob("*.json")
+        lines = "".join(json.dumps({"id": one["id"], "became": "sent"}) + "\n" for one in fresh)
+        file.with_suffix(".told").write_text(lines)
+        return ""
+
+    def runs(self, seq: int) -> None:
+        run = Run(seq=seq, job="backup", due=NOW, cause="manual", state="running", started=NOW)
+        self.core.heard([RunChanged("started", run)], NOW)
+        self.carry_out()
+        run = replace(run, state="ended", result="exit-code", exit_code=3)
+        self.core.heard([RunChanged("finished", run), Notified("failure", run, "x", pinging("backup"))], NOW)
+        self.carry_out()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(tmp_path)
+
+
+def test_a_ping_has_the_uuid_of_its_run_and_at_the_end_the_last_lines(watched: Watched) -> None:
+    watched.printed |= {"backup.3": "disk full", "backup.4": ""}
+    watched.runs(3)
+    watched.runs(4)
+    start, end, *other = watched.letters
+    assert (start["ping"], start["body"]) == ("start", "backup.3 started")
+    assert (end["ping"], end["body"]) == (
+        3, "backup.3 failed: exit code 3\n\nthe last lines of its output:\ndisk full",
+    )  # fmt: skip
+    assert start["run"] == end["run"] == str(UUID(start["run"]))
+    assert {one["run"] for one in other}.isdisjoint({start["run"]})
+    assert len({one["id"] for one in watched.letters}) == 4
+    assert all(one["id"] < 0 for one in watched.letters), "no message has such a number"
+    (_, backup) = watched.call(watched.api.ListPings())
+    assert {key: one.value for key, one in backup.items()} == {
+        "kind": "ping", "name": "backup", "credential": "backup-check", "waiting": 0, "failed": 0, "sent": NOW,
+        "trouble": "",
+    }  # fmt: skip
+
+
+def test_the_run_of_another_agentd_has_another_uuid(tmp_path: Path) -> None:
+    found = []
+    for origin in ("one", "two", "one"):
+        watched = Watched(tmp_path)
+        watched.shell._reach = dataclasses.replace(watched.shell._reach, origin=origin)
+        watched.runs(3)
+        found.append(watched.letters[0]["run"])
+    assert found[0] == found[2] != found[1]
+
+
+def test_the_heartbeat_is_a_success_of_no_run_and_no_text(watched: Watched) -> None:
+    watched.core.tick(NOW)
+    watched.carry_out()
+    (beat,) = watched.letters
+    assert (beat["ping"], beat["run"], beat["body"]) == ("success", "", "")
+    (heart, _) = watched.call(watched.api.ListPings())
+    assert (heart["kind"].value, heart["sent"].value) == ("heartbeat", NOW)
+
+
+def test_a_beat_that_waited_until_nothing_could_be_stored_is_not_sent(watched: Watched) -> None:
+    watched.core.tick(NOW)
+    (late,) = (effect for effect in watched.core.effects() if isinstance(effect, BeatWanted))
+    watched.core.storable("the disk is full", NOW)
+    assert watched.shell.does()[BeatWanted](late) is None
+    assert watched.letters == []
+
+
+@pytest.mark.parametrize(
+    ("starts", "why"),
+    [
+        (lambda _: "the courier ended with 1", "the courier ended with 1"),
+        (lambda _: "", "the courier said nothing"),
+        (raising(FileNotFoundError(2, "No such file or directory", "setpriv")), "setpriv: No such file or directory"),
+        (raising(ZeroDivisionError()), "a defect of agentd's own, which the log names"),
+    ],
+)
+def test_whatever_becomes_of_a_courier_a_ping_waits_and_a_beat_does_not(
+    watched: Watched, starts: Callable[[Path], str], why: str
+) -> None:
+    watched.starts = starts
+    watched.runs(3)
+    watched.core.tick(NOW)
+    watched.carry_out()
+    heart, backup = watched.core.pings.listed()
+    assert (heart.check.why, heart.waiting, heart.check.failed) == (why, 0, 1)
+    assert (backup.check.why, backup.waiting, backup.check.failed) == (why, 2, 1)
+    watched.starts = watched.takes
+    watched.core.tick(NOW + 60 * SECOND)
+    watched.carry_out()
+    assert [one["ping"] for one in watched.letters] == ["start", 3]
+
+
+def test_a_check_to_which_nothing_gets_through_is_a_warning_after_some_attempts() -> None:
+    def pinged(failed: int) -> Pinged:
+        return Pinged("ping", "backup", Check(credential="backup-check", failed=failed, why="down"))
+
+    assert unheard([pinged(2), pinged(3)]) == [
+        "nothing gets through to the check that backup pings since 3 attempts: down"
+    ]
 
 
 # Callers

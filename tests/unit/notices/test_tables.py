@@ -7,7 +7,20 @@ import msgspec
 import pytest
 
 from agentd.core.config import History
-from agentd.core.notices.model import Message, MessageSaved, State, Trouble, TroubleForgotten, TroubleSaved
+from agentd.core.notices.model import (
+    Check,
+    CheckForgotten,
+    CheckSaved,
+    Message,
+    MessageSaved,
+    Ping,
+    PingForgotten,
+    PingSaved,
+    State,
+    Trouble,
+    TroubleForgotten,
+    TroubleSaved,
+)
 from agentd.core.quantities import DAY, HOUR
 from agentd.notices import tables as module
 from agentd.notices.tables import NoticeTables, find_message, list_messages
@@ -156,3 +169,52 @@ def test_a_record_of_an_agentd_that_knew_more_or_less_is_read(db: sqlite3.Connec
     record = {"id": 1, "channel": "phone", "made": 5, "title": "x", "of_later": {"a": 1}}
     db.execute("UPDATE notices SET record = ?", (msgspec.json.encode(record).decode(),))
     assert NoticeTables().load(db).messages == (Message(id=1, channel="phone", made=5, title="x"),)
+
+
+# Pings
+
+
+def ping(identity: int, **more: Any) -> Ping:
+    given = {"job": "backup", "run_id": f"backup.{identity // 2}", "says": "start", "made": NOW, **more}
+    return Ping(id=identity, credential="backup-check", **given)
+
+
+def test_pings_wait_until_they_are_forgotten_and_of_a_check_the_last_word_counts(db: sqlite3.Connection) -> None:
+    tables = NoticeTables()
+    failed = ping(3, says=255, text="failed")
+    state = Check(credential="backup-check", sent=1, failed=2, again_at=3, why="down", beat=4)
+    wanted = [PingSaved(ping(2)), PingSaved(failed), CheckSaved(Check(credential="gone")), CheckForgotten("gone")]
+    assert tables.write(db, [*wanted, CheckSaved(Check(credential="backup-check")), CheckSaved(state)]) == 4
+    saved = NoticeTables().load(db)
+    assert (saved.pings, saved.checks) == ((ping(2), failed), (state,))
+    tables.write(db, [PingForgotten(2), PingForgotten(99), CheckForgotten("backup-check"), CheckForgotten("never")])
+    saved = NoticeTables().load(db)
+    assert (saved.pings, saved.checks) == ((failed,), ())
+    for _ in tables.forget(db, History(keep=1), NOW + DAY):
+        pass
+    assert NoticeTables().load(db).pings == (failed,), "what waits is never forgotten"
+
+
+@pytest.mark.parametrize("record", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_ping_or_check_that_is_damaged_is_set_aside_and_the_others_are_taken_up(
+    db: sqlite3.Connection, record: object
+) -> None:
+    tables = NoticeTables()
+    tables.write(db, [PingSaved(ping(2)), PingSaved(ping(3)), CheckSaved(Check(credential="a"))])
+    db.execute("UPDATE pings SET record = ? WHERE id = 2", (record,))
+    db.execute("UPDATE checks SET record = ?", (record,))
+    saved = tables.load(db)
+    assert (saved.pings, saved.checks) == ((ping(3),), ())
+    assert "0 of the messages and 0 of the troubles and 2 of the pings could not be read" in tables.warning
+    after = NoticeTables()
+    assert (after.load(db), after.warning) == (saved, "")
+
+
+def test_a_database_from_before_pings_is_taken_up() -> None:
+    old = sqlite3.connect(":memory:", isolation_level=None)
+    old.executescript(NoticeTables.migrations[0])
+    old.execute("INSERT INTO troubles VALUES ('job backup', ?)", (msgspec.json.encode(trouble()).decode(),))
+    for script in NoticeTables.migrations[1:]:
+        old.executescript(script)
+    saved = NoticeTables().load(old)
+    assert (saved.troubles, saved.pings, saved.checks) == ((trouble(),), (), ())
