@@ -64,6 +64,8 @@ class Shell:
         self._tasks = Tasks(lambda error: host.defect("what sends messages", error))
         self._threads = Threads()
         self.couriers = Couriers(reach.folder, self._threads, reach.start)
+        self._unheard: set[str] = set()
+        """The credentials of the checks that do not answer, so that the log has that once."""
 
     def does(self) -> dict[type[Effect], Callable[[Any], object]]:
         """Returns how each effect is carried out."""
@@ -90,9 +92,12 @@ class Shell:
         pings, credential = self._core.pings, wanted.credential
 
         def told(identity: int, outcome: Outcome, now: int) -> None:
+            self._log(credential, outcome)
             pings.delivered(credential, -identity, outcome, now)
 
         why = await self._send(credential, "", (await self._pinging(ping) for ping in wanted.pings), told)
+        if why:
+            self._log(credential, Outcome("again", why))
         self._host.hear(PART, lambda: pings.courier_ended(credential, why, self._host.now()))
 
     def _beat(self, wanted: BeatWanted) -> asyncio.Task[None] | None:
@@ -107,7 +112,17 @@ class Shell:
 
         why = await self._send(wanted.credential, "", beat(), lambda _, outcome, __: outcomes.append(outcome))
         last = outcomes[-1] if outcomes else Outcome("again", why or "the courier ended without a word")
+        self._log(wanted.credential, last)
         self._host.hear(PART, lambda: self._core.pings.beats.ended(wanted.at, last, self._host.now()))
+
+    def _log(self, credential: str, outcome: Outcome) -> None:
+        """Tells the log when a check begins not to answer, and when it does again."""
+        if outcome.became == "sent" and credential in self._unheard:
+            self._unheard.discard(credential)
+            log.info(f"the check {credential} answers again", id="message")
+        elif outcome.became != "sent" and credential not in self._unheard:
+            self._unheard.add(credential)
+            log.warning(f"the check {credential} does not hear of agentd: {outcome.why}", id="message")
 
     async def _send(
         self,
@@ -210,6 +225,8 @@ def _is_stuck(message: Message) -> bool:
 
 def _counted(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
+
+
 def unheard(listed: Sequence[Pinged]) -> list[str]:
     """Returns a sentence for each check to which nothing gets through."""
     return [

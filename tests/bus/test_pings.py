@@ -121,6 +121,9 @@ def test_an_outage_is_told_and_once_it_is_over_the_newest_run_is_heard(agentd: A
     agentd.until(lambda: not agentd.ctl_json("notices", "channels")[0]["waiting"], "agentd to know")
     (backup, *_) = agentd.ctl_json("notices", "channels")
     assert (backup["trouble"], backup["sent"] is not None) == ("", True)
+    log = agentd.log.read_text()
+    assert log.count("the check backup-check does not hear of agentd: 127.0.0.1 refuses connections") == 1
+    assert log.count("the check backup-check answers again") == 1
     assert not agentd.property("Manager.Warnings")
 
 
