@@ -1,12 +1,11 @@
 """A ping as healthchecks.io takes it: it began, is over, failed, ended with a status; silence is what alarms."""
 
-import contextlib
 import http.client
 import re
-import socket
 import ssl
 import time
 from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.request import HTTPHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request
 
 from agentd.notices.verdicts import SENT, Answer, Verdict, mend, of_answer, of_failure
 
@@ -39,7 +38,7 @@ def address(url: str, ping: str | int, run: str) -> str | None:
         return None
     query = "&".join(text for text in (parts.query, f"rid={quote(run)}" if run else "") if text)
     path = quote(parts.path.rstrip("/"), safe="/%:@!$&'()*+,;=~")
-    return urlunsplit((parts.scheme, parts.netloc, path + end, query, ""))
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], path + end, query, ""))
 
 
 def send(url: str, ping: str | int, run: str, body: str, *, dry: bool = False) -> Verdict:
@@ -52,17 +51,15 @@ def send(url: str, ping: str | int, run: str, body: str, *, dry: bool = False) -
         return mend("the credential is not the URL of a check (https://...): correct it")
     if dry:
         return SENT
-    parts = urlsplit(target)
-    host = parts.hostname or ""
+    host = urlsplit(target).hostname or ""
     try:
-        with contextlib.closing(_connection(parts.scheme, host, parts.port)) as connection:
-            where = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-            text = body.encode(errors="replace")[-MOST:]
-            connection.request("POST", where, text, {"Content-Type": "text/plain; charset=utf-8"})
-            with connection.getresponse() as answer:
-                start = answer.read(_START)
-                headers = {name.lower(): value for name, value in answer.getheaders()}
-    except (OSError, http.client.HTTPException, ValueError, socket.gaierror) as error:
+        text = body.encode(errors="replace")[-MOST:]
+        headers = {"Content-Type": "text/plain; charset=utf-8", "User-Agent": "agentd"}
+        request = Request(target, text, headers)  # noqa: S310 - http or https
+        with _opener().open(request, timeout=_TIMEOUT) as answer:
+            start = answer.read(_START)
+            headers = {name.lower(): value for name, value in answer.headers.items()}
+    except (OSError, http.client.HTTPException, ValueError) as error:
         return of_failure(error, host)
     if 200 <= answer.status < 300 and b"not found" in start.lower():
         return mend("the server knows no such check: correct the credential")
@@ -71,7 +68,10 @@ def send(url: str, ping: str | int, run: str, body: str, *, dry: bool = False) -
     return of_answer(Answer(host, answer.status, headers, start), time.time_ns() // 1000)
 
 
-def _connection(scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
-    if scheme == "https":
-        return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT, context=ssl.create_default_context())
-    return http.client.HTTPConnection(host, port, timeout=_TIMEOUT)
+def _opener() -> OpenerDirector:
+    """Returns what opens a URL, through the proxy of the environment where there is one; follows no redirection, and
+    takes any status for an answer."""
+    opener = OpenerDirector()
+    for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(context=ssl.create_default_context())):
+        opener.add_handler(handler)
+    return opener

@@ -236,6 +236,14 @@ def test_a_ping_needs_no_apprise_and_says_how_a_run_ended(courier: Courier, serv
         (answers(404), "again", "127.0.0.1 knows no such address (status 404): correct the credential"),
         (answers(500), "again", "127.0.0.1 cannot take the message now (status 500)"),
         (servers.closes_at_once, "again", "127.0.0.1 closed the connection before its answer was whole"),
+        (
+            answers(302, Location="/elsewhere"),
+            "again",
+            (
+                "127.0.0.1 redirects to another address (status 302), which is not followed: correct the URL in the "
+                "credential, unless the network asks for a login"
+            ),
+        ),
     ],
 )
 def test_a_ping_that_does_not_arrive_goes_again(
@@ -243,6 +251,28 @@ def test_a_ping_that_does_not_arrive_goes_again(
 ) -> None:
     told = courier.run(f"http://127.0.0.1:{serve(answer).port}/{SECRET}", {"ping": "fail"}, {"ping": "fail"})
     assert (told.line["became"], told.line["why"]) == (became, why)
+
+
+def test_a_ping_goes_through_the_proxy_of_the_environment(
+    courier: Courier, serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    server = serve(answers(200, b"OK"), tls=certificate(tmp_path, "hc.example.org"))
+    with _proxy(server.port) as (port, wanted):
+        courier.more = {"HTTPS_PROXY": f"http://127.0.0.1:{port}", "SSL_CERT_FILE": str(tmp_path / "cert")}
+        told = courier.run(f"https://user:{SECRET}@hc.example.org/{SECRET}", {"ping": 3, "run": "a-1"})
+    assert (told.line["became"], wanted) == ("sent", ["hc.example.org:443"])
+    (request,) = server.asked
+    assert request.path == f"/{SECRET}/3?rid=a-1"
+
+
+def test_a_ping_to_a_proxy_or_server_that_is_not_there_is_told(courier: Courier) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    told = courier.run(f"http://127.0.0.1:{port}/{SECRET}", {"ping": "start"})
+    assert told.line["why"] == "127.0.0.1 refuses connections"
+    courier.told.unlink()
+    told = courier.run(f"https://nowhere.invalid/{SECRET}", {"ping": "start"})
+    assert told.line["why"].startswith("nowhere.invalid cannot be found")
 
 
 # What is handed out
