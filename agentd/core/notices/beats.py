@@ -50,8 +50,9 @@ class Beats:
 
     def begin(self, at: int) -> bool:
         """Takes note that the beat of an instant is carried out now; returns whether it is still to be sent."""
-        self._begun = bool(at) and at == self._wanted
-        return self._begun
+        wanted = bool(at) and at == self._wanted
+        self._begun = self._begun or wanted
+        return wanted
 
     def ended(self, at: int, outcome: Outcome, now: int) -> None:
         """Takes note of what became of a beat; that is stored with the next one."""
