@@ -22,6 +22,7 @@ LIST_RUNS = Call(JOBS, "ListRuns", "a{sv}", free=True, options=_RUNS)
 LIST_DECISIONS = Call(JOBS, "ListDecisions", "a{sv}", free=True, options={"job": "s", "limit": "u"})
 READ_OUTPUT = Call(JOBS, "ReadOutput", "st", free=True)
 REPORT_PROGRESS = Call(JOBS, "ReportProgress", "ss")
+REPORT = Call(JOBS, "Report", "ssa{sv}", options={"tool": "s"})
 REPORT_CHANGE = Call(JOBS, "ReportChange", "s")
 
 

@@ -241,28 +241,33 @@ def _decisions(client: Client, job: str | None, limit: int) -> list[Record]:
 
 @command("progress")
 @click.argument("text", nargs=-1)
+@click.option("--tool", metavar="NAME", help="The tool that the run uses for it, such as web-search.")
 @click.option("--changed", is_flag=True, help="The run found what it looked for: it was of use (useful: reported).")
-def progress(session: Session, text: tuple[str, ...], changed: bool) -> None:
+def progress(session: Session, text: tuple[str, ...], tool: str | None, changed: bool) -> None:
     """Tells agentd how far a job is; for use inside the job.
 
-    TEXT is one line of at most 200 characters; agentctl status shows it. A job whose setting useful is "reported" says
-    by --changed that its run was of use, so that agentd learns how often the job should run.
+    TEXT is one line of at most 200 characters; agentctl status shows it. With --tool people may be told of the use of a
+    tool, the event "tool", and of no other progress. A job whose setting useful is "reported" says by --changed that
+    its run was of use, so that agentd learns how often the job should run.
 
     \b
     Examples:
       agentctl progress "40%: copying /home"
+      agentctl progress --tool web-search "looking for the date of the exam"
       agentctl progress --changed
       agentctl progress --changed "3 new articles"
     """
-    if not text and not changed:
-        raise click.UsageError("give a TEXT, or --changed, or both")
+    if not text and not changed and tool is None:
+        raise click.UsageError("give a TEXT, or --changed, or both; or --tool and the name of a tool")
     run_id = os.environ.get("AGENTD_RUN_ID")
     if not run_id:
         sentence = "progress works only inside a job that agentd started: AGENTD_RUN_ID is not set"
         raise Failure(sentence, ExitCode.USAGE)
     if changed:
         session.client.call(calls.REPORT_CHANGE, run_id)
-    if text:
+    if tool is not None:
+        session.client.call(calls.REPORT, run_id, " ".join(text), {"tool": tool})
+    elif text:
         session.client.call(calls.REPORT_PROGRESS, run_id, " ".join(text))
     if session.json:
-        print_json({"run_id": run_id, "progress": " ".join(text) or None, "changed": changed})
+        print_json({"run_id": run_id, "progress": " ".join(text) or None, "tool": tool, "changed": changed})

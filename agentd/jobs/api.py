@@ -23,6 +23,7 @@ from agentd.part import Host
 
 _CHUNK = 64 << 10
 _PROGRESS = 200  # characters
+_TOOL = 60  # characters
 _SLICE = 20  # jobs
 _LATEST = instant_of(datetime(9000, 1, 1, tzinfo=UTC))  # calendars end with the year 9999
 _RUN = {
@@ -120,7 +121,7 @@ class JobsApi:
         handlers = (
             self.ListJobs, self.GetJob, self.RunJob, self.StopJob, self.Increase, self.Decrease, self.SetInterval,
             self.SetEnabled, self.Reset, self.NextTimes, self.ListRuns, self.ListDecisions, self.ReadOutput,
-            self.ReportProgress, self.ReportChange,
+            self.ReportProgress, self.ReportChange, self.Report,
         )  # fmt: skip
         return {handler.__name__: handler for handler in handlers}
 
@@ -278,12 +279,18 @@ class JobsApi:
         return data, offset + len(data), run.state == "ended" and len(data) < _CHUNK
 
     async def ReportProgress(self, run_id: str, text: str) -> None:
-        line = " ".join(text.split())[:_PROGRESS]
-        self._jobs.progress(run_id, line)
-        await self._host.settle()
+        await self.Report(run_id, text, {})
 
     async def ReportChange(self, run_id: str) -> None:
         self._jobs.report_change(run_id)
+        await self._host.settle()
+
+    async def Report(self, run_id: str, text: str, options: dict[str, Any]) -> None:
+        only(options, tool=str)
+        tool = tool_name(options.get("tool", ""))
+        if "tool" in options and not tool:
+            raise Refused("InvalidArgument", "the name of the tool is empty: expected one such as web-search")
+        self._jobs.progress(run_id, " ".join(text.split())[:_PROGRESS], tool)
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:
@@ -295,6 +302,13 @@ class JobsApi:
         if not runs:
             raise Refused("NoSuchRun", f'there is no run "{run_id}" (agentctl history lists them)')
         return runs[0]
+
+
+def tool_name(text: str) -> str:
+    """Returns the name of a tool as people are shown it: a line of at most 60 characters, of which none is invisible or
+    steers a terminal."""
+    shown = "".join(one for one in text if one.isprintable() or one.isspace())
+    return " ".join(shown.split())[:_TOOL].rstrip()
 
 
 def _matches(

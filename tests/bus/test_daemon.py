@@ -151,6 +151,11 @@ def test_a_run_that_does_not_heed_sigterm_is_killed_after_its_stop_timeout(agent
         ("Jobs.ReadOutput", "st", ["../../etc/passwd", 0], "NoSuchRun", None),
         ("Jobs.ReadOutput", "st", ["hello.1' OR '1", 0], "NoSuchRun", None),
         ("Jobs.ReportProgress", "ss", ["hello.1", "x"], "NoSuchRun", "the run hello.1 is not under way"),
+        ("Jobs.Report", "ssa{sv}", ["hello.1", "x", {}], "NoSuchRun", "the run hello.1 is not under way"),
+        (
+            *("Jobs.Report", "ssa{sv}", ["hello.1", "x", {"tool": ("s", " \u202e\x1b")}], "InvalidArgument"),
+            "the name of the tool is empty: expected one such as web-search",
+        ),
         ("Jobs.Increase", "s", ["nightly"], "Unsupported", None),
         ("Jobs.SetInterval", "st", ["feed", 1_000_000], "InvalidArgument", None),
         ("Jobs.NextTimes", "stu", ["", 0, 0], "InvalidArgument", "count must lie between 1 and 1000, not 0"),
@@ -180,6 +185,20 @@ def test_progress_is_shown_live_and_kept(agentd: Agentd) -> None:
     agentd.until(lambda: agentd.job("steps")["progress"] == "1 of 2 done", "the progress")
     (agentd.folder / "go").touch()
     assert finished(agentd, run_id)["progress"] == "1 of 2 done"
+
+
+def test_the_tool_that_a_run_uses_is_shown_cleaned_and_bounded(agentd: Agentd) -> None:
+    agentd.start("jobs: {agent: {run: sleep 100, notify: [tool]}}\n")
+    run_id = agentd.call("Jobs.RunJob", "sa{sv}", "agent", {})
+    agentd.until(lambda: agentd.job("agent")["running"], "the run to begin")
+    name = " web\n\u202e\x1b search" + "x" * 100
+    agentd.call("Jobs.Report", "ssa{sv}", run_id, "looking  for\nnews", {"tool": ("s", name)})
+    (shown,) = agentd.ctl_json("status")["jobs"]
+    assert shown["progress"] == "web search" + "x" * 50 + ": looking for news"
+    assert agentd.runs()[0]["progress"] == shown["progress"]
+    assert f"running: {shown['progress']}" in agentd.ctl("status").stdout
+    agentd.call("Jobs.ReportProgress", "ss", run_id, "half")
+    assert agentd.job("agent")["progress"] == "half"
 
 
 def test_interval_steps_are_bounded_remembered_and_undone(agentd: Agentd) -> None:

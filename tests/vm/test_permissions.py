@@ -33,11 +33,15 @@ CHANGES: dict[str, list[tuple[str, ...]]] = {
     ],
     "org.agentd1.reload": [("Manager", "Reload")],
     "org.agentd1.reboot": [("Reboot", "Clear")],
-    "org.agentd1.report-progress": [("Jobs", "ReportProgress", "ss", "quick.1", "hello")],
+    "org.agentd1.report-progress": [
+        ("Jobs", "ReportProgress", "ss", "quick.1", "hello"),
+        ("Jobs", "Report", "ssa{sv}", "quick.1", "hello", "0"),
+    ],
 }
 # What comes after the permission has reasons of its own to refuse: no run is under way, this kernel has no sched_ext.
 PERMITTED = {
     "ReportProgress": "is not under way",
+    "Report": "is not under way",
     "Start": "scx_simple cannot be had: this kernel has no sched_ext",
     "Switch": "scx_simple cannot be had: this kernel has no sched_ext",
     "Restart": "no scheduler of agentd's is on",

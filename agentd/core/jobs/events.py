@@ -11,6 +11,7 @@ KINDS = (
     Kind("failure", "a run of a job failed, and all its retries", told=True),
     Kind("recovered", "a job succeeded after people were told of its failure", told=True),
     Kind("progress", "a run said how far it is: agentctl progress"),
+    Kind("tool", "a run uses a tool: agentctl progress --tool"),
 )
 _WORDS = {
     "timeout": "the run took longer than its timeout",
@@ -47,8 +48,9 @@ def _of_run(effect: Notified, now: int) -> Event:
         )
     if effect.event == "success":
         return event(name="recovered", otherwise="success", title=effect.text, trouble=trouble(job.name), over=True)
-    title = effect.text if effect.event == "start" else f"{job.name}: {effect.text}"
-    return event(name=effect.event, title=title, priority="low")
+    titles = {"progress": f"{job.name}: {effect.text}", "tool": f"{job.name} uses {effect.text}"}
+    # What the run has printed so far belongs under none of these.
+    return event(name=effect.event, title=titles.get(effect.event, effect.text), priority="low", run_id="")
 
 
 def _more(run: Run) -> str:

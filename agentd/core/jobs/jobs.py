@@ -260,21 +260,16 @@ class Jobs(Core):
         self._override(entry, state, "reset", "back to the configuration", now)
         return self._course.take_back(entry, entry.off, now) if entry.off else []
 
-    def progress(self, run_id: str, text: str) -> None:
-        """Takes note of how far a run is, in its own words. Raises Refused NoSuchRun."""
-        entry = self._roster.running(run_id)
-        if entry is None:
-            raise Refused("NoSuchRun", f"the run {run_id} is not under way")
-        run = entry.running[run_id] = replace(entry.running[run_id], progress=text)
+    def progress(self, run_id: str, text: str, tool: str = "") -> None:
+        """Takes note of how far a run is, and of the tool that it uses, in its words. Raises Refused NoSuchRun."""
+        entry = self._under_way(run_id)
+        run = entry.running[run_id] = replace(entry.running[run_id], progress=": ".join(filter(None, (tool, text))))
         self._effects += [RunSaved(run), RunChanged("progress", run)]
-        self._ends.notify(entry, "progress", run, text)
+        self._ends.notify(entry, "tool" if tool else "progress", run, run.progress)
 
     def report_change(self, run_id: str) -> None:
         """Takes note that a run found what it looked for, in its own words. Raises Refused NoSuchRun."""
-        entry = self._roster.running(run_id)
-        if entry is None:
-            raise Refused("NoSuchRun", f"the run {run_id} is not under way")
-        self._effects.append(RunChanged("changed", entry.running[run_id]))
+        self._effects.append(RunChanged("changed", self._under_way(run_id).running[run_id]))
 
     # Reports of the executor and of the machine
 
@@ -417,6 +412,11 @@ class Jobs(Core):
             self._effects += map(RunSaved, (*entry.running.values(), *entry.pending))
 
     # How it is done
+
+    def _under_way(self, run_id: str) -> Entry:
+        if (entry := self._roster.running(run_id)) is None:
+            raise Refused("NoSuchRun", f"the run {run_id} is not under way")
+        return entry
 
     def _admit(self, now: int) -> None:
         """Gives free places to the runs that wait; stores the runs that go on waiting."""

@@ -131,8 +131,8 @@ class RunChanged(Effect, frozen=True):
 
 
 class Notified(Effect, frozen=True):
-    """Something that people may want to be told of: event is start | success | failure | progress. No attempt that is
-    followed by another is a failure. `off`: the job does not run by itself any more."""
+    """Something that people may want to be told of: event is start | success | failure | progress | tool. No attempt
+    that is followed by another is a failure. `off`: the job does not run by itself any more."""
 
     event: str
     run: Run

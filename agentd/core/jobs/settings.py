@@ -27,7 +27,7 @@ from agentd.core.quantities import MINUTE, SECOND, nearest, parse_duration
 
 Command = Annotated[tuple[str, ...], Meta(extra={"kind": "command"})]
 When = Annotated[Any, Meta(extra={"kind": "when"})]
-Event = Literal["start", "success", "failure", "recovered", "progress"]
+Event = Literal["start", "success", "failure", "recovered", "progress", "tool"]
 Mode = Literal["on", "shadow", "off"]
 
 WRITTEN_BY_AGENTD = frozenset({

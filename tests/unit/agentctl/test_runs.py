@@ -301,6 +301,23 @@ def test_progress_works_only_inside_a_job(daemon: FakeDaemon, ctl: Ctl, monkeypa
     assert daemon.calls[-1] == ("ReportProgress", "feed.7", "half done")
 
 
+def test_a_job_tells_which_tool_it_uses(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ctl("progress", "--tool", "disk").code == 2, "there is no run that uses it"
+    daemon.answers["Report"] = None
+    monkeypatch.setenv("AGENTD_RUN_ID", "feed.7")
+    assert ctl("progress", "how", "full?", "--tool", "disk") == (0, "", "")
+    assert ctl("progress", "--tool", "disk", "--json").json == {
+        "run_id": "feed.7",
+        "progress": None,
+        "tool": "disk",
+        "changed": False,
+    }
+    assert daemon.calls == [
+        ("Report", "feed.7", "how full?", {"tool": "disk"}),
+        ("Report", "feed.7", "", {"tool": "disk"}),
+    ]
+
+
 def test_a_job_tells_that_it_found_something(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ctl("progress").code == 2
     assert "give a TEXT, or --changed, or both" in ctl("progress").err
@@ -312,6 +329,7 @@ def test_a_job_tells_that_it_found_something(daemon: FakeDaemon, ctl: Ctl, monke
     assert ctl("progress", "--changed", "3", "new", "--json").json == {
         "run_id": "feed.7",
         "progress": "3 new",
+        "tool": None,
         "changed": True,
     }
     assert daemon.calls[-2:] == [("ReportChange", "feed.7"), ("ReportProgress", "feed.7", "3 new")]

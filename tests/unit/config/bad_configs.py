@@ -886,15 +886,15 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "notify that does not exist",
         job("notify: [start, finish]"),
-        ['4:21: jobs.backup.notify[1]: "finish" is not one of failure, progress, recovered, start, success'],
+        ['4:21: jobs.backup.notify[1]: "finish" is not one of failure, progress, recovered, start, success, tool'],
     ),
     (
         "notify as one word that does not exist",
         job("notify: falure"),
         [
             (
-                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, recovered, start, success (did '
-                "you mean failure?)"
+                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, recovered, start, success, tool '
+                "(did you mean failure?)"
             )
         ],
     ),

@@ -17,7 +17,7 @@ LISTS: dict[str, tuple[str, list[str]]] = {
     ),
     "an event to notify": (
         "jobs:\n  a:\n    run: x\n    notify:\n      - start\n      - end\n",
-        ['6:9: jobs.a.notify[1]: "end" is not one of failure, progress, recovered, start, success'],
+        ['6:9: jobs.a.notify[1]: "end" is not one of failure, progress, recovered, start, success, tool'],
     ),
     "a time": (
         'jobs:\n  a:\n    run: x\n    when:\n      at:\n        - "02:30"\n        - "24:30"\n',

@@ -870,6 +870,23 @@ def test_progress_is_stored_and_told() -> None:
         host.engine.progress(run.run_id, "50 %")
 
 
+def test_the_use_of_a_tool_is_progress_and_an_event_of_its_own() -> None:
+    host = Host(job(notify=("tool",)))
+    run = only(host.tick(NOW + HOUR))
+    host.engine.progress(run.run_id, "looking for news", "web-search")
+    host.engine.progress(run.run_id, "3 of 7 done")
+    host.engine.progress(run.run_id, "", "calendar")
+    assert [(effect.event, effect.run.progress) for effect in host.of(RunChanged)] == [
+        ("progress", "web-search: looking for news"),
+        ("progress", "3 of 7 done"),
+        ("progress", "calendar"),
+    ]
+    assert [(effect.event, effect.text) for effect in told(host)] == [
+        ("tool", "web-search: looking for news"),
+        ("tool", "calendar"),
+    ]
+
+
 @pytest.mark.parametrize("asked", [("start", "success", "failure"), ("failure",), ()])
 @pytest.mark.parametrize(("result", "event"), [("success", "success"), ("timeout", "failure"), ("stopped", None)])
 def test_people_are_told_of_the_events_that_they_asked_for(
