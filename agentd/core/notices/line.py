@@ -46,7 +46,7 @@ class Line:
             (one for one in past if one.state != "waiting" and one.count), key=lambda one: (one.ended, one.id)
         )
         self._sent = [one.ended for one in ended if one.state == "sent"]
-        self._made = sorted(one.made for one in past if one.count)
+        self._made = sorted((one.made, RANK[one.priority]) for one in past if one.count)
         self._digest = next((one for one in reversed(ended) if one.count > 1 and one.state == "sent"), None)
         self.waiting = {one.id: one for one in sorted(past, key=lambda one: one.id) if one.state == "waiting"}
         if not self.waiting and ended and ended[-1].state in {"dropped", "failed"}:
@@ -61,21 +61,24 @@ class Line:
     def merged(self, messages: Sequence[Message], now: int) -> Message:
         """Returns the first of some messages as a digest of them all."""
         found = merged(messages)
-        return replace(found, again_at=self._gathered(found.made, found.sort, now))
+        return replace(found, again_at=self._gathered(found.made, found, now))
 
-    def release(self, sort: str, gathering: Sequence[Message], now: int) -> int:
+    def hastens(self, message: Message, gathering: Sequence[Message], now: int) -> bool:
+        """Tells whether a new message lets go what is gathered and follows at once: all of that is less urgent. What a
+        run says while it works delays neither its end nor a failure."""
+        return all(RANK[one.priority] < RANK[message.priority] for one in gathering) and self._few(message, now)
+
+    def release(self, message: Message, gathering: Sequence[Message], now: int) -> int:
         """Returns when a new message may go: at once, or when some have been gathered."""
-        self._forget(now)
-        recent = sum(at > now - _SPAN for at in self._made)
         held = [one.made for one in gathering if one.again_at > now]
-        if not held and recent < _AT_ONCE[sort] and self._free(sort, now):
+        if not held and self._few(message, now):
             return now
-        return self._gathered(min(held, default=now), sort, now)
+        return self._gathered(min(held, default=now), message, now)
 
     def put(self, message: Message, now: int) -> None:
         """Lets a new message wait."""
         self.waiting[message.id] = message
-        self._made.append(now)
+        self._made.append((now, RANK[message.priority]))
 
     # Going out
 
@@ -108,22 +111,29 @@ class Line:
     def clock_stepped(self, delta: int) -> None:
         """Moves along with the wall clock."""
         self._sent = [at + delta for at in self._sent]
-        self._made = [at + delta for at in self._made]
+        self._made = [(at + delta, rank) for at, rank in self._made]
         self._digest = None
 
-    def _gathered(self, first: int, sort: str, now: int) -> int:
+    def _few(self, message: Message, now: int) -> bool:
+        """Tells whether few messages came of late that were as urgent as this one."""
+        self._forget(now)
+        recent = sum(at > now - _SPAN and rank >= RANK[message.priority] for at, rank in self._made)
+        return recent < _AT_ONCE[message.sort] and self._free(message, now)
+
+    def _gathered(self, first: int, message: Message, now: int) -> int:
         last, window = self._digest, GATHER
         if last is not None and first - last.ended < HOUR:
             window = min(MOST_GATHER, max(GATHER, 2 * (last.again_at - last.made)))
-        return min(now + CALM, first + window) if self._free(sort, now) else first + window
+        return min(now + CALM, first + window) if self._free(message, now) else first + window
 
-    def _free(self, sort: str, now: int) -> bool:
-        """Tells whether there were few messages within the hour; after a digest, a flood may go on."""
-        flood = self._digest is not None and now - self._digest.ended < HOUR
-        return len(self._made) < (_FREE_IN_FLOOD if flood else _FREE[sort])
+    def _free(self, message: Message, now: int) -> bool:
+        """Tells whether there were few messages as urgent within the hour; after a digest, a flood may go on."""
+        rank, last = RANK[message.priority], self._digest
+        flood = last is not None and RANK[last.priority] >= rank and now - last.ended < HOUR
+        return sum(other >= rank for _, other in self._made) < (_FREE_IN_FLOOD if flood else _FREE[message.sort])
 
     def _forget(self, now: int) -> None:
-        self._made = [at for at in self._made if at > now - HOUR]
+        self._made = [(at, rank) for at, rank in self._made if at > now - HOUR]
         self._sent = [at for at in self._sent if at > now - HOUR]
 
 

@@ -87,10 +87,14 @@ class Outbox:
         gathering = [one for one in line.gathering() if self._breaks(one) == self._breaks(message)]
         if draft.at_once:
             gathering = []
+        elif gathering and line.hastens(message, gathering, now):
+            for other in gathering:
+                self._save(line, replace(other, again_at=now))
+            gathering = []
         if any(one.count > 1 for one in gathering) or len(gathering) >= SINGLE:
             return self._join(line, gathering, message, now)
         self._next_id += 1
-        again_at = now if draft.at_once else line.release(message.sort, gathering, now)
+        again_at = now if draft.at_once else line.release(message, gathering, now)
         message = replace(message, again_at=again_at, lost=line.lost)
         line.lost = 0
         line.put(message, now)

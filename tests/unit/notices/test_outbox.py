@@ -4,6 +4,7 @@ from datetime import datetime
 from itertools import pairwise
 
 import pytest
+from msgspec.structs import replace
 
 from agentd.core.events import Event
 from agentd.core.notices import notices, outbox
@@ -84,6 +85,18 @@ def test_what_a_job_says_while_it_works_goes_at_once() -> None:
     for text in ("started", "reads the mail", "asks the calendar", "writes the plan", "found 3 things"):
         person.happen(said(text))
     assert person.titles() == ["started", "reads the mail", "asks the calendar", "writes the plan", "found 3 things"]
+
+
+def test_starts_beside_a_flood_of_failures_make_no_more_of_it_than_a_few_messages() -> None:
+    person = Person(jobs=MANY)
+    for name in MANY:
+        start = Event(at=NOW, part="jobs", name="start", about=name, title=f"{name} started", priority="low")
+        person.happen(replace(start, asked=("start", "failure")), failed(name))
+        person.wait(SECOND // 2)
+    person.wait(HOUR)
+    assert person.titles()[:4] == [f"job{at} {word}" for at in (0, 1) for word in ("started", "failed: exit code 3")]
+    assert len(person.got) <= 8
+    assert sum(message.count for _, message in person.got) == 2000
 
 
 def test_news_keep_their_text_in_a_digest() -> None:

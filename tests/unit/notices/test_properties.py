@@ -144,6 +144,7 @@ CONFIGS = [
     NoticeSettings(channels=channels("phone", "team"), quiet=Quiet(from_=22 * 3600, to=7 * 3600)),
     NoticeSettings(channels=channels("phone", "team"), quiet=Quiet(from_=3600, to=9000, breaks="normal")),
 ]
+PRIORITIES: Any = st.sampled_from(["low", "normal", "high"])
 OUTCOMES: Any = st.sampled_from(["sent", "sent", "again", "refused"])
 
 
@@ -178,10 +179,9 @@ class AnyPost(RuleBasedStateMachine):
                     assert self.store.messages[one.id].state == "waiting", "stored before it is handed out"
                 self.couriers[effect.channel] = effect.messages
 
-    @rule(count=st.sampled_from([1, 1, 3, 40]), to=st.sampled_from(["phone", "team"]), high=st.booleans())
-    def something_happens(self, count: int, to: str, high: bool) -> None:
+    @rule(count=st.sampled_from([1, 1, 3, 40]), to=st.sampled_from(["phone", "team"]), priority=PRIORITIES)
+    def something_happens(self, count: int, to: str, priority: Any) -> None:
         for _ in range(count):
-            priority: Any = "high" if high else "normal"
             event = Event(at=self.now, part="agentd", name="message", title=f"{self.events}", priority=priority)
             self.core.tell(event, self.now, [to])
             self.events += 1
