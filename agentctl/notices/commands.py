@@ -166,8 +166,8 @@ def _settled(client: Client, channel: str, identity: int, patience: float) -> Re
     """
     began, deadline = now(), time.monotonic() + patience
     while True:
-        (notice,) = client.call(calls.GET_NOTICE, identity)
         failed = any(one["name"] == channel and one.get("next", 0) > began + _SOON for one in _channels(client))
+        (notice,) = client.call(calls.GET_NOTICE, identity)  # looked at last: it tells why an attempt failed
         if notice.get("state") != "waiting" or failed or time.monotonic() >= deadline:
             return dict(notice)
         time.sleep(_POLL)

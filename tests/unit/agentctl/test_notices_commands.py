@@ -245,6 +245,20 @@ def test_a_test_that_does_not_get_through_says_why(daemon: FakeDaemon, ctl: Ctl)
     assert (ended.code, ended.json["why"], ended.err) == (1, "ntfy.sh does not answer", sentence)
 
 
+def test_an_attempt_that_fails_while_agentctl_looks_is_told_with_its_reason(daemon: FakeDaemon, ctl: Ctl) -> None:
+    waits = {key: value for key, value in WAITS.items() if key != "why"}
+
+    def channels() -> list[dict[str, Any]]:
+        if asked(daemon, "Tell"):  # the attempt fails just before this question
+            daemon.answers["GetNotice"] = WAITS
+            return [PHONE]
+        return [{**PHONE, "next": 0}]
+
+    daemon.answers |= {"Tell": [18], "GetNotice": waits, "ListChannels": channels}
+    sentence = "agentctl: message 18 to phone did not get through: ntfy.sh does not answer\n"
+    assert ctl("notices", "test") == (1, "", sentence)
+
+
 def test_a_test_need_not_be_waited_for(daemon: FakeDaemon, ctl: Ctl) -> None:
     daemon.answers |= {"Tell": [18], "GetNotice": WAITS, "ListChannels": [{**PHONE, "next": 0}]}
     assert ctl("notices", "test", "--no-wait") == (0, "message 18 waits to be sent to phone\n", "")
