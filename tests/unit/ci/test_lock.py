@@ -40,7 +40,7 @@ def wanted(name: str) -> list[Requirement]:
     extras = [text for extra in said["project"]["optional-dependencies"].values() for text in extra]
     groups = said["dependency-groups"]
     texts = {
-        "run": said["project"]["dependencies"],
+        "run": [*said["project"]["dependencies"], *said["project"]["optional-dependencies"]["notices"]],
         "build": said["build-system"]["requires"] + groups["build"],
         "develop": [*said["project"]["dependencies"], *extras, *groups["build"]],
         "uv": groups["lock"],
