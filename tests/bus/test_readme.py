@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 
 from tests.bus.harness import ROOT, Agentd
+from tests.bus.phone import SECRET, Phone
 
 README = (ROOT / "README.md").read_text()
 
 
-def commands(text: str) -> list[tuple[str, list[str]]]:
-    """The commands of the console blocks, each with the output that is shown below it."""
+def commands(text: str, kind: str = "console") -> list[tuple[str, list[str]]]:
+    """The commands of the blocks of a kind, each with what is shown below it."""
     found: list[tuple[str, list[str]]] = []
-    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+    for block in re.findall(rf"```{kind}\n(.*?)```", text, re.DOTALL):
         for line in block.splitlines():
             if line.startswith("$ "):
                 found.append((line[2:], []))
@@ -64,6 +65,39 @@ def test_the_tour_of_the_readme(agentd: Agentd) -> None:
             assert [line.split()[0] for line in done.stdout.splitlines()[3:]] == [line.split()[0] for line in shown[3:]]
         elif shown and "status" not in command:
             assert words(shown[0]) == words(done.stdout.splitlines()[0]), command
+
+
+def test_people_are_told_as_the_readme_says(agentd: Agentd) -> None:
+    phone = Phone()
+    for name in ("ntfy", "discord"):  # the team's as well leads to this server
+        phone.credential(agentd, name)
+    typed_in = agentd.folder / "home/.config/agentd/credentials/ntfy"
+    address = typed_in.read_text()
+    typed_in.unlink()
+    agentd.environment["PATH"] = f"{tools(agentd.folder / 'bin')}:{os.environ['PATH']}"
+    _, _, section = README.partition("## Being told")
+    (settings,) = re.findall(r"```yaml\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    agentd.start(f"{settings}jobs: {{backup: {{run: 'echo the disk is full; exit 3'}}}}\n")
+    typed = commands(README, "console standalone")
+    assert [len(shown) for _, shown in typed] == [1, 1]
+    for command, shown in typed:
+        keys, expected = (address, "") if command.startswith("install") else ("", shown[0])
+        done = subprocess.run(
+            ["sh", "-c", command],
+            input=keys,
+            capture_output=True,
+            text=True,
+            env=agentd.environment,
+            check=False,
+        )
+        assert (done.stdout.strip(), done.stderr, done.returncode) == (expected, "", 0), command
+    assert [(one["title"], one["topic"]) for one in phone.got] == [("agentd: a test", f"{SECRET}-ntfy")]
+    assert agentd.ctl("run", "backup", "--wait").returncode == 6
+    agentd.until(lambda: len(phone.got) == 3, "phone and team to be told")
+    assert {one["topic"] for one in phone.got[1:]} == {f"{SECRET}-ntfy", f"{SECRET}-discord"}
+    assert {one["title"] for one in phone.got[1:]} == {"backup failed: exit code 3"}
+    assert all(one["message"].endswith("the last lines of its output:\nthe disk is full") for one in phone.got[1:])
+    phone.down()
 
 
 def test_the_make_targets_of_the_readme_exist() -> None:
