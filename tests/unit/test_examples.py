@@ -75,6 +75,14 @@ def test_the_man_pages_example_is_sound(tmp_path: Path) -> None:
     assert list(files.load(file).config.jobs) == ["backup", "poll"]
 
 
+def test_each_other_example_of_the_man_page_is_sound(tmp_path: Path) -> None:
+    _, _, examples = (ROOT / "units/man/agentd.yaml.5.scd").read_text().partition("# EXAMPLES")
+    file = tmp_path / "agentd.yaml"
+    for example in re.findall(r"```\n(.*?)```", examples, re.DOTALL):
+        file.write_text(example)
+        assert files.load(file).config.jobs
+
+
 def test_the_man_page_lists_every_message_id() -> None:
     page = (ROOT / "units/man/agentd.8.scd").read_text()
     assert set(re.findall(r"^_([0-9a-f]{32})_$", page, re.MULTILINE)) == set(MESSAGE_IDS.values())

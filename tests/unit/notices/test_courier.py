@@ -257,7 +257,7 @@ def test_a_ping_goes_through_the_proxy_of_the_environment(
     courier: Courier, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
     server = serve(answers(200, b"OK"), tls=certificate(tmp_path, "hc.example.org"))
-    with _proxy(server.port) as (port, wanted):
+    with proxy(server.port) as (port, wanted):
         courier.more = {"HTTPS_PROXY": f"http://127.0.0.1:{port}", "SSL_CERT_FILE": str(tmp_path / "cert")}
         told = courier.run(f"https://user:{SECRET}@hc.example.org/{SECRET}", {"ping": 3, "run": "a-1"})
     assert (told.line["became"], wanted) == ("sent", ["hc.example.org:443"])
