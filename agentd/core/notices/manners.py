@@ -170,13 +170,13 @@ class Manners:
     def _ends(self, event: Event, lasts: Trouble | None, now: int) -> list[int]:
         if lasts is not None and not lasts.over:
             told = bool(event.name) and bool(self._routes.targets(event, event.name)[0])
+            title = words.title(event.title)
+            over = replace(lasts, over=now, over_title=title, over_name=event.name, run_id=event.run_id)
             if not told:
                 self.forget(lasts.key)
             elif calm := _calm(lasts.spells):
-                at, title = now + calm, words.title(event.title)
-                self._save(replace(lasts, over=now, over_at=at, over_title=title, over_name=event.name))
+                self._save(replace(over, over_at=now + calm))
             else:
-                over = replace(lasts, over=now, over_title=words.title(event.title), over_name=event.name)
                 return self._tell_end(over, now)
         return self._news(event, event.otherwise, now) if event.otherwise else []
 
@@ -196,7 +196,8 @@ class Manners:
             sort=sort,
             event=trouble.over_name if over else trouble.name,
             about=trouble.about,
-            run_id="" if over else trouble.run_id,
+            # Once the trouble is over the run is the one that ended it, whose output says nothing of the trouble.
+            run_id=trouble.run_id if over == bool(trouble.over) else "",
         )
 
     def _so_far(self, trouble: Trouble) -> str:

@@ -1,13 +1,15 @@
 """An autonomous job, as people hear of it: its start, the tools that it uses, and its end with what it found."""
 
+from typing import Any
+
 import pytest
 
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, RunStarts
 from agentd.core.jobs.model import Saved as SavedJobs
 from agentd.core.notices.model import Message
-from agentd.core.quantities import HOUR, SECOND
-from tests.unit.notices.person import NOW, Person, job
+from agentd.core.quantities import HOUR, MINUTE, SECOND
+from tests.unit.notices.person import NOW, Person, channels, job
 
 SUCCESS = Outcome(result="success", tail="3 of 12 assignments look late")
 FAILURE = Outcome(result="exit-code", exit_code=3, tail="no model answers")
@@ -17,9 +19,9 @@ WANTED = ("start", "tool", "success", "failure")
 class Agent:
     """A job that works alone, and the person who is told of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *wanted: Any) -> None:
         self.person = Person(jobs=("agent",))
-        self.jobs = Jobs({"agent": job("agent", notify=WANTED)}, SavedJobs(), NOW)
+        self.jobs = Jobs({"agent": job("agent", notify=wanted or WANTED)}, SavedJobs(), NOW)
         self.run_id = ""
 
     def pump(self) -> None:
@@ -65,6 +67,31 @@ def test_a_run_is_told_with_its_start_its_tools_and_what_it_found() -> None:
         ("agent succeeded", "agent.1"),
     ]
     assert [message.priority for _, message in agent.person.got] == ["low", "low", "low", "normal"]
+
+
+def test_a_recovery_that_is_told_as_such_says_what_the_run_found_too() -> None:
+    agent = Agent(*WANTED, "recovered")
+    for outcome in (FAILURE, FAILURE, SUCCESS, SUCCESS):
+        agent.starts()
+        agent.ends(outcome)
+        agent.person.wait(HOUR)
+    assert [message for message in agent.messages() if message[0] != "agent started"] == [
+        ("agent failed: exit code 3", "agent.1"),
+        ("agent succeeded (over after 2h)", "agent.3"),
+        ("agent succeeded", "agent.4"),
+    ]
+
+
+def test_a_reminder_of_what_comes_and_goes_has_no_output_of_a_run_that_succeeded() -> None:
+    agent = Agent("failure", "recovered")
+    agent.person.reload(channels=channels("phone"), remind=20 * MINUTE)
+    for outcome in (FAILURE, SUCCESS) * 3:
+        agent.starts()
+        agent.ends(outcome)
+    agent.person.wait(2 * HOUR)
+    told = dict(agent.messages())
+    assert told["still: agent failed: exit code 3"] == ""
+    assert agent.messages()[-1] == ("agent succeeded (over after a moment)", "agent.6")
 
 
 @pytest.mark.parametrize(("pause", "most"), [(0, 12), (SECOND, 15), (20 * SECOND, 36)])
