@@ -18,7 +18,7 @@ from agentd.config import files, kept
 from agentd.config.compose import Problems
 from agentd.config.kinds import PARTS
 from agentd.core.config import Config
-from agentd.core.notices.settings import credentials as named_credentials
+from agentd.core.notices.settings import uses
 from agentd.core.part import Refused
 from agentd.peers import credentials
 
@@ -145,9 +145,9 @@ def _unusable(config: Config, given: Path | None) -> Iterator[str]:
     """Yields a sentence for each credential that couriers cannot use, as far as whoever checks may look. What lies in
     the system's folders is a service's configuration; a file may be anybody's."""
     why_not = credentials.of_systemd if given is None else credentials.of_either
-    for setting, name in named_credentials(config.notices):
-        if why := why_not(name):
-            yield f"{setting}: {why}"
+    for use in uses(config.notices, config.jobs):
+        if why := why_not(use.credential):
+            yield f"{use.setting}: {why}"
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -64,16 +64,17 @@ class Couriers:
             return failed
         return "the courier said nothing"
 
-    async def try_out(self, credential: str, ping: str | None = None) -> str:
-        """Has a courier look whether it could use a credential, for messages or for such a ping, without sending
-        anything; returns why not, as a sentence, or "". Waits for the courier that is at work with it.
+    async def try_out(self, credential: str, ping: bool = False) -> str:
+        """Has a courier look whether it could use a credential, for a ping or for messages, without sending anything;
+        returns why not, as a sentence, or "". Waits for the courier that is at work with it.
 
         Raises OSError where a file cannot be had.
         """
         async with self._busy.setdefault(credential, asyncio.Lock()):
             known = self._earlier.setdefault(credential, {})
             known |= await self._threads.do(partial(self._taken, credential))
-            failed, found = await self._sent(credential, Bag(1, "", [Letter(_NONE, ping=ping, dry=True)]))
+            letter = Letter(_NONE, ping="success" if ping else None, dry=True)
+            failed, found = await self._sent(credential, Bag(1, "", [letter]))
         if (outcome := found.pop(_NONE, None)) is None:
             return failed or "the courier said nothing"
         return outcome.why

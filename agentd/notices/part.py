@@ -22,6 +22,7 @@ from agentd.core.notices.model import (
     PingsWanted,
 )
 from agentd.core.notices.notices import Notices, Slice
+from agentd.core.notices.settings import HEARTBEAT_SETTING, channel_setting, ping_setting, uses
 from agentd.core.part import Effect
 from agentd.notices.api import Api
 from agentd.notices.bag import Letter
@@ -182,18 +183,18 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
     core = Notices(slice_of(config), saved, host.now())
     shell = Shell(host, core, reach)
     api = Api(host, core, config.notices, reach.job_of)
-    doubts = Doubts(reach.doubt, config.notices, host.now())
+    doubts = Doubts(reach.doubt, uses(config.notices, config.jobs), host.now())
 
     def configure(changed: Config, now: int) -> Sequence[str]:
         api.settings = changed.notices
-        doubts.configure(changed.notices, now)
+        doubts.configure(uses(changed.notices, changed.jobs), now)
         return core.configure(slice_of(changed), now)
 
     def warnings() -> list[str]:
-        doubted = doubts.of_channels(host.now())
-        others = [one for one in core.waiting() if one.channel not in doubted]
-        found = (tables.warning, *doubted.values(), *stuck(others), *unheard(core.pings.listed()))
-        return [text for text in found if text]
+        doubted = doubts.by_setting(host.now())
+        waiting = [one for one in core.waiting() if channel_setting(one.channel) not in doubted]
+        pinged = [one for one in core.pings.listed() if _setting(one) not in doubted]
+        return [text for text in (tables.warning, *doubted.values(), *stuck(waiting), *unheard(pinged)) if text]
 
     return Part(
         name=PART,
@@ -205,7 +206,7 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
         configure=configure,
         warnings=warnings,
         close=shell.close,
-        checks=checks(lambda: api.settings, shell.couriers.try_out),
+        checks=checks(lambda: uses(core.settings.notices, core.settings.jobs), shell.couriers.try_out),
     )
 
 
@@ -227,12 +228,16 @@ def _counted(attempts: int) -> str:
     return "1 attempt" if attempts == 1 else f"{attempts} attempts"
 
 
+def _setting(pinged: Pinged) -> str:
+    return HEARTBEAT_SETTING if pinged.kind == "heartbeat" else ping_setting(pinged.name)
+
+
 def unheard(listed: Sequence[Pinged]) -> list[str]:
-    """Returns a sentence for each check to which nothing gets through."""
+    """Returns a sentence for each check to which nothing gets through, at once where a person has to mend that."""
     return [
-        f"nothing gets through to the check that {one.name} pings since {one.check.failed} attempts: {one.check.why}"
+        f"nothing gets through to the check that {one.name} pings since {_counted(one.check.failed)}: {one.check.why}"
         for one in listed
-        if one.check.failed >= _STUCK
+        if one.check.mend or one.check.failed >= _STUCK
     ]
 
 

@@ -206,7 +206,10 @@ def test_a_credential_that_cannot_be_used_is_told_before_anything_is_to_be_sent(
     for name, text in zip(("phone", "team"), warnings, strict=True):
         assert f"warning: notices.channels.{name}: {text}" in checked.stdout
     agentd.start()
-    told = [f"the channel {name} tells nobody: {text}" for name, text in zip(("phone", "team"), warnings, strict=True)]
+    told = [
+        f"nothing gets through to the channel {name}: {text}"
+        for name, text in zip(("phone", "team"), warnings, strict=True)
+    ]
     assert agentd.property("Manager.Warnings") == told
     assert all(f"warning: {text}" in agentd.ctl("status").stdout for text in told)
     assert agentd.log.read_text().count("tells nobody") == 2

@@ -60,9 +60,9 @@ class Beats:
             return
         self._wanted = 0
         if outcome.became == "sent":
-            self.check = replace(self.check, sent=now, failed=0, why="")
+            self.check = replace(self.check, sent=now, failed=0, why="", mend=False)
         else:
-            self.check = replace(self.check, failed=self.check.failed + 1, why=outcome.why)
+            self.check = replace(self.check, failed=self.check.failed + 1, why=outcome.why, mend=outcome.mend)
 
     def hold(self, held: bool) -> None:
         """Wants no beat while `held`. One that still waits to be carried out is not sent: it would tell of the past."""

@@ -133,13 +133,15 @@ class Ping(Struct, frozen=True, kw_only=True):
 
 class Check(Struct, frozen=True, kw_only=True):
     """The state of a check outside: when a ping got through last, and how many attempts `failed` since then, the last
-    one for the reason `why`. Nothing is tried before `again_at`. `beat`: when agentd's heartbeat was due last."""
+    one for the reason `why`; `mend`: a person has to mend that. Nothing is tried before `again_at`. `beat`: when
+    agentd's heartbeat was due last."""
 
     credential: str
     sent: int = 0
     failed: int = 0
     again_at: int = 0
     why: str = ""
+    mend: bool = False
     beat: int = 0
 
 

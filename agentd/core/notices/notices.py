@@ -40,7 +40,7 @@ class Notices(Core):
     def __init__(self, settings: Slice, saved: Saved, now: int) -> None:
         self._now = now
         self._effects: list[Effect] = []
-        self._settings = settings
+        self.settings = settings
         self._draining = False
         self._unstorable = ""
         past = tuple(outbox.taken_up(one, now) for one in saved.messages)
@@ -126,7 +126,7 @@ class Notices(Core):
 
     def configure(self, settings: Slice, now: int) -> list[str]:
         """Takes other settings; returns a sentence for each channel that is another. Troubles go on."""
-        before, self._settings = self._settings, settings
+        before, self.settings = self.settings, settings
         self._take(settings, now)
         self._forget_jobs(settings.jobs, before.jobs)
         self._let_go(now)

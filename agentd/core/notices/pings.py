@@ -152,13 +152,13 @@ class Pings:
         line.told = True
         line.flight.discard(ping_id)
         if outcome.became == "again":
-            self._fail(line, outcome.why, min(outcome.after, _MOST_AFTER), now)
+            self._fail(line, replace(outcome, after=min(outcome.after, _MOST_AFTER)), now)
         elif outcome.became == "refused":
             why = outcome.why or "the server refused the ping"
             self._save(line, replace(line.check, failed=line.check.failed + 1, why=why))
             self._drop(line, [line.waiting[ping_id]], why, now)
         else:
-            self._save(line, replace(line.check, sent=now, failed=0, again_at=0, why=""))
+            self._save(line, replace(line.check, sent=now, failed=0, again_at=0, why="", mend=False))
             del line.waiting[ping_id]
             self._effects.append(PingForgotten(ping_id))
 
@@ -169,16 +169,17 @@ class Pings:
             return
         left, line.busy, line.flight = bool(line.flight), False, set()
         if left and (why or not line.told) and line.check.again_at <= now:
-            self._fail(line, why or "the courier ended without a word", 0, now)
+            self._fail(line, Outcome("again", why or "the courier ended without a word"), now)
         if line.check.again_at > now:
             self._supersede(line, now)
             old = [one for one in line.waiting.values() if one.made + self._keep <= now]
             self._drop(line, old, f"not delivered for too long (notices.keep): {line.check.why}", now)
         self.hand_out(now)
 
-    def _fail(self, line: _Line, why: str, after: int, now: int) -> None:
-        pause = max(after, min(_MOST_AGAIN, _AGAIN << min(line.check.failed, 10)))
-        self._save(line, replace(line.check, failed=line.check.failed + 1, again_at=now + pause, why=why))
+    def _fail(self, line: _Line, outcome: Outcome, now: int) -> None:
+        failed, pause = line.check.failed, max(outcome.after, min(_MOST_AGAIN, _AGAIN << min(line.check.failed, 10)))
+        failure = {"failed": failed + 1, "why": outcome.why, "mend": outcome.mend}
+        self._save(line, replace(line.check, again_at=now + pause, **failure))
 
     # The rest
 

@@ -134,10 +134,37 @@ def doubts(settings: NoticeSettings, jobs: Mapping[str, Job]) -> Iterator[str]:
             yield f"jobs.{name}.ping: pings the same check as {other}: while one of them does, the other is not missed"
 
 
-def credentials(settings: NoticeSettings) -> Iterator[tuple[str, str]]:
-    """Yields each setting that names a credential, and the name."""
-    for channel in settings.channels.values():
-        yield f"notices.channels.{channel.name}", channel.credential
+class Use(Struct, frozen=True):
+    """A use of a credential: the setting that names it, whom a courier reaches with it, and whether by a ping."""
+
+    setting: str
+    credential: str
+    whom: str
+    ping: bool = False
+
+
+def uses(settings: NoticeSettings, jobs: Mapping[str, Job]) -> list[Use]:
+    """Returns each use of a credential that is configured: of channels, of the heartbeat, and of the pings of jobs."""
+    channels = settings.channels.values()
+    found = [Use(channel_setting(one.name), one.credential, f"the channel {one.name}") for one in channels]
+    if settings.heartbeat is not None:
+        found.append(Use(HEARTBEAT_SETTING, settings.heartbeat.credential, "the check of the heartbeat", ping=True))
+    pinging = [(name, job.ping.credential) for name, job in jobs.items() if job.ping is not None]
+    found += [Use(ping_setting(name), credential, f"the check of {name}", ping=True) for name, credential in pinging]
+    return found
+
+
+HEARTBEAT_SETTING = "notices.heartbeat"
+
+
+def channel_setting(name: str) -> str:
+    """Returns the setting of a channel."""
+    return f"notices.channels.{name}"
+
+
+def ping_setting(job: str) -> str:
+    """Returns the setting by which a job pings a check."""
+    return f"jobs.{job}.ping"
 
 
 def _credential(raw: Raw) -> str:

@@ -139,7 +139,7 @@ def test_a_courier_that_only_looks_gets_no_message_and_says_what_a_person_has_to
     assert asyncio.run(box.couriers.try_out("ntfy")) == ""
     (bag,) = box.handed
     assert [(one["id"], one["dry"], one["title"], one["ping"]) for one in bag["messages"]] == [(0, True, "", None)]
-    assert asyncio.run(box.couriers.try_out("ntfy", "success")) == ""
+    assert asyncio.run(box.couriers.try_out("ntfy", ping=True)) == ""
     assert box.handed[-1]["messages"][0]["ping"] == "success"
     box.writes = line(0, "again", why="there is no credential ntfy", mend=True)
     assert asyncio.run(box.couriers.try_out("ntfy")) == "there is no credential ntfy"

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agentd.core.notices.settings import Channel, NoticeSettings, credentials
+from agentd.core.jobs.settings import Job, PingSettings
+from agentd.core.notices.settings import Channel, Heartbeat, NoticeSettings, Use, uses
 from agentd.core.quantities import MINUTE, SECOND
 from agentd.notices.checks import checks
 from agentd.notices.doubts import Doubts
@@ -32,46 +33,66 @@ class Files:
         return self.wrong.get(name, "")
 
 
-def test_settings_say_where_each_credential_is_named() -> None:
-    assert list(credentials(SETTINGS)) == [
-        ("notices.channels.phone", "ntfy"), ("notices.channels.again", "ntfy"), ("notices.channels.team", "discord"),
-    ]  # fmt: skip
+CHANNELS = uses(SETTINGS, {})
+PINGS = uses(
+    NoticeSettings(heartbeat=Heartbeat(credential="alive")),
+    {
+        "backup": Job(name="backup", run=("x",), ping=PingSettings(credential="check")),
+        "feed": Job(name="feed", run=("x",)),
+    },
+)
 
 
-def test_each_channel_is_told_whose_credential_cannot_be_used() -> None:
-    doubts = Doubts(Files(discord="there is none").look, SETTINGS, NOW)
-    assert doubts.of_channels(NOW) == {"team": "the channel team tells nobody: there is none"}
+def test_settings_say_where_each_credential_is_named_and_what_for() -> None:
+    assert [(one.setting, one.credential, one.ping) for one in [*CHANNELS, *PINGS]] == [
+        ("notices.channels.phone", "ntfy", False),
+        ("notices.channels.again", "ntfy", False),
+        ("notices.channels.team", "discord", False),
+        ("notices.heartbeat", "alive", True),
+        ("jobs.backup.ping", "check", True),
+    ]
+
+
+def test_each_use_is_told_whose_credential_cannot_be_used() -> None:
+    files = Files(discord="there is none", alive="it is empty", check="it is empty")
+    doubts = Doubts(files.look, CHANNELS + PINGS, NOW)
+    assert doubts.by_setting(NOW) == {
+        "notices.channels.team": "nothing gets through to the channel team: there is none",
+        "notices.heartbeat": "nothing gets through to the check of the heartbeat: it is empty",
+        "jobs.backup.ping": "nothing gets through to the check of backup: it is empty",
+    }
 
 
 def test_files_are_looked_at_again_only_when_somebody_asks_a_minute_later_or_the_clock_was_set_back() -> None:
     files = Files(discord="there is none")
-    doubts = Doubts(files.look, SETTINGS, NOW)
+    doubts = Doubts(files.look, CHANNELS, NOW)
     files.wrong, files.looked = {}, []
-    assert doubts.of_channels(NOW + MINUTE - 1) != {}
+    assert doubts.by_setting(NOW + MINUTE - 1) != {}
     assert files.looked == []
-    assert doubts.of_channels(NOW + MINUTE) == {}
-    assert len(files.looked) == 3
+    assert doubts.by_setting(NOW + MINUTE) == {}
+    assert files.looked == ["ntfy", "discord"]
     files.wrong = {"discord": "others may open it"}
-    assert doubts.of_channels(NOW + MINUTE + SECOND) == {}
-    assert list(doubts.of_channels(NOW)) == ["team"]
+    assert doubts.by_setting(NOW + MINUTE + SECOND) == {}
+    assert list(doubts.by_setting(NOW)) == ["notices.channels.team"]
 
 
 def test_other_settings_are_looked_at_at_once() -> None:
-    doubts = Doubts(Files(discord="there is none").look, SETTINGS, NOW)
-    doubts.configure(NoticeSettings(), NOW + SECOND)
-    assert doubts.of_channels(NOW + SECOND) == {}
-    doubts.configure(SETTINGS, NOW + SECOND)
-    assert list(doubts.of_channels(NOW + SECOND)) == ["team"]
+    doubts = Doubts(Files(discord="there is none").look, CHANNELS, NOW)
+    doubts.configure([], NOW + SECOND)
+    assert doubts.by_setting(NOW + SECOND) == {}
+    doubts.configure(CHANNELS, NOW + SECOND)
+    assert list(doubts.by_setting(NOW + SECOND)) == ["notices.channels.team"]
 
 
 # The check of the self-test
 
 
-def looked(settings: NoticeSettings, try_out: Callable[[str], str]) -> str:
-    async def courier(credential: str) -> str:
+def looked(named: list[Use], try_out: Callable[[str], str]) -> str:
+    async def courier(credential: str, ping: bool) -> str:
+        assert ping == (credential in {"alive", "check"})
         return try_out(credential)
 
-    (check,) = checks(lambda: settings, courier)
+    (check,) = checks(lambda: named, courier)
     assert check.name == "notices"
 
     async def look() -> str:
@@ -82,17 +103,19 @@ def looked(settings: NoticeSettings, try_out: Callable[[str], str]) -> str:
 
 def test_the_check_asks_a_courier_once_for_each_credential() -> None:
     files = Files()
-    assert looked(SETTINGS, files.look) == (
-        "couriers can use the credential of each channel (phone, again, team); nothing was sent"
+    assert looked(CHANNELS + PINGS, files.look) == (
+        "couriers can use their credentials (the channel phone, the channel again, the channel team, the check of the "
+        "heartbeat, the check of backup); nothing was sent"
     )
-    assert files.looked == ["ntfy", "discord"]
+    assert files.looked == ["ntfy", "discord", "alive", "check"]
 
 
 def test_the_check_names_the_channels_that_nothing_reaches() -> None:
     with pytest.raises(CheckFailed) as failed:
-        looked(SETTINGS, Files(ntfy="there is none", discord="apprise is not installed").look)
+        looked(CHANNELS, Files(ntfy="there is none", discord="apprise is not installed").look)
     assert str(failed.value) == (
-        "nothing can be sent to phone, again: there is none; nothing can be sent to team: apprise is not installed"
+        "nothing can be sent to the channel phone, the channel again: there is none; nothing can be sent to the "
+        "channel team: apprise is not installed"
     )
 
 
@@ -100,10 +123,10 @@ def test_a_folder_that_cannot_be_written_fails_the_check_with_its_name() -> None
     def fails(_: str) -> str:
         raise PermissionError(13, "Permission denied", "/run/agentd-courier/.ntfy.part")
 
-    with pytest.raises(CheckFailed, match=r"phone, again: /run/agentd-courier/\.ntfy\.part: Permission denied"):
-        looked(SETTINGS, fails)
+    with pytest.raises(CheckFailed, match=r"channel again: /run/agentd-courier/\.ntfy\.part: Permission denied"):
+        looked(CHANNELS, fails)
 
 
 def test_without_a_channel_there_is_nothing_to_check() -> None:
-    with pytest.raises(CheckSkipped, match="no channel is configured"):
-        looked(NoticeSettings(), Files().look)
+    with pytest.raises(CheckSkipped, match="neither a channel nor a check is configured"):
+        looked([], Files().look)
