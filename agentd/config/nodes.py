@@ -20,6 +20,12 @@ _TRUE, _FALSE = {"true", "yes", "on"}, {"false", "no", "off"}
 _MAX_VALUES = 1_000_000  # aliases may repeat a node without end
 _MAX_PROBLEMS = 1000
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}"
+_TAGS = frozenset(
+    f"tag:yaml.org,2002:{word}"
+    for word in ("bool", "float", "int", "map", "merge", "null", "seq", "str", "timestamp", "value")
+)
+"""The tags that nodes have where nobody wrote one."""
+_NO_VALUE = "has no value: give one, or leave the key out"
 _NAME_RULE = "1 to 100 letters, digits, _ . : - and none of . : - first"
 
 
@@ -49,7 +55,9 @@ class Decoder:
         values = dict(given)
         for key, key_node, value in self.items(node, path):
             if key not in known:
-                self.problem(key_node, path, unknown_key(key, sorted(known)))
+                meant = next((name for name, field in known.items() if key in metadata(field.type).get("not", ())), "")
+                said = f'unknown key "{key}" (did you mean {meant}?)' if meant else unknown_key(key, sorted(known))
+                self.problem(key_node, path, said)
                 continue
             values[known[key].name] = self.value(value, known[key].type, (*path, key))
         required = [field.encode_name for field in known.values() if field.required and field.name not in values]
@@ -66,7 +74,10 @@ class Decoder:
         for key_node, value in node.value:
             if not isinstance(key_node, ScalarNode):
                 self.problem(key_node, path, "a key must be plain text")
-            elif key_node.tag.endswith(":merge"):
+                continue
+            self._untagged(key_node, path)
+            self._untagged(value, (*path, key_node.value))
+            if key_node.tag.endswith(":merge"):
                 self.problem(key_node, path, "merge keys (<<) are not supported; write the settings out")
             elif key_node.value in seen:
                 first = seen[key_node.value].start_mark.line + 1
@@ -75,13 +86,19 @@ class Decoder:
                 seen[key_node.value] = key_node
                 yield key_node.value, key_node, value
 
+    def _untagged(self, node: Node, path: Keys) -> None:
+        """Notes a problem where a tag asks for something to be done with a node, which nothing here does."""
+        if node.tag not in _TAGS:
+            tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+            self.problem(node, path, f"tags such as {tag} are not supported: write the value itself")
+
     def value(self, node: Node, type_: Any, path: Keys) -> Any:
         """Returns a value of any type that a field may have; UNSET, and a problem noted, where the node is not one."""
         extra = metadata(type_)
         if "by_name" in extra:
             return self._things(node, type_, path)
-        if isinstance(node, ScalarNode) and node.tag.endswith(":null") and not node.style:
-            self.problem(node, path, "has no value: give one, or leave the key out")
+        if _is_null(node):
+            self.problem(node, path, _NO_VALUE)
             return UNSET
         if "kind" in extra:
             return self._kind(node, extra["kind"], type_, path)
@@ -106,6 +123,7 @@ class Decoder:
         if unnamed is not None:
             self._count(node, path)
             for position, (name, one) in enumerate(unnamed.items()):
+                self._untagged(one, (*path, position))
                 things[name] = self._thing(one, type_, name, path if one is node else (*path, position))
         elif isinstance(node, MappingNode):
             for name, key_node, one in self.items(node, path):
@@ -134,9 +152,15 @@ class Decoder:
         if not isinstance(node, SequenceNode):
             one = self.value(node, item, path)
             return UNSET if one is UNSET else (one,)
-        self._count(node, path)
-        values = tuple(self.value(one, item, (*path, index)) for index, one in enumerate(node.value))
+        values = tuple(self.value(one, item, (*path, index)) for index, one in self._listed(node, path))
         return UNSET if UNSET in values else values
+
+    def _listed(self, node: Node, path: Keys) -> Iterator[tuple[int, Node]]:
+        """Yields the values of a list with their positions."""
+        self._count(node, path)
+        for index, one in enumerate(node.value):
+            self._untagged(one, (*path, index))
+            yield index, one
 
     def _scalar(self, node: Node, info: inspect.Type, type_: Any, path: Keys) -> Any:
         if not isinstance(node, ScalarNode):
@@ -151,7 +175,9 @@ class Decoder:
         if isinstance(info, inspect.LiteralType):
             if text not in info.values:
                 words = [str(value) for value in info.values]
-                self.problem(node, path, f'"{text}" is not one of {", ".join(words)}{nearest(text, words)}')
+                instead = metadata(type_).get("not", {}).get(text, "")
+                hint = f": for that, {instead}" if instead else nearest(text, words)
+                self.problem(node, path, f'"{text}" is not one of {", ".join(words)}{hint}')
                 return UNSET
             return text
         if isinstance(info, inspect.IntType):
@@ -179,14 +205,15 @@ class Decoder:
     def _plain(self, node: Node, path: Keys, depth: int = 0) -> Any:
         """Returns the node as text, lists and dictionaries of text, as it was written."""
         if isinstance(node, ScalarNode):
+            if _is_null(node) and node.value:  # a word; where nothing is written, the setting's own parser judges
+                self.problem(node, path, f"{_NO_VALUE}; a text such as {node.value} stands in quotes")
             return node.value
         if depth > MAX_DEPTH:  # a node that holds itself
-            self.problem(node, path, "is nested too deeply")
+            self.problem(node, path[:-depth], "is nested too deeply")
             return None
         if isinstance(node, MappingNode):
-            return {key: self._plain(value, path, depth + 1) for key, _, value in self.items(node, path)}
-        self._count(node, path)
-        return [self._plain(item, path, depth + 1) for item in node.value]
+            return {key: self._plain(value, (*path, key), depth + 1) for key, _, value in self.items(node, path)}
+        return [self._plain(item, (*path, index), depth + 1) for index, item in self._listed(node, path)]
 
     def _count(self, node: Node, path: Keys) -> None:
         self._values += len(node.value)
@@ -264,6 +291,11 @@ def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type, *, is_d
         return f"must lie between {least} and {most}"
     # The bound of a text such as "5min" is in another unit than the text.
     return "is too small" if isinstance(info, inspect.Metadata) else f"must be at least {base.ge}"
+
+
+def _is_null(node: Node) -> bool:
+    """Tells whether a node is nothing, or null without quotes."""
+    return isinstance(node, ScalarNode) and node.tag.endswith(":null") and not node.style
 
 
 def _shown(node: Node) -> str:

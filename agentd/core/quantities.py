@@ -52,6 +52,9 @@ def parse_duration(text: str) -> int:
         raise ValueError(f'"{number[1]}" has no unit (try {number[1]}s, {number[1]}min, {number[1]}h)')
     if not _DURATION.fullmatch(text):
         raise ValueError(sentence)
+    if month := next((amount for amount, unit in _PARTS.findall(text) if unit == "M"), ""):
+        days = round(float(month) * 30)
+        raise ValueError(f'"{text}" may mean months, or minutes: say {days}d, or {month}min')  # systemd's M is a month
     total = 0
     for amount, unit in _PARTS.findall(text.lower()):
         if unit not in _DURATION_UNITS:

@@ -23,10 +23,8 @@ from agentd.core.fields import (
 )
 from agentd.core.jobs import triggers
 from agentd.core.jobs.triggers import Manual, Trigger
-from agentd.core.quantities import MINUTE, SECOND, nearest, parse_duration
+from agentd.core.quantities import MINUTE, SECOND, format_duration, nearest, parse_duration
 
-Command = Annotated[tuple[str, ...], Meta(extra={"kind": "command"})]
-When = Annotated[Any, Meta(extra={"kind": "when"})]
 Event = Literal["start", "success", "failure", "recovered", "progress", "tool"]
 Mode = Literal["on", "shadow", "off"]
 
@@ -45,6 +43,8 @@ _OF_SYSTEMD = re.compile(
     r"|LOG_NAMESPACE|SERVICE_RESULT|EXIT_CODE|EXIT_STATUS"
 )
 """Variables in which systemd tells a service about itself (systemd.exec(5)): a value of one's own would be a lie."""
+_OVERLAPS_OF_OTHERS = {"allow": "set concurrency: 2 or more", "forbid": "say skip"}
+"""Words of Kubernetes' CronJobs, and what says the same here."""
 _EXIT_CODES = 255
 _NO_COMMANDS = {"ExecPaths", "ExecSearchPath"}
 _WITH_ROOTS_RIGHTS = re.compile(r"""(^|;)[-@:|"'\s]*[+!\\]""")
@@ -86,8 +86,10 @@ class Job(Struct, frozen=True, kw_only=True):
     """A job as the configuration describes it."""
 
     name: str  # its key in `jobs`
-    run: Command
-    when: When = Manual()
+    run: Annotated[tuple[str, ...], Meta(extra={"kind": "command", "not": ("command", "cmd", "exec", "script")})]
+    when: Annotated[Any, Meta(extra={"kind": "when", "not": ("cron", "schedule", "every", "at", "interval")})] = (
+        Manual()
+    )
     description: str = ""
     timezone: ZoneName = ""  # empty: that of the configuration
     enabled: bool = True
@@ -97,7 +99,7 @@ class Job(Struct, frozen=True, kw_only=True):
     environment: Annotated[dict[str, str], Meta(extra={"kind": "environment"})] = {}
     timeout: PositiveDuration | None = None
     stop_timeout: Duration = 10 * SECOND
-    overlap: Literal["skip", "queue", "replace"] = "skip"
+    overlap: Annotated[Literal["skip", "queue", "replace"], Meta(extra={"not": _OVERLAPS_OF_OTHERS})] = "skip"
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 1
     missed: Annotated[Missed, Meta(extra={"kind": "missed"})] = Missed()
     retries: Retries = Retries()
@@ -131,6 +133,11 @@ def faults(jobs: Mapping[str, Job]) -> Iterator[Fault]:
             setting = min(OWN_ROOT.intersection(job.systemd))
             text = f'with {setting} in systemd, expected the path of the program within that root, not "{job.run[0]}"'
             yield Fault(("jobs", name, "run"), text)
+        yield from _misread(jobs, name)
+        if job.retries.backoff > job.retries.max:
+            first, longest = format_duration(job.retries.backoff), format_duration(job.retries.max)
+            sentence = f"the first pause of {first} is longer than the longest, {longest} (max): set max as well"
+            yield Fault(("jobs", name, "retries", "backoff"), sentence)
     upstreams = {name: job.trigger.upstream for name, job in jobs.items() if job.trigger.upstream is not None}
     for name, upstream in upstreams.items():
         if upstream not in jobs:
@@ -139,6 +146,13 @@ def faults(jobs: Mapping[str, Job]) -> Iterator[Fault]:
         for position, name in enumerate(circle):
             around = " after ".join((*circle[position:], *circle[:position], name))
             yield Fault(_followed(jobs[name]), f"the jobs go round in a circle: {around}")
+
+
+def _misread(jobs: Mapping[str, Job], name: str) -> Iterator[Fault]:
+    """Yields a fault where the name of a job is also the id of a run of another."""
+    other, dot, number = name.rpartition(".")
+    if dot and number.isdecimal() and other in jobs:
+        yield Fault(("jobs", name), f"run {number} of the job {other} has the same name: call one of the two otherwise")
 
 
 def _followed(job: Job) -> tuple[str, ...]:
@@ -185,7 +199,11 @@ def _missed(raw: Any) -> Missed:
     if raw in ("skip", "once", "all"):
         return Missed(raw)
     if isinstance(raw, dict) and set(raw) == {"within"} and isinstance(raw["within"], str):
-        return Missed("within", parse_text(raw["within"], parse_duration, "a duration", "within"))
+        within = parse_text(raw["within"], parse_duration, "a duration", "within")
+        if within < MINUTE:
+            sentence = f'"{raw["within"]}" is shorter than a minute, by which any due time may be late: expected more'
+            raise Invalid(sentence, "within")
+        return Missed("within", within)
     raise _none_of(raw, "skip, once, all, {within: 1h}")
 
 
@@ -223,7 +241,9 @@ def _environment(raw: Raw) -> dict[str, str]:
             raise Invalid(f"{name} belongs to the shell that starts the job", name, is_key=True)
         if _OF_SYSTEMD.fullmatch(name):
             raise Invalid(f"{name} belongs to systemd, which tells the job about itself in it", name, is_key=True)
-        if not isinstance(value, str) or re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
+        if not isinstance(value, str):
+            raise Invalid(f"expected a text, got a {'list' if isinstance(value, list) else 'mapping'}", name)
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
             raise Invalid("expected at most 30,000 characters, no control characters", name)
         found[name] = value
     return found

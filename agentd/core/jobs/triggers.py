@@ -156,12 +156,14 @@ class Cron(_Timed, frozen=True):
         text = as_text(raw, 'a cron expression such as "30 2 * * *"').strip()
         expression = _CRON_NAMES.get(text.lower(), text)
         if len(expression.split()) != 5:
-            raise Invalid(f'"{text}" is not a cron expression: expected five fields, minute hour day month weekday')
+            expected = "expected five fields, minute hour day month weekday"
+            raise Invalid(f'"{text}" is not a cron expression: {expected}{_cron_hint(text)}')
         wrong = _cron_error(expression)
         if wrong.endswith("day-of-month") and not _cron_error(re.sub(r"\S+(?=\s+\S+$)", "*", expression)):
             raise Invalid(f'"{text}" names a date that never comes')  # in some other month it would
         if wrong:
-            raise Invalid(f'"{text}" is not a cron expression: {wrong}')
+            star = " (write * for ?)" if "?" in text else ""
+            raise Invalid(f'"{text}" is not a cron expression: {wrong}{star}')
         return cls(expression)
 
     def next_after(self, t: int, context: Context) -> int | None:
@@ -305,7 +307,9 @@ def parse(raw: Raw) -> Trigger:
     if raw == "manual":
         return Manual()
     if not isinstance(raw, dict):
-        raise Invalid(f"expected a mapping with one of {known} (for example {{every: 15min}})")
+        cron = isinstance(raw, str) and (raw.lower() in _CRON_NAMES or not _cron_error(raw))
+        example = f'cron: "{raw}"' if cron else "every: 15min"
+        raise Invalid(f"expected a mapping with one of {known} (for example {{{example}}})")
     for key in raw:
         if key not in KINDS:
             raise Invalid(unknown_key(key, KINDS), key, is_key=True)
@@ -324,6 +328,18 @@ def _interval(text: str) -> int:
     if interval < SECOND:
         raise ValueError(f'"{text}" is shorter than one second, the shortest interval')
     return interval
+
+
+def _cron_hint(text: str) -> str:
+    """Returns how to say here what other crons take, as the end of a sentence, or ""."""
+    word, _, rest = text.partition(" ")
+    if word == "@reboot":
+        return "; a job of the boot has when: {boot: 0s}"
+    if word == "@every":
+        return f"; an interval is when: {{every: {rest.strip() or '5min'}}}"
+    if len(text.split()) in {6, 7}:
+        return "; seconds and years are none of them: seconds are when: {every: 30s}"
+    return ""
 
 
 def _cron_error(expression: str) -> str:

@@ -4,6 +4,7 @@ contradict each other."""
 import re
 from collections.abc import Collection, Iterator
 from datetime import date
+from ipaddress import ip_address
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -46,6 +47,7 @@ JobName = Annotated[str, Meta(min_length=1, max_length=100)]
 
 _EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_WARNINGS = (10 * MINUTE, MINUTE)
 _GROUP = r"^[a-zA-Z0-9.-]+\Z"
 
 
@@ -123,7 +125,7 @@ class RebootPolicy(Struct, frozen=True, kw_only=True):
     only_if_required: bool = False
     latest: Annotated[int, Meta(ge=HOUR, extra={"kind": "duration"})] | None = None
     grace: Duration = 10 * MINUTE
-    warnings: tuple[Duration, ...] = (10 * MINUTE, MINUTE)
+    warnings: tuple[Duration, ...] = _WARNINGS
     wait_for: WaitFor = WaitFor()
     limits: RebootLimits = RebootLimits()
     hooks: Hooks = Hooks()
@@ -171,6 +173,11 @@ def doubts(policy: RebootPolicy) -> Iterator[str]:
         if hook is not None and room <= 2 * MINUTE:
             yield f"{has}, too little for {hook} (hooks.before), which gets a minute at least"
 
+    for ahead in () if policy.warnings == _WARNINGS else policy.warnings:  # nobody wrote the default
+        if ahead > policy.grace:
+            longer = f"{format_duration(ahead)} is longer than the grace, {format_duration(policy.grace)}"
+            yield f"reboot.warnings: {longer}: only of a reboot planned by hand are people told so early"
+
 
 def _of_window(window: Window, *keys: str) -> Iterator[Fault]:
     if window.at is not None and (window.hour, window.minute) != (None, None):
@@ -185,7 +192,17 @@ def check_fleet(fleet: FleetPolicy) -> None:
         raise ValueError("needs exactly one of fleetlock and etcd")
     for url in fleet.etcd or (fleet.fleetlock,):
         check_url(url)
+        if fleet.user and not (url.lower().startswith("https:") or is_own(urlsplit(url).hostname or "")):
+            raise ValueError("the password of user would go over http://, for all to read: expected https://")
     check_group(fleet.group)
+
+
+def is_own(host: str) -> bool:
+    """Tells whether a host of a URL is this machine, which what is said to it does not leave."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def check_group(text: str) -> None:

@@ -219,6 +219,11 @@ def test_what_a_window_cannot_do_is_doubted() -> None:
     assert doubt.startswith("reboot.nightly: the window, less its jitter, has 20min, less than running jobs get (8h")
     (doubt,) = doubts(nightly("03:00", window=2 * MINUTE, wait_for=WaitFor(jobs=0), hooks=Hooks(before="save")))
     assert "too little for save (hooks.before)" in doubt
+    early = RebootPolicy(grace=5 * MINUTE, warnings=(HOUR, 5 * MINUTE))
+    assert list(doubts(early)) == [
+        "reboot.warnings: 1h is longer than the grace, 5min: only of a reboot planned by hand are people told so early"
+    ]
+    assert list(doubts(RebootPolicy(grace=5 * MINUTE))) == [], "nobody wrote the default"
 
 
 @pytest.mark.parametrize("as_json", [False, True])
