@@ -55,7 +55,8 @@ def troubles(daemon: Record, now: int) -> list[tuple[str, str]]:
     """Returns the lines that a person should read before anything else, each with its colour."""
     lines = []
     if daemon.get("State") == "draining":
-        lines.append(("agentd is draining: it starts nothing new and ends when the running jobs have", "yellow"))
+        text = "agentd is draining: nothing new starts; after the running jobs agentd ends, or the machine reboots"
+        lines.append((text, "yellow"))
     if daemon.get("State") == "paused":
         lines.append(("the jobs are paused by a rule that fires: nothing new starts until it is over", "yellow"))
     if daemon.get("ConfigurationError"):

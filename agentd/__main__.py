@@ -20,6 +20,7 @@ from agentd.config.kinds import PARTS
 from agentd.core.config import Config
 from agentd.core.notices.settings import uses
 from agentd.core.part import Refused
+from agentd.core.quantities import counted
 from agentd.peers import credentials
 
 if TYPE_CHECKING:
@@ -134,9 +135,13 @@ def _check(given: Path | None, *, as_json: bool) -> int:
         report |= {"timezone": loaded.config.timezone, "warnings": warnings}
         rules = {name: rule.when for name, rule in loaded.config.rules.items()}
         report |= {"rules": rules}
-        lines = [f"{name}: {phrase}" for name, phrase in jobs.items()] + [f"warning: {text}" for text in warnings]
-        counted = f"{len(jobs)} jobs" + (f", {len(rules)} rules" if rules else "")
-        text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {counted}"]), 0
+        windows = loaded.config.reboot.phrases
+        report |= {"reboot_windows": windows}
+        lines = [f"{name}: {phrase}" for name, phrase in jobs.items()]
+        lines += [f"reboot window {name}: {phrase}" for name, phrase in windows.items()]
+        lines += [f"warning: {text}" for text in warnings]
+        found = counted(len(jobs), "job") + (f", {counted(len(rules), 'rule')}" if rules else "")
+        text, code = "\n".join([*lines, f"{', '.join(loaded.files)}: no errors, {found}"]), 0
     print(json.dumps(report, indent=2) if as_json else text, file=sys.stdout if as_json or not code else sys.stderr)
     return code
 

@@ -90,6 +90,9 @@ class Tables:
     number: int = 0
     """The highest number that the part has given away, where it numbers something: the store remembers it beside the
     database, and sets it before load()."""
+    seen: int = 0
+    """The instant at which the agentd before this one stored something last, 0 where that is not known: the last sign
+    of life of what ended with that one. The store sets it before load()."""
     warning: str = ""
     """What a person should know of the tables, as a sentence, or empty."""
 

@@ -55,6 +55,7 @@ def status_json(status: Record) -> Record:
             "kinds",
             "fleet",
             "slot",
+            "slot_asked",
         ),
     )
     return picked(
@@ -227,6 +228,8 @@ def _min_uptime(status: Record, now: int) -> str:
 
 def _slot(status: Record) -> str:
     held = f"this machine holds {'a' if status.get('slot') else 'no'} slot"
+    if status.get("slot_asked"):
+        held = "asked for a slot, no answer yet"
     if status.get("fleet"):
         return f"{status['fleet']}: {held}"
     return held if status.get("slot") else ""  # of a fleet that was taken out of the configuration

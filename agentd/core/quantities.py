@@ -136,6 +136,11 @@ def format_weekdays(days: tuple[int, ...]) -> str:
     return ",".join(_WEEKDAYS[day][:3] for day in days)
 
 
+def counted(number: int, thing: str) -> str:
+    """Returns "1 job", "2 jobs"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def closest(name: str, names: Iterable[str]) -> str:
     """Returns the name that looks most like this one; empty where none does.
 

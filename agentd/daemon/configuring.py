@@ -187,7 +187,12 @@ class Configuring:
         if new != before.config.timezone:
             told.append(f"time zone is now {new} (was {before.config.timezone})")
         self.loaded = loaded
-        return told + self._host.take(loaded.config)
+        told += self._host.take(loaded.config)
+        if loaded.config != before.config:
+            from agentd.config.changes import changes  # noqa: PLC0415 - most agentds never need it
+
+            told += changes(before.config, loaded.config)
+        return told
 
     def _keep_it(self) -> None:
         """Keeps what was accepted, for a start while the files have errors."""

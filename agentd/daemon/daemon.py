@@ -295,6 +295,8 @@ class Daemon:
 
     def _clock_stepped(self, delta: int) -> None:
         log.warning(f"the clock was set by {delta / SECOND:+.3f} s; due times were worked out anew", id="decision")
+        self.started_at += delta  # so that how long agentd has been running stays true
+        self.server.changed("Manager.StartedUSec")
         self._plugged.cores.clock_stepped(delta, now())
         self.pump()
 

@@ -73,6 +73,7 @@ class Store:
         self.rows = 0  # written so far
         self._mark = Mark()
         self._mark_file = MarkFile(folder)
+        self._seen = 0  # when the agentd before this one stored something last
         self._behind: Mark | None = None  # the mark, where the database is older
         self._aside = ""  # the database that was set aside, until the one in its place is whole
         self._tables: dict[str, Tables] = {}
@@ -91,6 +92,7 @@ class Store:
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._mark = self._mark_file.open()
+        self._seen = self._mark.at
         room.keep_reserve(self.folder)
         try:
             self._open(at)
@@ -195,7 +197,7 @@ class Store:
         """Brings the tables of a part up to date and returns what they load. Where they cannot be read, or are not of
         the version that the database names, the database is set aside. Raises sqlite3.Error."""
         self._tables[tables.part] = tables
-        tables.number = self._mark.numbers.get(tables.part, 0)
+        tables.number, tables.seen = self._mark.numbers.get(tables.part, 0), self._seen
         try:
             self._migrate(tables)
         except ERRORS as error:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from agentd import log as logging
 from agentd.core.config import History
 from agentd.core.part import Beginning, Effect, Refused, Sampled, Stored, Urgent
+from agentd.core.quantities import counted
 from agentd.daemon.damage import ERRORS, Damaged, is_damage
 from agentd.daemon.room import is_full
 from agentd.daemon.store import Store
@@ -202,9 +203,8 @@ class Storing:
         try:
             self._defects |= self._store.sample(samples)
         except ERRORS as error:
-            log.warning(
-                f"{len(samples)} samples could not be stored in {self._store.folder}: {error}", id="state-trouble"
-            )
+            lost = counted(len(samples), "sample")
+            log.warning(f"{lost} could not be stored in {self._store.folder}: {error}", id="state-trouble")
 
     # Effects
 

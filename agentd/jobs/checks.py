@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agentd.bus.connection import CallFailed
 from agentd.core.config import Config
+from agentd.core.quantities import counted
 from agentd.core.rules import unitfile as rules
 from agentd.jobs import generator
 from agentd.part import Check, CheckFailed, CheckSkipped
@@ -54,7 +55,7 @@ async def answers(systemd: "Systemd | None") -> str:
         failed = await _there(systemd).failed_units()
     except CallFailed as error:
         raise CheckFailed(f"systemd does not answer: {error}") from None
-    return f"systemd answers ({failed} units failed)"
+    return f"systemd answers ({counted(failed, 'unit')} failed)"
 
 
 async def units(systemd: "Systemd | None", config: Callable[[], Config]) -> str:

@@ -10,7 +10,7 @@ from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import FAILURES, JobDisabled, Notified, Outcome, Run, RunChanged, RunStarts, RunStops, Saved
 from agentd.core.jobs.settings import Job
-from agentd.core.quantities import SECOND, format_duration
+from agentd.core.quantities import SECOND, counted, format_duration
 from agentd.jobs.api import JobsApi, run_record
 from agentd.jobs.canary import Canary
 from agentd.jobs.checks import checks
@@ -134,7 +134,7 @@ class JobsShell:
             prepare=executor.prepare,
             configure=self._configure,
             warnings=lambda: [*([self._core.held] if self._core.paused else []), *executor.warnings(self._config)],
-            status=lambda: f"{len(self._core.entries)} jobs",
+            status=lambda: counted(len(self._core.entries), "job"),
             held=lambda: "" if not self._core.held else "paused" if self._core.paused else "draining",
             started=executor.taken_up,
             finish=self._finish,
@@ -221,7 +221,7 @@ class JobsShell:
         if not busy or (self._host.failure and executor.outlives):
             return
         verb = "be started" if executor.outlives else "end"
-        text = f"waiting up to {format_duration(patience)} for {busy} runs to {verb}"
+        text = f"waiting up to {format_duration(patience)} for {counted(busy, 'run')} to {verb}"
         log.info(f"stopping: {text} (again: stop them now)", id="stopped")
         self._host.ending.clear()
         self._idle.clear()

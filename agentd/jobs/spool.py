@@ -1,7 +1,6 @@
 """Files in /run about the units of jobs: which run a unit was started for, and how its last invocation ended."""
 
 import os
-import signal
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from msgspec.structs import replace
 
 from agentd.core.jobs.model import Outcome, Run
 from agentd.core.quantities import SECOND, iso
+from agentd.jobs.supervisor.signals import name_of
 
 NOTES = Path("/run/agentd/runs")
 """agentd's notes of the runs that were asked for; start-job hands them to the job."""
@@ -57,8 +57,7 @@ class End(Struct, frozen=True):
                 reason = f"systemd could not start the job (status {code}, see systemd.exec(5)); its journal says more"
                 return Outcome(result=verdict or "start-failed", exit_code=code, reason=reason)
         elif self.code in {"killed", "dumped"}:
-            code, name = None, f"SIG{self.status}"
-            name = name if name in signal.Signals.__members__ else f"signal {self.status}"
+            code, name = None, _signal(self.status)
         else:
             reason = f"systemd could not start the job ({self.result or 'systemd did not say why'})"
             return Outcome(result=verdict or "start-failed", reason=reason)
@@ -73,6 +72,11 @@ class End(Struct, frozen=True):
             return Outcome(result="core-dump" if self.code == "dumped" else "signal", signal=name)
         # systemd's word: its SuccessExitStatus= may be set for the job.
         return Outcome(result="success" if self.result == "success" else "exit-code", exit_code=code)
+
+
+def _signal(status: str) -> str:
+    """Returns the name of the signal that ended a process: systemd tells "KILL" and "RTMIN+6", older notes a number."""
+    return name_of(int(status)) if status.isascii() and status.isdecimal() and len(status) < 4 else f"SIG{status}"
 
 
 class Note(Struct, frozen=True):
@@ -113,7 +117,7 @@ def end_of(properties: dict[str, Any]) -> End | None:
         return None
     code, status = _CODES.get(properties["ExecMainCode"], ""), properties["ExecMainStatus"]
     if code in {"killed", "dumped"}:
-        status = signal.Signals(status).name.removeprefix("SIG") if status in iter(signal.Signals) else status
+        status = name_of(status).removeprefix("SIG")
     cpu, peak = (0 if properties[name] == _UNKNOWN else properties[name] for name in ("CPUUsageNSec", "MemoryPeak"))
     return End(
         properties["InvocationID"],

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Effect
+from agentd.core.quantities import counted
 from agentd.jobs.output import Output
 from agentd.linux import now
 from agentd.part import Tables, forget_rows, set_aside
@@ -82,6 +83,7 @@ class JobTables(Tables):
             open_runs=tuple(opened),
             last_runs={run.job: run for run in ended if run.state == "ended"},
             next_seq=self.number + 1,
+            seen=self.seen,
         )
 
     def _set_aside(self, db: sqlite3.Connection, jobs: dict[int, Row], runs: dict[int, Row]) -> None:
@@ -90,8 +92,9 @@ class JobTables(Tables):
             return
         forgotten = ", ".join(sorted(str(row[0]) for row in jobs.values()))
         of_jobs = f" (what was changed by hand of {forgotten} is forgotten, and nothing is made up for)" * bool(jobs)
+        records = counted(len(jobs) + len(runs), "record")
         self.warning = (
-            f"the state was damaged: {len(jobs) + len(runs)} records of jobs and runs could not be read{of_jobs}; "
+            f"the state was damaged: {records} of jobs and runs could not be read{of_jobs}; "
             "they stand in the table unreadable of agentd.db"
         )
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: they stay, and are passed over

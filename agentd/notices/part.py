@@ -24,6 +24,7 @@ from agentd.core.notices.model import (
 from agentd.core.notices.notices import Notices, Slice
 from agentd.core.notices.settings import HEARTBEAT_SETTING, channel_setting, ping_setting, uses
 from agentd.core.part import Effect
+from agentd.core.quantities import counted
 from agentd.notices.api import Api
 from agentd.notices.bag import Letter
 from agentd.notices.checks import checks
@@ -214,7 +215,7 @@ def stuck(waiting: Sequence[Message]) -> list[str]:
     """Returns a sentence for each channel to which nothing gets through, at once where a person has to mend that."""
     tried = {one.channel: one for one in reversed(waiting) if _is_stuck(one)}
     return [
-        f"nothing gets through to the channel {name} since {_counted(one.attempts)}: {one.why}"
+        f"nothing gets through to the channel {name} since {counted(one.attempts, 'attempt')}: {one.why}"
         for name, one in sorted(tried.items())
     ]
 
@@ -224,20 +225,16 @@ def _is_stuck(message: Message) -> bool:
     return message.mend or message.attempts >= _STUCK
 
 
-def _counted(attempts: int) -> str:
-    return "1 attempt" if attempts == 1 else f"{attempts} attempts"
-
-
 def _setting(pinged: Pinged) -> str:
     return HEARTBEAT_SETTING if pinged.kind == "heartbeat" else ping_setting(pinged.name)
 
 
 def unheard(listed: Sequence[Pinged]) -> list[str]:
     """Returns a sentence for each check to which nothing gets through, at once where a person has to mend that."""
+    silent = [(one.name, one.check) for one in listed if one.check.mend or one.check.failed >= _STUCK]
     return [
-        f"nothing gets through to the check that {one.name} pings since {_counted(one.check.failed)}: {one.check.why}"
-        for one in listed
-        if one.check.mend or one.check.failed >= _STUCK
+        f"nothing gets through to the check that {name} pings since {counted(check.failed, 'attempt')}: {check.why}"
+        for name, check in silent
     ]
 
 

@@ -30,7 +30,7 @@ _REBOOT = {
 _BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
 _STATUS = {
     **dict.fromkeys(("state", "ledger", "can", "fleet"), "s"),
-    **dict.fromkeys(("required", "slot"), "b"),
+    **dict.fromkeys(("required", "slot", "slot_asked"), "b"),
     **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime"), "t"),
     **dict.fromkeys(("last_day", "last_week", "ahead", "per_day", "per_week"), "u"),
     **dict.fromkeys(("beside", "breakers", "kinds"), "as"),
@@ -99,6 +99,7 @@ class Api:
             "kinds": list(KINDS_OF_REBOOT),
             "fleet": "" if policy.fleet is None else (policy.fleet.fleetlock or ", ".join(policy.fleet.etcd)),
             "slot": reboots.slot,
+            "slot_asked": reboots.asked_for_slot,
         }
         status = record(values, _STATUS)
         if reboots.pending is not None:

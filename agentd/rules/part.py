@@ -10,7 +10,7 @@ from agentd import log as logging
 from agentd.core.config import Config
 from agentd.core.jobs.model import Run
 from agentd.core.part import Effect, Refused
-from agentd.core.quantities import SECOND
+from agentd.core.quantities import SECOND, counted
 from agentd.core.rules.model import (
     PART,
     KpisWanted,
@@ -234,7 +234,7 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
         properties=api.properties(),
         configure=shell.configure,
         warnings=lambda: warnings(rules, reach.cannot),
-        status=lambda: f"{len(rules.standings)} rules" if rules.standings else "",
+        status=lambda: counted(len(rules.standings), "rule") if rules.standings else "",
         close=close,
         checks=own,
     )

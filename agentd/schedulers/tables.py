@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from agentd.core.config import History
 from agentd.core.part import Effect
+from agentd.core.quantities import counted
 from agentd.core.schedulers.model import (
     PART,
     Chosen,
@@ -57,7 +58,8 @@ class SchedulerTables(Tables):
         newest = list_tenures(db, limit=1)
         wants, good = _fact(db, _WANTS, _Wants) or _Wants(), _fact(db, _GOOD, Chosen)
         if damaged:
-            self.warning = f"{damaged} records of schedulers that failed could not be read: these may be tried again"
+            records = counted(damaged, "record")
+            self.warning = f"{records} of schedulers that failed could not be read: these may be tried again"
         return Saved(
             wants=wants.wants,
             boot=wants.boot,

@@ -26,6 +26,7 @@ jobs:
   stubborn: {run: "trap '' TERM; echo ready; while :; do sleep 0.1; done", stop_timeout: 1s}
   late: {run: sleep 100, timeout: 1s}
   missing: {run: [/nonexistent/program]}
+  large: {run: [python3, -c, "x = b'x' * (64 << 20)"]}
   crash: {run: [sh, -c, "kill -SEGV $$"]}
   hourly: {run: [/bin/true], when: {every: 1hour}}
   feed: {run: [/bin/true], when: {adaptive: {start: 5min, min: 2min, max: 6h}}}
@@ -102,7 +103,13 @@ def test_output_is_kept_and_its_last_lines_are_in_the_history(agentd: Agentd) ->
     assert (bytes(data).decode(), offset, over) == (text, len(text), True)
     assert record["tail"] == text
     assert record["cpu_usec"] > 0
-    assert record["peak_memory"] > 1 << 20
+
+
+def test_the_peak_of_a_run_is_its_own(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    assert run(agentd, "large")["peak_memory"] > 60 << 20
+    assert run(agentd, "hello")["peak_memory"] == 0, "less than its supervisor has: not known"
+    assert agentd.ctl("history", "hello").stdout.splitlines()[-1].split()[-1] == "-"
 
 
 def test_a_silent_run_leaves_no_file(agentd: Agentd) -> None:

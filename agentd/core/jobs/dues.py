@@ -8,6 +8,7 @@ from agentd.core.jobs.model import JobSaved
 from agentd.core.jobs.roster import Entry, Roster
 from agentd.core.jobs.schedule import CATCH_UP, catch_up, dealt_with
 from agentd.core.part import Decided, Effect
+from agentd.core.quantities import counted
 from agentd.core.times import moment
 
 
@@ -50,7 +51,7 @@ class Dues:
         if dues:
             entry.state = dealt_with(entry.state, entry.schedule.trigger, dues, fresh, now)
         if passed := len(set(dues) - set(fresh)):
-            many = f"more than {CATCH_UP} due times" if len(dues) > CATCH_UP else _counted(passed)
+            many = f"more than {CATCH_UP} due times" if len(dues) > CATCH_UP else counted(passed, "due time")
             self._skip(entry, f"{stop}: {many} passed (missed: {policy})", now)
         self._follow_up(entry, fresh, reason, now, several=len(chosen) > 1)
 
@@ -93,10 +94,6 @@ class Dues:
             Decided(now, "jobs", "skip", entry.job.name, reason),
             JobSaved(entry.job.name, entry.state),
         ]
-
-
-def _counted(number: int) -> str:
-    return "1 due time" if number == 1 else f"{number} due times"
 
 
 def _span(entry: Entry, since: int, now: int) -> str:

@@ -64,7 +64,11 @@ class Ends:
             if run.run_id in under_way:
                 self._course.take_up(entry or self._roster.gone(run.job), under_way[run.run_id], begun=True)
             elif run.state == "running":
-                self._conclude_unseen(entry, run, saved.outcomes.get(run.run_id, _CUT_OFF), now)
+                outcome = saved.outcomes.get(run.run_id, _CUT_OFF)
+                if outcome.result == "interrupted" and not outcome.ended and saved.seen:
+                    # Nobody saw the end: that was no earlier, and later nothing of the run was seen.
+                    outcome = replace(outcome, ended=min(max(run.started, saved.seen), now))
+                self._conclude_unseen(entry, run, outcome, now)
             elif entry is None or (entry.off and run.cause not in ASKED_FOR):
                 why = "the job was removed" if entry is None else entry.off
                 gone = replace(run, state="ended", started=0, ended=now, result="cancelled", reason=why)

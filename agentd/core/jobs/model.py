@@ -74,7 +74,8 @@ class JobState(Struct, frozen=True, kw_only=True):
 
 class Saved(Struct, frozen=True, kw_only=True):
     """The past that the core of jobs takes up at its start: from the store, and from the executor by run id the ends
-    that nobody stored and the runs that are still under way."""
+    that nobody stored and the runs that are still under way. `seen` is the last sign of life of the agentd before, 0
+    where that is not known."""
 
     states: dict[str, JobState] = {}
     open_runs: tuple[Run, ...] = ()
@@ -82,6 +83,7 @@ class Saved(Struct, frozen=True, kw_only=True):
     outcomes: dict[str, Outcome] = {}
     under_way: tuple[Run, ...] = ()
     next_seq: int = 1
+    seen: int = 0
 
 
 # Effects: what the core of jobs wants done, in order.

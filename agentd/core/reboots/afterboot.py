@@ -46,7 +46,7 @@ class AfterBoot:
         elif issued is not None:
             reboot = replace(issued, state="verified", up=now, led_to=boot.id, health="pending", note="")
             book.enter(reboot)
-            book.decide(now, f"reboot {reboot.id} verified: down for {_seconds(reboot.downtime)}")
+            book.decide(now, f"reboot {reboot.id} verified: {_down_for(reboot)}")
         self.due = now + self._after if self._to_check else 0
         return open_ones
 
@@ -66,9 +66,15 @@ class AfterBoot:
         book.save(waits)
         return waits
 
-    def clock_stepped(self, delta: int) -> None:
-        """Moves along with the wall clock, which was set by `delta`."""
+    def clock_stepped(self, delta: int, boot: Boot, now: int) -> None:
+        """Moves along with the wall clock, which was set by `delta`, and with it the end of the downtime before this
+        boot: many machines learn the time only some seconds after they are up."""
         self.due = self.due and self.due + delta
+        if (last := self._last) is not None and last.led_to == boot.id:
+            moved = replace(last, up=last.up + delta)
+            self._book.correct(moved)
+            if abs(delta) >= SECOND:
+                self._book.decide(now, f"reboot {moved.id}: {_down_for(moved)}, as the clock shows it now")
 
     def over(self, hook: str | None, now: int) -> bool:
         """Has the machine checked when that is due, by the job `hook` if there is one; tells whether the check has just
@@ -112,5 +118,8 @@ class AfterBoot:
             self._book.decide(now, f"after reboot {last.id} the machine is {wrong or 'well'}")
 
 
-def _seconds(usec: int) -> str:
-    return format_duration(usec // SECOND * SECOND)
+def _down_for(reboot: Reboot) -> str:
+    """Returns how long the machine was down, in words; unknown where the clock shows less than before the reboot."""
+    if not reboot.downtime:
+        return "how long the machine was down is not known, for the clock is behind"
+    return f"down for {format_duration(reboot.downtime // SECOND * SECOND)}"

@@ -60,13 +60,18 @@ class Book:
 
     def enter(self, reboot: Reboot) -> None:
         """Keeps a reboot that is over, as the newest or in the place of itself."""
+        self.correct(reboot)
+        self.effects.append(RebootOver(reboot))
+
+    def correct(self, reboot: Reboot) -> None:
+        """Keeps what became known of a reboot that is over, of which nobody is told anew."""
         known = self.ledger.reboots
         if any(other.id == reboot.id for other in known):
             reboots = tuple(reboot if other.id == reboot.id else other for other in known)
         else:
             reboots = (reboot, *known)
         self.ledger = replace(self.ledger, reboots=reboots)
-        self.effects += [RebootSaved(reboot), RebootOver(reboot), RebootChanged()]
+        self.effects += [RebootSaved(reboot), RebootChanged()]
 
     def breaker(self, cause: str, boot: Boot, now: int) -> str:
         """Returns why a cause must not reboot the machine again, or "". The breaker of a cause that its reboot did not

@@ -28,13 +28,13 @@ def _over(effect: RebootOver, now: int) -> Event | None:
     if reboot.state != "verified" or reboot.health == "pending":
         return None
     well = reboot.health in {"", "well"}
-    down = format_duration(reboot.downtime // SECOND * SECOND)
+    down = f", down for {format_duration(reboot.downtime // SECOND * SECOND)}" if reboot.downtime else ""
     return Event(
         at=now,
         part=PART,
         name="reboot-done" if well else "reboot-failed",
         about=about,
-        title=f"reboot {reboot.id} is done, down for {down}: "
+        title=f"reboot {reboot.id} is done{down}: "
         f"{reboot.reason if well else f'the machine is not well after it ({reboot.health})'}",
         text="" if well else "agentctl reboot status",
         priority="normal" if well else "high",

@@ -132,6 +132,12 @@ class RebootPolicy(Struct, frozen=True, kw_only=True):
     fleet: FleetPolicy | None = None
 
     @property
+    def phrases(self) -> dict[str, str]:
+        """The windows that are enabled, in words, by name."""
+        named = {**({} if self.nightly is None else {"nightly": self.nightly}), **self.windows}
+        return {name: window.phrase() for name, window in named.items() if window.enabled}
+
+    @property
     def all_windows(self) -> tuple[Window, ...]:
         """The windows that are enabled."""
         nightly = () if self.nightly is None else (self.nightly,)

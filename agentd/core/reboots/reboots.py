@@ -130,6 +130,11 @@ class Reboots(Core):
         return self.ledger.slot and not self._slot.no
 
     @property
+    def asked_for_slot(self) -> bool:
+        """Whether the fleet was asked for a slot, and has not answered yet."""
+        return self._slot.asked
+
+    @property
     def longest_drain(self) -> int:
         """The longest time, in microseconds, from the beginning of a draining until the machine goes down."""
         return drain.course(self.policy.hooks.before, self.policy.wait_for.jobs, self._jobs.longest_stop)
@@ -186,7 +191,7 @@ class Reboots(Core):
         """
         course = self._course
         course.boot = Boot(self.boot.id, self.boot.at + delta)
-        self._after.clock_stepped(delta)
+        self._after.clock_stepped(delta, course.boot, now)
         course.drain.clock_stepped(delta)
         course.announcement.clock_stepped(delta)
         self._nights.clock_stepped(delta)

@@ -35,6 +35,11 @@ class Slot:
                 self._book.remember(slot=False)
 
     @property
+    def asked(self) -> bool:
+        """Whether the fleet was asked, and has not answered yet."""
+        return self._asked
+
+    @property
     def missing(self) -> bool:
         """Whether a reboot needs a slot that the fleet has not granted."""
         return self._fleet is not None and not self.granted

@@ -4,9 +4,10 @@ import contextlib
 import errno
 import os
 import resource
-import signal
 import time
 from typing import Any
+
+from agentd.jobs.supervisor.signals import name_of
 
 Order = dict[str, Any]
 TAIL_BYTES = 4096
@@ -129,11 +130,17 @@ class Child:
         return ""
 
 
+def _own_peak() -> int:
+    """Returns the most memory that this process ever had, in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def _outcome(status: int, usage: resource.struct_rusage) -> Order:
     spent = {
         "cpu_usec": round((usage.ru_utime + usage.ru_stime) * 1_000_000),
-        # Of the largest single process. Linux counts the process that it was forked from: this one is the floor.
-        "peak_memory": usage.ru_maxrss * 1024,
+        # Of the largest single process. Linux counts the process that it was forked from, which is this one: of a job
+        # that takes less than that nothing is known.
+        "peak_memory": usage.ru_maxrss * 1024 if usage.ru_maxrss > _own_peak() else 0,
     }
     if os.WIFEXITED(status):
         code = os.WEXITSTATUS(status)
@@ -141,12 +148,5 @@ def _outcome(status: int, usage: resource.struct_rusage) -> Order:
     return {
         **spent,
         "result": "core-dump" if os.WCOREDUMP(status) else "signal",
-        "signal": signal_name(os.WTERMSIG(status)),
+        "signal": name_of(os.WTERMSIG(status)),
     }
-
-
-def signal_name(number: int) -> str:
-    """Returns the name of a signal as systemd has it: SIGKILL, SIGRTMIN+6."""
-    if number in signal.Signals._value2member_map_:
-        return signal.Signals(number).name
-    return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else f"SIG{number}"

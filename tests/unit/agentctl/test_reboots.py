@@ -301,6 +301,11 @@ def test_the_status_of_an_idle_machine_is_short(daemon: FakeDaemon, ctl: Ctl) ->
         ({"fleet": "https://lock", "slot": True}, {}, "      fleet  https://lock: this machine holds a slot"),
         ({"fleet": "https://lock"}, {}, "      fleet  https://lock: this machine holds no slot"),
         ({"slot": True}, {}, "      fleet  this machine holds a slot"),
+        (
+            {"fleet": "https://lock", "slot": True, "slot_asked": True},
+            {},
+            "      fleet  https://lock: asked for a slot, no answer yet",
+        ),
         ({"ahead": 2, "last_day": 2, "per_day": 2}, {}, " within a week (2 of a clock that was ahead)\n"),
         ({"ahead": 2}, {}, "   to clear  agentctl reboot clear"),
         (

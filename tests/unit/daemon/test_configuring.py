@@ -181,13 +181,16 @@ def test_a_reload_tells_the_zone_once_and_only_those_jobs_that_were_changed(
         assert await world.configuring.reload() == ["time zone is now America/New_York (was Europe/Berlin)"]
         assert await world.configuring.reload() == []
         world.file.write_text(
-            f"timezone: Asia/Tokyo\n{NOON}  new: {{run: x}}\n".replace("run: x, when", "run: y, when", 1)
+            f"timezone: Asia/Tokyo\nconcurrency: 7\n{NOON}  new: {{run: x}}\n".replace(
+                "run: x, when", "run: y, when", 1
+            )
         )
         changes = await world.configuring.reload()
         assert changes == [
             "time zone is now Asia/Tokyo (was America/New_York)",
             "noon changed",
             "new added: by hand only",
+            "concurrency: 7 (was 100)",
         ]
 
     run(scenario())

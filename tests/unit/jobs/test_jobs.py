@@ -366,6 +366,22 @@ def test_queued_runs_survive_a_restart_and_running_ones_were_cut_off() -> None:
     assert host.engine.entry("backup").last == host.saved(cut)
 
 
+@pytest.mark.parametrize(
+    ("seen", "ended"),
+    [
+        (HOUR + 5 * MINUTE, HOUR + 5 * MINUTE),
+        (HOUR - MINUTE, HOUR),  # it had begun since
+        (3 * HOUR, 2 * HOUR),  # by a clock that was ahead
+    ],
+)
+def test_a_run_that_was_cut_off_ended_no_later_than_the_last_sign_of_life(seen: int, ended: int) -> None:
+    host = Host(job())
+    cut = only(host.tick(NOW + HOUR))
+    saved = replace(host.memory.saved(), seen=NOW + seen)
+    after = Host(*host.config.jobs.values(), now=NOW + 2 * HOUR, saved=saved)
+    assert (after.saved(cut).started, after.saved(cut).ended) == (NOW + HOUR, NOW + ended)
+
+
 def test_a_run_that_was_cut_off_is_tried_again_where_retries_are_configured() -> None:
     host = Host(job(retries=Retries(count=1)))
     run = only(host.tick(NOW + HOUR))

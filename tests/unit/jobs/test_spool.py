@@ -53,7 +53,8 @@ def test_systemd_and_agentd_tell_the_same_results_apart(systemd: tuple[str, str,
 def test_the_exit_code_and_the_signal_are_told() -> None:
     assert outcome("exit-code", "exited", "3").exit_code == 3
     assert outcome("signal", "killed", "KILL").signal == "SIGKILL"
-    assert outcome("signal", "killed", "42").signal == "signal 42"
+    assert outcome("signal", "killed", "RTMIN+8").signal == "SIGRTMIN+8"
+    assert outcome("signal", "killed", "42").signal == "SIGRTMIN+8"
 
 
 def test_an_end_that_is_damaged_is_read_without_an_error() -> None:

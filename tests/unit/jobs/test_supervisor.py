@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from agentd.jobs.supervisor import tree, wire
-from agentd.jobs.supervisor.child import signal_name
+from agentd.jobs.supervisor.signals import name_of
 
 PROGRAM = Path(wire.__file__).with_name("__main__.py")
 PATIENCE = 30.0  # generous: no test is decided by how fast this machine is
@@ -469,7 +469,7 @@ def test_what_cannot_be_started_is_told_in_words_that_lead_to_the_cause(supervis
 
 
 def test_signals_without_a_name_of_their_own_are_named_as_systemd_does() -> None:
-    assert [signal_name(number) for number in (9, 32, 34, 40, 64)] == [
+    assert [name_of(number) for number in (9, 32, 34, 40, 64)] == [
         *("SIGKILL", "SIG32", "SIGRTMIN", "SIGRTMIN+6", "SIGRTMAX")
     ]
 

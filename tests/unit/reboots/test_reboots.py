@@ -3,6 +3,7 @@
 import itertools
 import random
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,8 +23,10 @@ from agentd.core.reboots.model import (
     Reboot,
     RebootIssues,
     RebootLooks,
+    RebootOver,
     RebootSaved,
     Session,
+    SlotWanted,
     Times,
 )
 from agentd.core.reboots.policy import FleetPolicy, Hooks, RebootLimits, RebootPolicy, WaitFor, Window
@@ -389,6 +392,43 @@ def test_a_fleet_slot_is_needed_kept_across_the_boot_and_given_back() -> None:
     world.until(START + 5 * HOUR)
     assert len(world.rebooted) == 1
     assert not world.ledger.slot
+
+
+class SilentFleet(World):
+    """A world whose fleet does not answer."""
+
+    def carry_out(self, effect: Any) -> None:
+        if not isinstance(effect, SlotWanted):
+            super().carry_out(effect)
+
+
+def test_a_slot_that_was_asked_for_is_not_known_to_be_held() -> None:
+    world = SilentFleet(nightly("03:00", window=2 * HOUR, fleet=FleetPolicy(fleetlock="http://lock.example")))
+    before = world.reboots.asked_for_slot
+    world.until(START + 3 * HOUR)
+    assert (before, world.reboots.asked_for_slot) == (False, True)
+    assert world.reboots.ledger.slot, "the answer may get lost"
+    world.reboots.slot_answered("", world.now)
+    assert (world.reboots.asked_for_slot, world.reboots.slot) == (False, True)
+
+
+def test_the_downtime_is_right_once_the_clock_is() -> None:
+    world = World(nightly("03:00", window=2 * HOUR))
+    world.silent = True
+    world.until(START + 3 * HOUR)
+    world.power_cycle(-200 * DAY)  # a board whose clock forgets the time
+    (reboot,) = world.rows.values()
+    assert (reboot.state, reboot.downtime) == ("verified", 0)
+    assert "verified: how long the machine was down is not known, for the clock is behind" in world.reasons()
+    world.after(9 * SECOND)
+    world.step_clock(200 * DAY + 40 * SECOND)
+    (reboot,) = world.rows.values()
+    assert reboot.downtime == 40 * SECOND
+    assert "reboot 1: down for 40s, as the clock shows it now" in world.reasons()
+    assert len([over for over in world.told(RebootOver) if over.reboot.health == "pending"]) == 1, "told once"
+    world.power_cycle(DAY)
+    world.step_clock(HOUR)
+    assert world.rows[1].downtime == 40 * SECOND, "another boot's clock"
 
 
 def test_a_slot_that_is_held_for_nothing_is_given_back() -> None:
