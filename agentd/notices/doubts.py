@@ -38,4 +38,4 @@ class Doubts:
         self._found = {use.setting: f"nothing gets through to {use.whom}: {why}" for use, why in wrong}
         for setting, text in self._found.items():
             if before.get(setting) != text:
-                log.warning(text, id="credential")
+                log.warning(text, id="message")

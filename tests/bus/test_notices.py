@@ -212,7 +212,7 @@ def test_a_credential_that_cannot_be_used_is_told_before_anything_is_to_be_sent(
     ]
     assert agentd.property("Manager.Warnings") == told
     assert all(f"warning: {text}" in agentd.ctl("status").stdout for text in told)
-    assert agentd.log.read_text().count("tells nobody") == 2
+    assert agentd.log.read_text().count("nothing gets through to the channel") == 2
     (check,) = [one for one in self_tested(agentd) if one["name"] == "notices"]
     assert check["result"] == "failed"
     assert all(text in check["text"] for text in warnings)
@@ -223,7 +223,9 @@ def test_a_credential_that_cannot_be_used_is_told_before_anything_is_to_be_sent(
     assert agentd.property("Manager.Warnings") == []
     (check,) = [one for one in self_tested(agentd) if one["name"] == "notices"]
     assert check["result"] == "passed"
-    assert check["text"] == "couriers can use the credential of each channel (phone, team); nothing was sent"
+    assert check["text"] == (
+        "couriers can use their credentials (the channel phone, the channel team); nothing was sent"
+    )
     assert phone.asked == []
 
 

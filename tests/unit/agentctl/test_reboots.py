@@ -61,6 +61,7 @@ IDLE = {
     "kinds": ["reboot", "kexec"],
     "fleet": "",
     "slot": False,
+    "slot_asked": False,
 }
 ALICE = {"kind": "session", "who": "alice", "why": "alice is logged in on tty1", "since": NOW - 2 * HOUR}
 DPKG = {"kind": "package-manager", "who": "dpkg", "why": "dpkg works on packages", "since": NOW - MINUTE}
