@@ -2,15 +2,19 @@
 
 import json
 import re
+import shlex
+from pathlib import Path
 
 import pytest
 
 from tests.vm.agentd import agentctl, answer, call, configure, found, note, run
 from tests.vm.machine import Machine
 
+README = (Path(__file__).parents[2] / "README.md").read_text()
 UNIT = "agentd-courier@ntfy.service"
 SECRET = "topic-that-nobody-may-see"
 GOT = "/var/tmp/got"
+PINGS = "/var/tmp/pings"
 HELD = "/var/tmp/hold"
 """While this file is there, the server keeps its answers back."""
 SERVER = f"""
@@ -18,8 +22,13 @@ import http.server, os, time
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        with open("{GOT}", "ab") as file:
-            file.write(body + b"\\n")
+        if self.path.startswith("/check/"):
+            with open("{PINGS}", "a") as file:
+                said = self.path.partition("?")[0].removeprefix("/check/{SECRET}")
+                print(said, body.decode().split()[1:2], file=file)
+        else:
+            with open("{GOT}", "ab") as file:
+                file.write(body + b"\\n")
         while os.path.exists("{HELD}"):
             time.sleep(0.2)
         self.send_response(200)
@@ -40,15 +49,23 @@ notices: {channels: {phone: {credential: ntfy}}}
 def told(machine: Machine) -> Machine:
     """A machine with a server that takes messages, its address in an encrypted credential, and a job that fails."""
     machine.write("/usr/local/bin/server.py", SERVER)
-    machine.sh(f": >{GOT}")
+    machine.sh(f": >{GOT}; : >{PINGS}")
     machine.run("systemd-run", "--quiet", "--unit=server", "python3", "/usr/local/bin/server.py")
-    place = "/etc/credstore.encrypted/agentd.notice.ntfy"
-    machine.run("mkdir", "-p", "-m", "700", "/etc/credstore.encrypted")
-    words = ("systemd-creds", "encrypt", "--with-key=host", "--name=agentd.notice.ntfy", "-", place)
-    machine.run(*words, input=f"ntfy://127.0.0.1:8099/{SECRET}".encode(), timeout=90)
-    assert SECRET.encode() not in machine.read_bytes(place)
+    (typed,) = (block for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL) if "systemd-creds" in block)
+    encrypt, test = typed.splitlines()
+    for name, address in (
+        ("ntfy", f"ntfy://127.0.0.1:8099/{SECRET}"),
+        ("check", f"http://127.0.0.1:8099/check/{SECRET}"),
+    ):
+        words = [word.replace("ntfy", name) for word in shlex.split(encrypt)]
+        machine.run(*words, input=f"{address}\n".encode(), timeout=90)
+        assert SECRET.encode() not in machine.read_bytes(words[-1])
     machine.write("/root/secret", SECRET, 0o600)  # what is searched for must not stand in the arguments of the search
     configure(machine, CONFIGURATION)
+    shown = machine.run(*shlex.split(test), timeout=150).out
+    assert re.fullmatch(r"message \d+ is sent to phone\n", shown), "as the README says"
+    assert "agentd: a test" in machine.read(GOT)
+    machine.sh(f": >{GOT}")
     return machine
 
 
@@ -98,14 +115,14 @@ def test_a_credential_that_cannot_be_used_is_told_by_the_courier_and_by_roots_ch
         return check["result"], check["text"]
 
     told.sh(f": >{GOT}")
-    assert looked() == ("passed", "couriers can use the credential of each channel (phone); nothing was sent")
+    assert looked() == ("passed", "couriers can use their credentials (the channel phone); nothing was sent")
     assert told.read(GOT) == ""
     call(told, "Notices", "Drop", "au", "0")
     configure(told, CONFIGURATION.replace("credential: ntfy", "credential: pager"))
     expected = "there is no credential pager: expected agentd.notice.pager "
     result, text = looked()
     assert result == "failed"
-    assert f"nothing can be sent to phone: {expected}of systemd" in text
+    assert f"nothing can be sent to the channel phone: {expected}of systemd" in text
     assert found(told, "Manager", "Warnings") == [], "agentd itself cannot know"
     call(told, "Notices", "Tell", "ssa{sv}", "", "nobody hears", "0")
     (warning,) = told.wait_until(lambda: found(told, "Manager", "Warnings"), 90, "a warning")
@@ -115,6 +132,21 @@ def test_a_credential_that_cannot_be_used_is_told_by_the_courier_and_by_roots_ch
     assert f"warning: notices.channels.phone: {expected}{places}" in checked
     assert expected not in told.run("agentctl", "check", user="agentd").out, "whoever may not look is told nothing"
     call(told, "Notices", "Drop", "au", "0")
+    configure(told, CONFIGURATION)
+
+
+def test_a_check_outside_hears_of_a_run_by_a_courier_of_its_own(told: Machine) -> None:
+    configure(told, CONFIGURATION.replace("every: 12h}", "every: 12h}, ping: {credential: check}"))
+    told.sh(f": >{PINGS}")
+    assert run(told, "backup")["exit_code"] == 3
+
+    def heard() -> list[str]:
+        lines = told.read(PINGS).splitlines()
+        return lines if len(lines) >= 2 else []
+
+    assert told.wait_until(heard, 150, "the pings") == ["/start ['started']", "/3 ['failed:']"]
+    (check,) = [one for one in answer(told, "notices", "channels") if one["kind"] == "ping"]
+    assert (check["name"], check["credential"], check["trouble"] or "") == ("backup", "check", "")
     configure(told, CONFIGURATION)
 
 
