@@ -22,6 +22,7 @@ JOB_KEYS = (
         "last_due",
     ),
     *("last_started", "last_ended", "last_result", "last_exit_code", "last_signal", "last_skip", "last_skip_at"),
+    "unmet",
 )
 JOB_INSTANTS = ("next", "last_due", "last_started", "last_ended", "last_skip_at")
 RUN_INSTANTS = ("due", "started", "ended")
@@ -35,6 +36,7 @@ def job_json(job: Record) -> Record:
     return {
         **picked(job, *JOB_KEYS, instants=JOB_INSTANTS),
         "interval": job.get("interval") or None,
+        "unmet": job.get("unmet", {}),
         "last": picked(last, *last, instants=RUN_INSTANTS) if last["run_id"] else None,
     }
 
@@ -83,7 +85,8 @@ def run_row(run: Record, now: int) -> tuple[str, ...]:
 
 
 def state(job: Record) -> str:
-    """Returns the state of a job with its progress and other runs: "running: 40% (+2 queued)"."""
+    """Returns the state of a job with its progress, other runs and what is not as expected: "running: 40% (+2 queued),
+    too-long"."""
     text = str(job.get("state", ""))
     if job.get("progress") and job.get("running"):
         text += f": {job['progress']}"
@@ -91,7 +94,7 @@ def state(job: Record) -> str:
         text += f" ({len(job['running'])} runs)"
     if job.get("queued"):
         text += f" ({job['queued']})" if text == "queued" else f" (+{job['queued']} queued)"
-    return text
+    return ", ".join((text, *job.get("unmet", {})))
 
 
 def by_hand(job: Record) -> bool:
@@ -161,6 +164,7 @@ def job_facts(job: Record, due: list[int], now: int, learning: str = "") -> list
         *(("" if index else "next", f"{stamp(at, zone)}  {relative(at, now)}") for index, at in enumerate(due)),
         ("running", ", ".join(job.get("running", []))),
         ("last", last(job, now)),
+        *job.get("unmet", {}).items(),
     ]
     if job.get("last_skip"):
         when = job.get("last_skip_at", 0)

@@ -29,7 +29,7 @@ class Settings(Struct, frozen=True):
 
 PARTS = (
     Settings(fields.KINDS),
-    Settings(jobs.KINDS, faults=lambda its: jobs.faults(its.jobs)),
+    Settings(jobs.KINDS, faults=lambda its: jobs.faults(its.jobs), doubts=lambda its: jobs.doubts(its.jobs)),
     Settings(
         reboots.KINDS,
         faults=lambda its: reboots.faults(its.reboot, its.jobs),

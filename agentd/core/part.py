@@ -54,8 +54,9 @@ class Beginning(Effect, frozen=True):
 class Decided(Stored, frozen=True):
     """A decision of a part with its reason, as one sentence.
 
-    `kind` is a word of the part's (jobs: start, skip, queue, retry, stop, interval, enable, reset, clock), `about` the
-    job, rule or scheduler that the decision is about or "", `run_id` the run where the decision is about one.
+    `kind` is a word of the part's (jobs: start, skip, queue, retry, stop, interval, enable, reset, clock, late,
+    too-long, too-short), `about` the job, rule or scheduler that the decision is about or "", `run_id` the run where
+    the decision is about one.
     """
 
     at: int

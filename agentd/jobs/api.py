@@ -40,6 +40,7 @@ _JOB = {
     **dict.fromkeys(("next", "interval", "last_due", "last_started", "last_ended", "last_skip_at"), "t"),
     **dict.fromkeys(("enabled", "adaptive", "fixed"), "b"),
     **dict.fromkeys(("command", "overridden", "running", "starting"), "as"),
+    "unmet": "a{ss}",
     "preference": "i",
     "last_exit_code": "i",
     "queued": "u",
@@ -93,6 +94,8 @@ def job_record(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
             "last_exit_code": last.exit_code,
             "last_signal": last.signal,
         }
+    if state.watched is not None:
+        values["unmet"] = state.watched.unmet
     if state.last_skip:
         values |= {"last_skip": state.last_skip, "last_skip_at": state.last_skip_at}
     return record(values, _JOB)

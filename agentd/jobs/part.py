@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Protocol
 from agentd import log as logging
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
-from agentd.core.jobs.model import FAILURES, JobDisabled, Notified, Outcome, Run, RunChanged, RunStarts, RunStops, Saved
+from agentd.core.jobs.model import (
+    FAILURES,
+    AsExpected,
+    JobDisabled,
+    Notified,
+    Outcome,
+    Run,
+    RunChanged,
+    RunStarts,
+    RunStops,
+    Saved,
+    Unexpected,
+)
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND, counted, format_duration
 from agentd.jobs.api import JobsApi, run_record
@@ -127,6 +139,8 @@ class JobsShell:
                 RunChanged: self._tell,
                 Notified: self._notify,
                 JobDisabled: lambda _: None,
+                Unexpected: self._unexpected,
+                AsExpected: lambda _: None,
             },
             contract=Path(__file__).with_name("org.agentd1.Jobs.xml"),
             methods=api.methods(),
@@ -190,6 +204,12 @@ class JobsShell:
         run = effect.run
         log.info(effect.text, id="notice", job=run.job, run_id=run.run_id)
         self._host.server.emit("Jobs", "Notified", run.job, run.run_id, effect.event, effect.text)
+
+    def _unexpected(self, effect: Unexpected) -> None:
+        name, text = effect.job.name, f"{effect.title}: {effect.reason}"
+        log.warning(text, id="notice", job=name, **({"run_id": effect.run_id} if effect.run_id else {}))
+        if effect.wanted:
+            self._host.server.emit("Jobs", "Notified", name, effect.run_id, effect.event, text)
 
     def _tell(self, effect: RunChanged) -> None:
         """Tells listeners and the log of a run that is stored as it is told."""

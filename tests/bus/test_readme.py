@@ -76,7 +76,7 @@ def test_people_are_told_as_the_readme_says(agentd: Agentd) -> None:
     typed_in.unlink()
     agentd.environment["PATH"] = f"{tools(agentd.folder / 'bin')}:{os.environ['PATH']}"
     _, _, section = README.partition("## Being told")
-    settings, _ = re.findall(r"```yaml\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
+    settings, *_ = re.findall(r"```yaml\n(.*?)```", section.partition("\n## ")[0], re.DOTALL)
     agentd.start(f"{settings}jobs: {{backup: {{run: 'echo the disk is full; exit 3'}}}}\n")
     typed = commands(README, "console standalone")
     assert [len(shown) for _, shown in typed] == [1, 1]
@@ -109,7 +109,7 @@ def test_the_make_targets_of_the_readme_exist() -> None:
 
 def test_the_readmes_jobs_are_sound(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     texts = [""]
     for block in blocks:  # as one file where they can be: two sections of one name cannot
         keys = re.findall(r"^[a-z]+:", block, re.MULTILINE)

@@ -92,6 +92,23 @@ class Course:
             return run
         return replace(run, state="starting", started=0)
 
+    def has_begun(self, run: Run) -> bool:
+        """Tells whether there is, or was, a process of a run under way."""
+        return run.run_id in self._begun
+
+    def waits(self, entry: Entry, run: Run) -> str:
+        """Returns why a run that has not begun still waits, as a sentence."""
+        if self._places.closed:
+            return self._places.closed
+        if run.run_id in entry.running:
+            return "its process is being started"
+        if entry.retry is not None and entry.retry.seq == run.seq:
+            return f"its time has not come: {run.reason}"
+        others = [*entry.running, *(other.run_id for other in entry.waiting if other.seq < run.seq)]
+        if len(others) >= entry.job.concurrency:
+            return f"the run before is not over: {others[-1]}"
+        return f"no place is free: {self._places.taken} of {self._places.concurrency} are taken (concurrency)"
+
     # Taken back
 
     def stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "") -> list[str]:

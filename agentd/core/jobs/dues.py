@@ -4,6 +4,7 @@ from msgspec.structs import replace
 
 from agentd.core.jobs import runs
 from agentd.core.jobs.course import ASKED_FOR, Course
+from agentd.core.jobs.expectations import Expectations
 from agentd.core.jobs.model import JobSaved
 from agentd.core.jobs.roster import Entry, Roster
 from agentd.core.jobs.schedule import CATCH_UP, catch_up, dealt_with
@@ -15,9 +16,10 @@ from agentd.core.times import moment
 class Dues:
     """Deals with due times; what becomes of them goes to `course`, effects go to `effects`."""
 
-    def __init__(self, roster: Roster, course: Course, effects: list[Effect]) -> None:
+    def __init__(self, roster: Roster, course: Course, expectations: Expectations, effects: list[Effect]) -> None:
         self._roster = roster
         self._course = course
+        self._expectations = expectations
         self._effects = effects
 
     def come(self, entry: Entry, now: int, *, clock_step: bool = False) -> None:
@@ -65,11 +67,14 @@ class Dues:
             elif entry.job.missed.policy == "all" and any(run.cause == "missed" for run in entry.waiting):
                 verdict, why = "queue", "waits for the runs that are made up for (missed: all)"
         if verdict == "skip":
+            self._expectations.passed_over(entry, due)
             self._skip(entry, why, now)
             return
         if verdict == "replace" and not catching_up:
+            self._expectations.replaced(entry)
             self._course.stop(entry, "stopped", why, now)
         run = self._course.new(entry, due, cause, now, reason)
+        self._expectations.came(entry, run)
         if verdict == "queue":
             self._effects.append(Decided(now, "jobs", "queue", run.job, why, run.run_id))
 

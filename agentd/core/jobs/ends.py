@@ -5,6 +5,7 @@ from msgspec.structs import asdict, replace
 from agentd.core.jobs import runs
 from agentd.core.jobs.course import ASKED_FOR, Course
 from agentd.core.jobs.dues import Dues
+from agentd.core.jobs.expectations import Expectations
 from agentd.core.jobs.model import Notified, Outcome, Run, RunChanged, RunSaved, Saved
 from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster
@@ -16,17 +17,27 @@ _CUT_OFF = Outcome(result="interrupted", reason="agentd ended while the run was 
 class Ends:
     """Concludes runs, those under this daemon and those that the last one left; effects go to `effects`."""
 
-    def __init__(self, roster: Roster, places: Places, course: Course, dues: Dues, effects: list[Effect]) -> None:
+    def __init__(
+        self,
+        roster: Roster,
+        places: Places,
+        course: Course,
+        dues: Dues,
+        expectations: Expectations,
+        effects: list[Effect],
+    ) -> None:
         self._roster = roster
         self._places = places
         self._course = course
         self._dues = dues
+        self._expectations = expectations
         self._effects = effects
 
     def conclude(self, entry: Entry, run: Run, outcome: Outcome, now: int, *, draining: bool = False) -> None:
         """Stores a run that ended and does what follows from its end; while `draining` no job comes after."""
         run = entry.last = _with(run, outcome, now)
         self._effects += [RunSaved(run), RunChanged("finished", run)]
+        self._expectations.ended(entry, run, now)
         again = runs.retry(entry.job, run) if self._roster.entries.get(run.job) is entry else None
         if again is not None and entry.off:
             self._effects.append(Decided(now, "jobs", "retry", run.job, f"no other attempt: {entry.off}", run.run_id))
@@ -52,6 +63,20 @@ class Ends:
     def notify(self, entry: Entry, event: str, run: Run, text: str) -> None:
         """Tells of an event that people may want to be told of."""
         self._effects.append(Notified(event, run, text, entry.job, bool(entry.off)))
+
+    def outcome(self, run: Run) -> Run | None:
+        """Returns how a run, with its retries, ended; None while it or a retry is still running or due."""
+        if (entry := self._roster.entries.get(run.job)) is not None:
+
+            def of_it(other: Run) -> bool:
+                return other.seq == run.seq or (other.cause == "retry" and other.due == run.due)
+
+            coming = [*entry.running.values(), *(() if self._places.held else entry.pending)]
+            if any(map(of_it, coming)):
+                return None
+            if entry.last is not None and of_it(entry.last):
+                return entry.last
+        return replace(run, state="ended", result="interrupted", reason="how the run ended is not known")
 
     # After a restart
 
@@ -81,6 +106,8 @@ class Ends:
         if outcome.result == "interrupted" and not outcome.reason:
             outcome = replace(outcome, reason=_CUT_OFF.reason)
         if entry is not None:
+            if outcome.started and outcome.result != "start-failed":
+                self._expectations.began(entry, _with(run, outcome, now), before=True)
             self.conclude(entry, run, outcome, now)
         else:
             run = _with(run, outcome, now)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from agentd.core.events import Event, Hears, Kind
-from agentd.core.jobs.model import JobDisabled, Notified, Run
+from agentd.core.jobs.model import AsExpected, JobDisabled, Notified, Run, Unexpected
 
 KINDS = (
     Kind("start", "a run of a job started"),
@@ -12,6 +12,9 @@ KINDS = (
     Kind("recovered", "a job succeeded after people were told of its failure", told=True),
     Kind("progress", "a run said how far it is: agentctl progress"),
     Kind("tool", "a run uses a tool: agentctl progress --tool"),
+    Kind("late", "a job did not begin in time: expect, start_within", told=True),
+    Kind("too-long", "a run of a job takes too long: expect, at_most", told=True),
+    Kind("too-short", "a run of a job succeeded too soon: expect, at_least", told=True),
 )
 _WORDS = {
     "timeout": "the run took longer than its timeout",
@@ -64,4 +67,34 @@ def _disabled(effect: JobDisabled, now: int) -> Event:
     return Event(at=now, part="jobs", name="", about=effect.job, title="", trouble=trouble(effect.job), over=True)
 
 
-HEARS: Hears = {Notified: _of_run, JobDisabled: _disabled}
+def _unexpected(effect: Unexpected, now: int) -> Event:
+    job = effect.job
+    return Event(
+        at=now,
+        part="jobs",
+        name=effect.event,
+        about=job.name,
+        title=effect.title,
+        text=f"{effect.reason}\nTo see more: agentctl status {job.name}",
+        trouble=f"{effect.event} {job.name}" if effect.lasts else "",
+        asked=job.notify,
+        run_id=effect.run_id,
+    )
+
+
+def _as_expected(effect: AsExpected, now: int) -> Event:
+    """Returns the end of what was not as expected: people are told of it under the same name, or not at all."""
+    job = effect.job
+    return Event(
+        at=now,
+        part="jobs",
+        name=effect.event if effect.title else "",
+        about=job.name,
+        title=effect.title,
+        trouble=f"{effect.event} {job.name}",
+        over=True,
+        asked=job.notify,
+    )
+
+
+HEARS: Hears = {Notified: _of_run, JobDisabled: _disabled, Unexpected: _unexpected, AsExpected: _as_expected}

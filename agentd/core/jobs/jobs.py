@@ -12,9 +12,10 @@ from agentd.core.jobs import interval, runs
 from agentd.core.jobs.course import Course
 from agentd.core.jobs.dues import Dues
 from agentd.core.jobs.ends import Ends
+from agentd.core.jobs.expectations import Expectations
 from agentd.core.jobs.model import JobDisabled, JobSaved, JobState, Outcome, Run, RunChanged, RunSaved, RunStops, Saved
 from agentd.core.jobs.places import Places
-from agentd.core.jobs.roster import Entry, Roster
+from agentd.core.jobs.roster import Entry, Roster, behind
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Core, Decided, Effect, Refused, Stored
 from agentd.core.quantities import SECOND, format_duration
@@ -45,17 +46,19 @@ class Jobs(Core):
         self._roster = Roster(saved.states, host, boot, lead, zone, self._effects)
         self._places = Places(concurrency)
         self._course = Course(self._places, saved.next_seq, self._effects)
-        self._dues = Dues(self._roster, self._course, self._effects)
-        self._ends = Ends(self._roster, self._places, self._course, self._dues, self._effects)
+        self._expectations = Expectations(self._roster, self._places, self._course, self._effects)
+        self._dues = Dues(self._roster, self._course, self._expectations, self._effects)
+        self._ends = Ends(self._roster, self._places, self._course, self._dues, self._expectations, self._effects)
         self._unstorable: int | None = None  # since when nothing can be stored
         ahead = [job.name for job in jobs.values() if self._roster.add(job, now)]
         if ahead:
-            self._effects.append(Decided(now, "jobs", "clock", "", _behind(ahead)))
+            self._effects.append(Decided(now, "jobs", "clock", "", behind(ahead)))
         for name, run in saved.last_runs.items():
             if name in self.entries:
                 self.entries[name].last = run
         self._roster.index()
         self._ends.resume(saved, now)
+        self._expectations.resume(now)
         self._admit(now)
 
     # As every core
@@ -68,7 +71,10 @@ class Jobs(Core):
 
     def wakeup(self) -> int | None:
         """Returns when tick() is next wanted; None: not before something else happens."""
-        return None if self.draining or self._places.closed else self._roster.wakeup()
+        if self.draining:
+            return None
+        wanted = (None if self._places.closed else self._roster.wakeup(), self._expectations.wakeup())
+        return min((when for when in wanted if when is not None), default=None)
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
@@ -83,6 +89,8 @@ class Jobs(Core):
                 self._places.wait(entry, run)
             self._roster.push(entry)
         self._admit(now)
+        if not self.draining:
+            self._expectations.tick(now)
 
     # For others to read
 
@@ -124,16 +132,7 @@ class Jobs(Core):
         entry = self.entries.get(run.job)
         if entry is None or run.state == "ended" or self._course.seen(run).state == "running":
             return ""
-        if self._places.closed or self.draining:
-            return self._places.closed or _DRAINING
-        if run.run_id in entry.running:
-            return "its process is being started"
-        if entry.retry is not None and entry.retry.seq == run.seq:
-            return f"its time has not come: {run.reason}"
-        others = [*entry.running, *(other.run_id for other in entry.waiting if other.seq < run.seq)]
-        if len(others) >= entry.job.concurrency:
-            return f"the run before is not over: {others[-1]}"
-        return f"no place is free: {self._places.taken} of {self._places.concurrency} are taken (concurrency)"
+        return self._places.closed or (_DRAINING if self.draining else self._course.waits(entry, run))
 
     @property
     def held(self) -> str:
@@ -180,11 +179,11 @@ class Jobs(Core):
         """Stops a job's runs, or one run by its id. Raises Refused NoSuchJob, NoSuchRun."""
         for entry in self._roster.all():
             if target in entry.running or target in {run.run_id for run in entry.pending}:
-                return self._course.stop(entry, "stopped", "asked to stop", now, only=target)
+                return self._stop(entry, now, only=target)
         name, _, number = target.rpartition(".")
         if number.isascii() and number.isdigit() and name in self.entries and target not in self.entries:
             raise Refused("NoSuchRun", f"the run {target} is not under way")
-        return self._course.stop(self.entry(target), "stopped", "asked to stop", now)
+        return self._stop(self.entry(target), now)
 
     def step_interval(self, name: str, direction: int, now: int) -> tuple[int, int]:
         """Takes one bounded step: direction 1 is more often, -1 less. Returns old and new interval. Raises Refused."""
@@ -284,6 +283,7 @@ class Jobs(Core):
             self._course.begin(run_id)
             run = entry.running[run_id] = replace(entry.running[run_id], started=at, invocation=invocation)
             self._effects.append(RunChanged("started", run))
+            self._expectations.began(entry, run)
             self._ends.notify(entry, "start", run, f"{entry.job.name} started")
 
     def ended(self, run_id: str, outcome: Outcome, now: int) -> None:
@@ -300,6 +300,7 @@ class Jobs(Core):
         """Takes note that the wall clock was set by `delta` and shows `now`; elapsed time went on as before."""
         by = f"{delta / SECOND:+.6f}".rstrip("0").rstrip(".")
         self._effects.append(Decided(now, "jobs", "clock", "", f"the clock was set by {by} s"))
+        self._expectations.clock_stepped(delta, now)
         self._roster.clock_stepped(delta, now)
         if self._unstorable is not None:
             self._unstorable += delta
@@ -322,6 +323,7 @@ class Jobs(Core):
             changes.append(f"{name} removed")
             for run in self._course.unbegun(self.entries[name]):
                 self._course.cancel(self.entries[name], run, "the job was removed", now)
+            self._expectations.removed(self.entries[name])
             self._roster.remove(self.entries[name])
         for name, job in jobs.items():
             if name not in self.entries:
@@ -329,7 +331,9 @@ class Jobs(Core):
                 self._roster.add(job, now)
             elif job != self.entries[name].job:
                 changes.append(f"{name} changed")
+                before = self.entries[name].job
                 self._roster.change(self.entries[name], job, now)
+                self._expectations.changed(self.entries[name], before)
                 if self.entries[name].off:
                     self._course.take_back(self.entries[name], self.entries[name].off, now)
         self._roster.index()
@@ -361,7 +365,10 @@ class Jobs(Core):
     def release(self, who: str, now: int) -> None:
         """Starts things again unless somebody else holds them; what came due meanwhile follows its policy for missed
         runs."""
-        if self._places.release(who):
+        paused, free = self._places.by_hand, self._places.release(who)
+        if paused and not self._places.by_hand:
+            self._expectations.excuse(now)
+        if free:
             self.tick(now)
 
     def gone(self, part: str, now: int) -> None:
@@ -386,17 +393,7 @@ class Jobs(Core):
 
         Retries that are held back do not count. Only the last run of each job is known.
         """
-        if (entry := self.entries.get(run.job)) is not None:
-
-            def of_it(other: Run) -> bool:
-                return other.seq == run.seq or (other.cause == "retry" and other.due == run.due)
-
-            coming = [*entry.running.values(), *(() if self._places.held else entry.pending)]
-            if any(map(of_it, coming)):
-                return None
-            if entry.last is not None and of_it(entry.last):
-                return entry.last
-        return replace(run, state="ended", result="interrupted", reason="how the run ended is not known")
+        return self._ends.outcome(run)
 
     def stop_all(self, result: str, reason: str, now: int) -> None:
         """Stops the runs under way; they count as `result`."""
@@ -424,15 +421,12 @@ class Jobs(Core):
             self._course.admit(self.entries, now)
         self._effects += map(RunSaved, self._places.unsaved())
 
+    def _stop(self, entry: Entry, now: int, only: str = "") -> list[str]:
+        ids = self._course.stop(entry, "stopped", "asked to stop", now, only)
+        self._expectations.stopped(entry, now)
+        return ids
+
     def _override(self, entry: Entry, state: JobState, kind: str, reason: str, now: int) -> None:
         self._roster.override(entry, state, now)
+        self._expectations.changed(entry, entry.job)
         self._effects.append(Decided(now, "jobs", kind, entry.job.name, reason))
-
-
-def _behind(jobs: list[str]) -> str:
-    """Returns the sentence about a clock that shows less than what was dealt with before agentd started."""
-    who = jobs[0] if len(jobs) == 1 else f"{len(jobs)} jobs"
-    return (
-        f"the clock was set back while agentd was away: due times of {who} that were dealt with lie ahead of it; "
-        "schedules go on from now"
-    )

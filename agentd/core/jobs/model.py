@@ -49,13 +49,40 @@ class Run(Ending, frozen=True, kw_only=True):
         return f"{self.job}.{self.seq}"
 
 
+class Watched(Struct, frozen=True, kw_only=True):
+    """The memory of a job's expectations. Instants are in microseconds since 1970, and go along when the clock is
+    set.
+
+    `late`, `long` and `short` are sentences about what is not as expected and lasts: no run began in time, since
+    `late_at`; runs take too long, by their numbers; the last success came too soon. `passed` is the earliest due time
+    that was passed over since a run last began, for the run before was not over; 0: none was. `due` are the instants
+    that the start of runs is expected after, where that is not their due time any more; `begun` those at which runs
+    began, where the clock was set since, or where it was told that they began late.
+    """
+
+    late: str = ""
+    late_at: int = 0
+    long: dict[int, str] = {}
+    short: str = ""
+    passed: int = 0
+    due: dict[int, int] = {}
+    begun: dict[int, int] = {}
+
+    @property
+    def unmet(self) -> dict[str, str]:
+        """The sentences about what is not as expected just now, by the names of events."""
+        found = {"late": self.late, "too-long": next(iter(self.long.values()), ""), "too-short": self.short}
+        return {event: sentence for event, sentence in found.items() if sentence}
+
+
 class JobState(Struct, frozen=True, kw_only=True):
     """The memory of a job that agentd keeps across restarts.
 
     Every due time in [since, handled] and in the ranges of `past` has been dealt with and never starts a run
     again. `anchor` is an instant of the interval grid. `grids` are those from before the clock was set back: of each an
     instant, the last due time that was dealt with, and the interval. `schedule` tells whether the trigger is the same.
-    An interval that is `fixed` was set by a person, and nothing but a person changes it.
+    An interval that is `fixed` was set by a person, and nothing but a person changes it. `watched` is there only where
+    there is something to remember of the job's expectations.
     """
 
     schedule: str = ""
@@ -70,6 +97,7 @@ class JobState(Struct, frozen=True, kw_only=True):
     preference: int = 0
     last_skip: str = ""
     last_skip_at: int = 0
+    watched: Watched | None = None
 
 
 class Saved(Struct, frozen=True, kw_only=True):
@@ -146,6 +174,31 @@ class Notified(Effect, frozen=True):
     def wanted(self) -> bool:
         """Whether the job's `notify` asks to be told of it."""
         return self.event in (self.job.notify or ())
+
+
+class Unexpected(Effect, frozen=True):
+    """A job is not as expected: event is late | too-long | too-short, `title` and `reason` are sentences. It `lasts`
+    until AsExpected comes; else it is over as it is noticed."""
+
+    event: str
+    job: Job
+    title: str
+    reason: str
+    run_id: str = ""
+    lasts: bool = True
+
+    @property
+    def wanted(self) -> bool:
+        """Whether the job's `notify` asks to be told of it."""
+        return self.event in (self.job.notify or ())
+
+
+class AsExpected(Effect, frozen=True):
+    """A job is as expected again; without `title`, nothing is expected of it any more, and nobody is told."""
+
+    event: str
+    job: Job
+    title: str = ""
 
 
 class JobDisabled(Effect, frozen=True):

@@ -35,6 +35,11 @@ class Places:
         """Whether nothing starts for the time being and all goes on after that: nobody stops or reboots."""
         return bool(self._holds) and self._holds.keys() <= self._pauses
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether somebody paused the jobs, whatever else holds them."""
+        return not self._holds.keys().isdisjoint(self._pauses)
+
     def hold(self, who: str, why: str, *, pause: bool = False) -> None:
         """Lets nothing start until `who` releases it, whatever others release; a `pause` is for no end."""
         self._holds.pop(who, None)

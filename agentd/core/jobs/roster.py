@@ -1,5 +1,6 @@
 """The roster of jobs: their configuration and memory, and when each next has something to do."""
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 from zoneinfo import ZoneInfo
 
@@ -82,6 +83,8 @@ class Roster:
         self._zone = zone
         self._effects = effects
         self._heap: list[tuple[int, str]] = []
+        self.watch: Callable[[Entry], None] = lambda _: None
+        """Learns that the due time of a job may be another, where something is expected of the job."""
 
     def all(self) -> list[Entry]:
         """Returns the configured jobs and the removed ones that still have a run under way."""
@@ -211,6 +214,8 @@ class Roster:
         )
         entry.due = entry.schedule.next_due(state) if entry.enabled else None
         entry.wake = (entry.due or 0) - self._lead
+        if job.expect is not None:
+            self.watch(entry)
 
     def _jitter(self, job: Job) -> int:
         return jitter_offset(self._host, job.name, job.jitter)
@@ -240,6 +245,15 @@ class Roster:
             upstream = entry.schedule.trigger.upstream
             if upstream is not None:
                 self.followers.setdefault(upstream, []).append(entry)
+
+
+def behind(jobs: list[str]) -> str:
+    """Returns the sentence about a clock that shows less than what was dealt with before agentd started."""
+    who = jobs[0] if len(jobs) == 1 else f"{len(jobs)} jobs"
+    return (
+        f"the clock was set back while agentd was away: due times of {who} that were dealt with lie ahead of it; "
+        "schedules go on from now"
+    )
 
 
 def _without_zone(fingerprint: str) -> list[str]:

@@ -25,7 +25,7 @@ from agentd.core.jobs import triggers
 from agentd.core.jobs.triggers import Manual, Trigger
 from agentd.core.quantities import MINUTE, SECOND, format_duration, nearest, parse_duration
 
-Event = Literal["start", "success", "failure", "recovered", "progress", "tool"]
+Event = Literal["start", "success", "failure", "recovered", "progress", "tool", "late", "too-long", "too-short"]
 Mode = Literal["on", "shadow", "off"]
 
 WRITTEN_BY_AGENTD = frozenset({
@@ -75,6 +75,15 @@ class Limits(Struct, frozen=True, kw_only=True):
     tasks: Annotated[int, Meta(ge=1)] | None = None
 
 
+class Expect(Struct, frozen=True, kw_only=True):
+    """The expectations of a job, in microseconds: a run begins so soon after each due time, and takes at least and at
+    most so long."""
+
+    start_within: PositiveDuration | None = None
+    at_least: PositiveDuration | None = None
+    at_most: PositiveDuration | None = None
+
+
 class PingSettings(Struct, frozen=True, kw_only=True):
     """The check outside that hears when runs begin and end. `credential` names its secret address, as of a channel of
     notices."""
@@ -106,6 +115,7 @@ class Job(Struct, frozen=True, kw_only=True):
     jitter: Duration = 0
     limits: Limits = Limits()
     critical: bool = False  # the machine is not rebooted while it runs
+    expect: Expect | None = None
     notify: tuple[Event, ...] | None = None  # None: as the routes of notices say
     ping: PingSettings | None = None
     useful: Annotated[str | None, Meta(extra={"kind": "useful"})] = None
@@ -126,9 +136,13 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 def faults(jobs: Mapping[str, Job]) -> Iterator[Fault]:
-    """Yields a fault for each job that follows a job which does not exist, or itself in the end, and for each with a
-    root directory of its own whose program is not named by a path."""
+    """Yields a fault for each job that follows a job which does not exist, or itself in the end, for each with a root
+    directory of its own whose program is not named by a path, and for each that is to take more time than it may."""
     for name, job in jobs.items():
+        least, most = (job.expect.at_least, job.expect.at_most) if job.expect is not None else (None, None)
+        if least is not None and most is not None and least >= most:
+            text = f"expected a duration below that of at_most, which is {format_duration(most)}"
+            yield Fault(("jobs", name, "expect", "at_least"), text)
         if job.has_own_root and not job.run[0].startswith("/"):
             setting = min(OWN_ROOT.intersection(job.systemd))
             text = f'with {setting} in systemd, expected the path of the program within that root, not "{job.run[0]}"'
@@ -153,6 +167,22 @@ def _misread(jobs: Mapping[str, Job], name: str) -> Iterator[Fault]:
     other, dot, number = name.rpartition(".")
     if dot and number.isdecimal() and other in jobs:
         yield Fault(("jobs", name), f"run {number} of the job {other} has the same name: call one of the two otherwise")
+
+
+def doubts(jobs: Mapping[str, Job]) -> Iterator[str]:
+    """Yields a sentence for each expectation of a job that says nothing: what would break it never comes, or always."""
+    for name, job in jobs.items():
+        if (expect := job.expect) is None:
+            continue
+        if expect.start_within is not None and job.trigger.key == Manual.key:
+            yield f"jobs.{name}.expect.start_within has no effect: the job has no due times (when)"
+        if job.timeout is None:
+            continue
+        if expect.at_most is not None and expect.at_most >= job.timeout:
+            yield f"jobs.{name}.expect.at_most has no effect: timeout ends a run after {format_duration(job.timeout)}"
+        if expect.at_least is not None and expect.at_least >= job.timeout:
+            ends = f"timeout ends a run after {format_duration(job.timeout)}"
+            yield f"jobs.{name}.expect.at_least is never met: {ends}"
 
 
 def _followed(job: Job) -> tuple[str, ...]:

@@ -51,10 +51,13 @@ def variants(record: dict[str, Any]) -> dict[str, Any]:
     """A record as a{sv}, with the types of the contract."""
     special = {"exit_code": "i", "preference": "i", "Network": "i", "attempt": "u", "queued": "u", "Blockers": "aa{sv}"}
     special["events"] = "a{st}"
+    special["unmet"] = "a{ss}"
     special |= dict.fromkeys(("last_day", "last_week", "per_day", "per_week", "attempts", "pending_attempts"), "u")
     kinds = {bool: "b", int: "t", float: "d", str: "s", list: "as"}
     types = {key: special.get(key) or kinds[type(value)] for key, value in record.items()}
-    return {key: (types[key], value if types[key] == "a{st}" else typed(value)) for key, value in record.items()}
+    return {
+        key: (types[key], value if types[key] in {"a{st}", "a{ss}"} else typed(value)) for key, value in record.items()
+    }
 
 
 def typed(value: object) -> object:

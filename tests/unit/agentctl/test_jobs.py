@@ -50,12 +50,20 @@ def test_status_as_json_has_the_contracts_keys(daemon: FakeDaemon, ctl: Ctl) -> 
     assert status["daemon"]["version"] == "0.1.0"
     assert status["daemon"]["started"] == "2026-10-24T22:26:40.000000+02:00"
     feed, backup = status["jobs"]
-    assert set(feed) == set(backup) == {*FEED, "last"}
+    assert set(feed) == set(backup) == {*FEED, "last", "unmet"}
     assert feed["next"] == "2026-10-25T00:30:40.000000+02:00"
     assert feed["command"] == ["/opt/feed.py", "--all of it"]
     assert feed["last"]["result"] == "exit-code"
     assert feed["last"]["ended"] == "2026-10-24T22:27:40.000000+02:00"
     assert backup["next"] is backup["interval"] is backup["last"] is backup["last_run_id"] is None
+
+
+def test_what_is_not_as_expected_stands_in_the_status(daemon: FakeDaemon, ctl: Ctl) -> None:
+    late = {**FEED, "unmet": {"late": "no place is free", "too-long": "feed.5 is under way for 2h"}}
+    daemon.answers |= {"ListJobs": [late], "GetJob": late, "NextTimes": [], "ListRuns": []}
+    assert "copying (+1 queued), late, too-long" in ctl("status").out
+    assert "late  no place is free\n" in ctl("status", "feed").out
+    assert ctl("status", "--json").json["jobs"][0]["unmet"] == late["unmet"]
 
 
 def test_status_of_one_job_shows_details_next_times_and_runs(daemon: FakeDaemon, ctl: Ctl) -> None:

@@ -10,11 +10,12 @@ TOP = (
     "stop_timeout, timezone, watch"
 )
 JOB = (
-    "concurrency, critical, description, enabled, environment, group, jitter, learning, limits, missed, notify, "
-    "overlap, ping, retries, run, scheduler, stop_timeout, systemd, timeout, timezone, useful, user, when, "
+    "concurrency, critical, description, enabled, environment, expect, group, jitter, learning, limits, missed, "
+    "notify, overlap, ping, retries, run, scheduler, stop_timeout, systemd, timeout, timezone, useful, user, when, "
     "working_directory"
 )
 USEFUL = "output, exit-code, reported, {exit-code: [10, 11]}, {file: /path}"
+EVENTS = "failure, late, progress, recovered, start, success, too-long, too-short, tool"
 TRIGGERS = "every, adaptive, cron, at, boot, after, manual"
 EVERYWHERE = """timezon: UTC
 jobs:
@@ -769,6 +770,21 @@ BAD: list[tuple[str, str, list[str]]] = [
         job('environment: {LEVEL: "a\\0b"}'),
         ["4:26: jobs.backup.environment.LEVEL: expected at most 30,000 characters, no control characters"],
     ),
+    (
+        "expectation of nothing",
+        job("expect: {at_most: 0}"),
+        ['4:23: jobs.backup.expect.at_most: "0" is too small'],
+    ),
+    (
+        "expectation that there is not",
+        job("expect: {at_mots: 2h}"),
+        ['4:14: jobs.backup.expect: unknown key "at_mots" (did you mean at_most?)'],
+    ),
+    (
+        "expectation that contradicts another",
+        job("expect: {at_least: 2h, at_most: 2h}"),
+        ["4:24: jobs.backup.expect.at_least: expected a duration below that of at_most, which is 2h"],
+    ),
     ("timeout of nothing", job("timeout: 0"), ['4:14: jobs.backup.timeout: "0" is too small']),
     (
         "timeout without a unit",
@@ -886,17 +902,12 @@ BAD: list[tuple[str, str, list[str]]] = [
     (
         "notify that does not exist",
         job("notify: [start, finish]"),
-        ['4:21: jobs.backup.notify[1]: "finish" is not one of failure, progress, recovered, start, success, tool'],
+        [f'4:21: jobs.backup.notify[1]: "finish" is not one of {EVENTS}'],
     ),
     (
         "notify as one word that does not exist",
         job("notify: falure"),
-        [
-            (
-                '4:13: jobs.backup.notify: "falure" is not one of failure, progress, recovered, start, success, tool '
-                "(did you mean failure?)"
-            )
-        ],
+        [f'4:13: jobs.backup.notify: "falure" is not one of {EVENTS} (did you mean failure?)'],
     ),
     (
         "notify as a mapping",

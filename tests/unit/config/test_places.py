@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.config.bad_configs import EVENTS
 from tests.unit.config.texts import errors, write
 
 LISTS: dict[str, tuple[str, list[str]]] = {
@@ -17,7 +18,7 @@ LISTS: dict[str, tuple[str, list[str]]] = {
     ),
     "an event to notify": (
         "jobs:\n  a:\n    run: x\n    notify:\n      - start\n      - end\n",
-        ['6:9: jobs.a.notify[1]: "end" is not one of failure, progress, recovered, start, success, tool'],
+        [f'6:9: jobs.a.notify[1]: "end" is not one of {EVENTS}'],
     ),
     "a time": (
         'jobs:\n  a:\n    run: x\n    when:\n      at:\n        - "02:30"\n        - "24:30"\n',

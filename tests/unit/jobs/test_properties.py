@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, RunSaved, RunStarts, RunStops, Saved
-from agentd.core.jobs.settings import Job, Missed, Retries
+from agentd.core.jobs.settings import Expect, Job, Missed, Retries
 from agentd.core.jobs.triggers import Adaptive, After, At, Boot, Cron, Every, Manual, Trigger
 from agentd.core.part import Effect, Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
@@ -20,6 +20,7 @@ from tests.unit.jobs.simulation import Memory
 NOW = 1_774_600_000 * SECOND  # 27 March 2026, two days before the clocks of Europe change
 CALENDARS = {"often", "nightly"}
 RETRIES = Retries(count=2, backoff=MINUTE, max=3 * MINUTE)
+EXPECT = Expect(start_within=3 * MINUTE, at_least=SECOND, at_most=HOUR)
 
 
 def job(name: str, when: Trigger, **settings: Any) -> Job:
@@ -27,10 +28,12 @@ def job(name: str, when: Trigger, **settings: Any) -> Job:
 
 
 JOBS = [
-    job("often", Cron("*/10 * * * *"), overlap="queue", retries=RETRIES, missed=Missed("all")),
+    job("often", Cron("*/10 * * * *"), overlap="queue", retries=RETRIES, missed=Missed("all"), expect=EXPECT),
     job("nightly", At((2 * 3600 + 1800, 43200)), missed=Missed("within", HOUR), retries=RETRIES),
-    job("steady", Every(7 * MINUTE), jitter=30 * SECOND, missed=Missed("skip")),
-    job("supple", Adaptive(20 * MINUTE, MINUTE, HOUR), overlap="replace", concurrency=2, retries=RETRIES),
+    job("steady", Every(7 * MINUTE), jitter=30 * SECOND, missed=Missed("skip"), expect=EXPECT),
+    job(
+        "supple", Adaptive(20 * MINUTE, MINUTE, HOUR), overlap="replace", concurrency=2, retries=RETRIES, expect=EXPECT
+    ),
     job("next", After("often"), overlap="queue", concurrency=2),
     job("boot", Boot(2 * MINUTE)),
     job("manual", Manual(), retries=RETRIES),
