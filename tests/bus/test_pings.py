@@ -1,5 +1,6 @@
 """The outside view, as a check hears it: a real agentd, its couriers, and a server of checks."""
 
+import os
 import random
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ jobs:
   quiet: {run: 'exit 3'}
 """
 BEATS = "notices: {heartbeat: {credential: alive, every: 1s}}\n"
-KILLS = 6
+KILLS = int(os.environ.get("AGENTD_KILLS", "6"))
 
 
 @pytest.fixture
