@@ -128,7 +128,9 @@ class Children:
             "AGENTD_ADDRESS": self.address,
             "AGENTD_STATE": self._leftover.state,
         }
-        at = time.monotonic() + min(run.due - now(), LEAD) / SECOND
+        # The wall clock is looked at first: a moment between the two looks makes the start late, and never early.
+        wait = min(run.due - now(), LEAD) / SECOND
+        at = time.monotonic() + wait
         link = self._links[run.run_id] = self._link()
         link.under_way.add(run.run_id)
         self._unstarted[run.run_id] = at

@@ -110,6 +110,27 @@ def test_a_run_never_waits_longer_than_the_lead_whatever_the_clock_shows(tmp_pat
     asyncio.run(scenario())
 
 
+def test_a_run_is_never_planned_before_it_is_due_however_long_a_look_at_the_clock_takes(
+    tmp_path: Path, links: list[FakeLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elapsed = 0.0
+
+    def look() -> float:
+        nonlocal elapsed
+        elapsed += 0.005  # somebody else has the processor meanwhile
+        return elapsed
+
+    async def scenario() -> None:
+        one = World(tmp_path)
+        with monkeypatch.context() as patched:
+            patched.setattr(children, "now", lambda: round(look() * SECOND))
+            patched.setattr(time, "monotonic", look)
+            one.start(1, due=round(0.1 * SECOND))
+        assert links[0].orders[0]["at"] >= 0.1
+
+    asyncio.run(scenario())
+
+
 def test_nobody_waits_for_runs_that_a_dead_supervisor_was_to_begin(tmp_path: Path, links: list[FakeLink]) -> None:
     async def scenario() -> None:
         one = World(tmp_path)
