@@ -21,11 +21,12 @@ class Session:
     """The values of the global options, and the connection, made when a command first needs it."""
 
     address: str | None = None
+    state_dir: str | None = None
     json: bool = False
 
     @cached_property
     def client(self) -> Client:
-        client = Client.connect(self.address)
+        client = Client.connect(self.address, self.state_dir)
         click.get_current_context().find_root().call_on_close(client.close)
         return client
 
@@ -52,7 +53,7 @@ def completed(names: Callable[[Client], Iterable[str]]) -> Callable[[click.Conte
 
     def complete(context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[str]:
         session = context.find_root().ensure_object(Session)
-        with suppress(Failure), closing(Client.connect(session.address)) as client:
+        with suppress(Failure), closing(Client.connect(session.address, session.state_dir)) as client:
             return [name for name in names(client) if name.startswith(incomplete)]
         return []
 
@@ -82,13 +83,17 @@ def _keep(context: click.Context, parameter: click.Parameter, value: str | bool 
         setattr(context.find_root().ensure_object(Session), parameter.name, value)
 
 
-address_option = click.option(
-    "--address",
-    metavar="ADDRESS",
-    callback=_keep,
-    expose_value=False,
-    help="The D-Bus address where agentd is, instead of looking for it.",
-)
+def address_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the two options that tell which agentd is meant."""
+    for name, metavar, text in (
+        ("--state-dir", "DIR", "The state directory of the standalone agentd that is meant, where several run."),
+        ("--address", "ADDRESS", "The D-Bus address where agentd is, instead of looking for it."),
+    ):
+        option = click.option(name, metavar=metavar, type=str, callback=_keep, expose_value=False, help=text)
+        function = option(function)
+    return function
+
+
 json_option = click.option("--json", is_flag=True, callback=_keep, expose_value=False, help="Print JSON.")
 pass_session = click.make_pass_decorator(Session, ensure=True)
 

@@ -1,13 +1,13 @@
 """The way to the daemon: finding its bus, calling it, and turning errors into sentences and exit codes."""
 
-import contextlib
 import os
-import stat
+import shlex
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
-from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from agentctl.standalone import Standalone, standalones
 
 Record = dict[str, Any]
 
@@ -113,9 +113,12 @@ class Client:
         self._agent: Any = None
 
     @classmethod
-    def connect(cls, address: str | None = None) -> Self:
-        """Connects to the daemon: the address given, $AGENTD_ADDRESS, the user's standalone daemon, the system bus."""
+    def connect(cls, address: str | None = None, state: str | None = None) -> Self:
+        """Connects to the daemon: at the address given, or the standalone one with the state directory given; else at
+        $AGENTD_ADDRESS, the user's one standalone daemon, the system bus. Raises Failure."""
         timeout = _timeout()
+        if state and not address:
+            return cls._of_state(state, timeout)
         address, source = (address, "--address") if address else (os.environ.get("AGENTD_ADDRESS"), "AGENTD_ADDRESS")
         if address:
             client = cls._open(address, timeout)
@@ -124,13 +127,36 @@ class Client:
                 "such as unix:path=/run/user/1000/agentd/bus"
             )
         else:
-            own = standalone_address()
-            # A daemon that was killed leaves its address file behind: then the system's daemon is the one meant.
-            client = (cls._open(own, timeout) if own else None) or cls._open("SYSTEM", timeout)
+            alive = cls._alive(standalones(), timeout)
+            if len(alive) > 1:
+                raise _several(alive)
+            client = alive[0][1] if alive else cls._open("SYSTEM", timeout)
             sentence = NOT_RUNNING
         if client is None:
             raise Failure(sentence, ExitCode.NOT_RUNNING)
         return client
+
+    @classmethod
+    def _of_state(cls, state: str, timeout: float) -> Self:
+        """Connects to the standalone daemon with that state directory. Raises Failure."""
+        try:
+            alive = cls._alive(standalones(state), timeout)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise Failure(f"{state}: {reason}; expected the state directory of an agentd", ExitCode.USAGE) from None
+        if not alive:
+            raise Failure(
+                f"no standalone agentd of this user is running with the state directory {state} "
+                f"(start it with: agentd --standalone --state-dir {shlex.quote(state)})",
+                ExitCode.NOT_RUNNING,
+            )
+        return alive[0][1]
+
+    @classmethod
+    def _alive(cls, daemons: Iterable[Standalone], timeout: float) -> list[tuple[Standalone, Self]]:
+        """Returns those of the daemons that answer, each with a connection: one that was killed leaves its file."""
+        opened = ((daemon, cls._open(daemon.address, timeout)) for daemon in daemons)
+        return [(daemon, client) for daemon, client in opened if client is not None]
 
     @classmethod
     def _open(cls, address: str, timeout: float) -> Self | None:
@@ -331,30 +357,13 @@ def _patient(connection: Any) -> Any:
     return connection
 
 
-def standalone_address() -> str | None:
-    """Returns the address that this user's standalone daemon wrote down; None without such a file.
-
-    The file must be a plain one, and both it and its folder the user's own and for nobody else to write: whoever may do
-    so would choose whom agentctl believes.
-    """
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-    with contextlib.ExitStack() as opened:
-        try:
-            folder = os.open((Path(runtime) if runtime else Path("~/.cache").expanduser()) / "agentd", flags)
-            opened.callback(os.close, folder)
-            descriptor = os.open("address", flags, dir_fd=folder)
-            opened.callback(os.close, descriptor)
-            around, status = os.fstat(folder), os.fstat(descriptor)
-            text = os.read(descriptor, 4096) if stat.S_ISREG(status.st_mode) else b""
-        except (OSError, ValueError, RuntimeError):  # RuntimeError: the user has no home
-            return None
-    if {around.st_uid, status.st_uid} != {os.geteuid()} or (around.st_mode | status.st_mode) & 0o022:
-        return None
-    try:
-        return text.decode().partition("\n")[0].strip() or None
-    except UnicodeDecodeError:
-        return None
+def _several(alive: Iterable[tuple[Standalone, Client]]) -> Failure:
+    """Returns the failure that more than one standalone daemon is there; ends the connections to them."""
+    ways = []
+    for daemon, client in alive:
+        client.close()
+        ways.append(f"--state-dir {shlex.quote(daemon.state)}" if daemon.state else f"--address {daemon.address}")
+    return Failure(f"several agentds of this user are running: choose one with {' or '.join(ways)}", ExitCode.USAGE)
 
 
 def _timeout() -> float:

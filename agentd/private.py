@@ -55,18 +55,19 @@ class PrivateBus:
         keep("bus", "the private bus", argv, self._state / "bus.log")
 
     def publish(self) -> None:
-        """Tells agentctl where the bus is, once agentd answers there."""
-        new = self._folder / f"address.{os.getpid()}"
+        """Tells agentctl where the bus is, and whose state it is, once agentd answers there."""
+        new = self._folder / f"new.{os.getpid()}"
         new.unlink(missing_ok=True)
-        with new.open("x") as file:  # never what somebody put there
-            file.write(f"{self.address}\n{os.getpid()}\n")
-        new.rename(self._folder / "address")
+        with new.open("xb") as file:  # never what somebody put there
+            file.write(b"%s\n%d\n%s\n" % (self.address.encode(), os.getpid(), os.fsencode(self._state)))
+        new.rename(self._folder / address_file(self._state))
 
     def close(self) -> None:
         """Takes back what tells of the bus."""
-        published = self._folder / "address"
-        if published.exists() and published.read_text().startswith(f"{self.address}\n"):
-            published.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # nothing was told yet, or somebody took the state away
+            published = self._folder / address_file(self._state)
+            if published.read_bytes().startswith(self.address.encode() + b"\n"):
+                published.unlink(missing_ok=True)
         self._socket.unlink(missing_ok=True)
 
 
@@ -84,6 +85,13 @@ def runtime() -> Path:
         return Path(given) / "agentd" if given else Path.home() / ".cache/agentd"
     except RuntimeError:
         raise Unusable("this user has no home: set XDG_RUNTIME_DIR to a folder of the user's own") from None
+
+
+def address_file(state: Path) -> str:
+    """Returns the name of the file that tells of the agentd with that state directory: each directory has its own,
+    whichever way leads to it. Raises OSError where there is none."""
+    status = state.stat()
+    return f"address-{status.st_dev:x}-{status.st_ino:x}"
 
 
 def take_folder(folder: Path, kind: str) -> None:

@@ -86,12 +86,12 @@ class Agentd:
     def _wait_for_answer(self, deadline: float) -> None:
         from jeepney.io.blocking import open_dbus_connection
 
-        published = self.folder / "agentd" / "address"
         while self._connection is None:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"agentd did not start:\n{self._said()}")
             with contextlib.suppress(OSError):
-                self._connection = open_dbus_connection(bus=published.read_text().splitlines()[0])
+                for published in (self.folder / "agentd").glob("address*[!.0-9]*"):
+                    self._connection = open_dbus_connection(bus=published.read_text().splitlines()[0])
             time.sleep(0.002)
         self.facts()
 

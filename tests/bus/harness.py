@@ -71,16 +71,21 @@ class Agentd:
         """Starts the daemon and waits until it answers."""
         if config:
             self.config.write_text(config)
-        address = self.folder / "run/agentd/address"
-        address.unlink(missing_ok=True)
+        for old in self._published():
+            old.unlink()
         command = [*self.within, sys.executable, "-m", *self.program, "--config", str(self.config)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", str(self.state), *arguments], stderr=log, env=self.environment, cwd=ROOT
             )
-        self.until(address.exists, "agentd to answer")
+        self.until(self._published, "agentd to answer")
+        (address,) = self._published()
         self.address = address.read_text().splitlines()[0]
         return self
+
+    def _published(self) -> list[Path]:
+        """The files by which agentds tell where they are."""
+        return [*(self.folder / "run/agentd").glob("address*")]
 
     def until(self, true: Callable[[], object], what: str, seconds: float = 20) -> None:
         """Waits for something outside this process to come true; fails with the log when it does not."""

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from agentd.bus.contract import joined
+from agentd.private import address_file
 from tests.bus.harness import ROOT, Agentd, CallError, children_of, processes_with
 from tests.contracts import CONTRACTS
 
@@ -374,9 +375,30 @@ def test_two_daemons_do_not_share_a_state_directory(agentd: Agentd) -> None:
     assert (done.returncode, done.stderr) == (1, f"{text}; choose another with --state-dir\n")
 
 
+def test_two_daemons_of_one_user_are_found_by_their_state_directories(agentd: Agentd) -> None:
+    agentd.start("timezone: UTC\njobs:\n  first: {run: [/bin/true]}\n")
+    config, state = agentd.folder / "other.yaml", agentd.folder / "other"
+    config.write_text("timezone: UTC\njobs:\n  second: {run: [/bin/true]}\n")
+    command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(config), "--state-dir", str(state)]
+    with subprocess.Popen(command, env=agentd.environment, cwd=ROOT, stderr=subprocess.DEVNULL) as other:
+        try:
+            agentd.until(
+                lambda: agentd.ctl("status", "--state-dir", str(state)).returncode == 0, "the second to answer"
+            )
+            for where, job in ((agentd.state, "first"), (state, "second")):
+                assert [job["name"] for job in agentd.ctl_json("status", "--state-dir", str(where))["jobs"]] == [job]
+            told = agentd.ctl("status")
+            assert (told.returncode, f"--state-dir {state} or --state-dir {agentd.state}" in told.stderr) == (2, True)
+        finally:
+            other.terminate()
+    assert [job["name"] for job in agentd.ctl_json("status")["jobs"]] == ["first"]
+
+
 def test_a_start_that_fails_once_the_bus_is_up_says_so_in_one_sentence(agentd: Agentd) -> None:
     agentd.config.write_text(CONFIG)
-    (agentd.folder / "run/agentd/address").mkdir(parents=True)  # where agentd tells of the bus, last of all
+    agentd.state.mkdir(mode=0o700)
+    published = agentd.folder / "run/agentd" / address_file(agentd.state)
+    published.mkdir(parents=True)  # where agentd tells of the bus, last of all
     command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(agentd.config)]
     done = subprocess.run(
         [*command, "--state-dir", str(agentd.state), "--log-level", "error"],

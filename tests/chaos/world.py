@@ -225,9 +225,10 @@ class World:
     def address(self) -> str:
         """Returns the address of the bus, once this very daemon has published it; else ""."""
         with contextlib.suppress(OSError):
-            lines = (self.folder / "run/agentd/address").read_text().splitlines()
-            if len(lines) > 1 and lines[1] == str(self.pid):
-                return lines[0]
+            for published in (self.folder / "run/agentd").glob("address*"):
+                lines = published.read_text().splitlines()
+                if len(lines) > 1 and lines[1] == str(self.pid):
+                    return lines[0]
         return ""
 
     def caller(self, patience: float = 30.0) -> Caller:

@@ -197,14 +197,15 @@ def test_the_address_is_never_written_through_a_link(
     precious = tmp_path / "precious"
     precious.write_text("keys")
     take_folder(private.runtime(), "runtime")
-    (tmp_path / f"agentd/address.{os.getpid()}").symlink_to(precious)
-    (tmp_path / "agentd/address").symlink_to(precious)
+    state.mkdir()
+    address = tmp_path / "agentd" / private.address_file(state)
+    (tmp_path / f"agentd/new.{os.getpid()}").symlink_to(precious)
+    address.symlink_to(precious)
     bus = private.PrivateBus(state)
     bus.publish()
     assert precious.read_text() == "keys"
-    address = tmp_path / "agentd/address"
     assert not address.is_symlink()
-    assert address.read_text() == f"{bus.address}\n{os.getpid()}\n"
+    assert address.read_text() == f"{bus.address}\n{os.getpid()}\n{state}\n"
     bus.close()
     assert not address.exists()
 

@@ -21,6 +21,8 @@ from agentctl import client
 from agentctl.__main__ import COMMANDS, cli
 from agentctl.client import Call
 from agentctl.reboots.commands import KINDS
+from agentctl.standalone import Standalone, standalones
+from agentd import private
 from agentd.core.reboots.policy import Kind
 from tests.unit.agentctl.fake import CONTRACT, ROOT, RUN, Ctl, FakeDaemon, NoAnswer, Refused
 
@@ -127,7 +129,7 @@ def loaded_by(*arguments: str) -> set[str]:
 def test_help_and_errors_need_no_part(surroundings: None) -> None:
     for arguments in (("--help",), ("--version",), ("statsu",)):
         loaded = loaded_by(*arguments)
-        own = {"agentctl", "agentctl.__main__", "agentctl.cli", "agentctl.client"}
+        own = {"agentctl", "agentctl.__main__", "agentctl.cli", "agentctl.client", "agentctl.standalone"}
         assert {name for name in loaded if name.partition(".")[0] == "agentctl"} == own
 
 
@@ -154,7 +156,7 @@ def test_the_standalone_daemons_address_file_is_found(
     write_address(tmp_path, daemon.address)
     assert ctl("status").code == 0
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    assert client.standalone_address() is None, "somebody else's file was believed"
+    assert standalones() == [], "somebody else's file was believed"
 
 
 def behind_a_link(file: Path) -> None:
@@ -188,9 +190,9 @@ def test_an_address_that_somebody_else_may_have_written_is_not_believed(
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     write_address(tmp_path, "unix:path=/x")
-    assert client.standalone_address() == "unix:path=/x"
+    assert standalones() == [Standalone("unix:path=/x", "")]
     change(tmp_path / "agentd/address")
-    assert client.standalone_address() is None
+    assert standalones() == []
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of somebody else")
@@ -201,7 +203,7 @@ def test_an_address_of_somebody_else_is_not_believed(
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     write_address(tmp_path, "unix:path=/x")
     os.chown(tmp_path / theirs, 65534, 65534)
-    assert client.standalone_address() is None
+    assert standalones() == []
 
 
 def test_without_a_runtime_directory_the_cache_is_looked_in(
@@ -209,10 +211,10 @@ def test_without_a_runtime_directory_the_cache_is_looked_in(
 ) -> None:
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert client.standalone_address() is None
+    assert standalones() == []
     (tmp_path / ".cache").mkdir()
     write_address(tmp_path / ".cache", "unix:path=/x")
-    assert client.standalone_address() == "unix:path=/x"
+    assert standalones() == [Standalone("unix:path=/x", "")]
 
 
 @pytest.mark.parametrize("stale", ["unix:path=/nowhere/bus", "nonsense", "tcp:host=localhost", ""])
@@ -223,6 +225,55 @@ def test_a_stale_address_file_gives_way_to_the_system_bus(
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", daemon.address)
     write_address(tmp_path, stale)
     assert ctl("status").code == 0
+
+
+@pytest.fixture
+def two(daemon: FakeDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """The state directories of two daemons of one user, of which the second answers."""
+    monkeypatch.delenv("AGENTD_ADDRESS")
+    (tmp_path / "agentd").mkdir()
+    states = tmp_path / "one", tmp_path / "the other"
+    for state, address in zip(states, ("unix:path=/nowhere", daemon.address), strict=True):
+        state.mkdir()
+        published = tmp_path / "agentd" / private.address_file(state)
+        published.write_text(f"{address}\n1\n{state}\n")
+    return states
+
+
+def test_of_two_standalone_daemons_the_state_directory_finds_each(ctl: Ctl, two: tuple[Path, Path]) -> None:
+    one, other = two
+    assert ctl("--state-dir", str(other), "status").code == 0
+    assert ctl("status", "--state-dir", f"{other}/../{other.name}").code == 0
+    ended = ctl("status", "--state-dir", str(one))
+    assert ended.code == 3
+    assert f"no standalone agentd of this user is running with the state directory {one} (start it with" in ended.err
+    assert ctl("status").code == 0, "the one that answers is meant"
+
+
+def test_the_state_directory_counts_more_than_what_a_job_finds_in_its_environment(
+    ctl: Ctl, two: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGENTD_ADDRESS", "unix:path=/nowhere")
+    assert ctl("status", "--state-dir", str(two[1])).code == 0
+
+
+def test_a_state_directory_that_is_not_there_is_told(ctl: Ctl, two: tuple[Path, Path]) -> None:
+    for nothing in (f"{two[0]}/none", "a\0b"):
+        ended = ctl("status", "--state-dir", nothing)
+        assert ended.code == 2
+        assert "expected the state directory of an agentd" in ended.err
+
+
+def test_two_standalone_daemons_that_answer_are_both_named(
+    daemon: FakeDaemon, ctl: Ctl, two: tuple[Path, Path], tmp_path: Path
+) -> None:
+    one, other = two
+    (tmp_path / "agentd" / private.address_file(one)).write_text(f"{daemon.address}\n2\n{one}\n")
+    ended = ctl("status")
+    assert (ended.code, ended.out) == (2, "")
+    choices = f"choose one with --state-dir {one} or --state-dir '{other}'"
+    assert ended.err == f"agentctl: several agentds of this user are running: {choices}\n"
+    assert ctl("status", "--state-dir", str(one)).code == 0
 
 
 def test_the_option_wins_over_the_environment_and_may_stand_anywhere(
@@ -346,7 +397,7 @@ def test_usage_errors_exit_2_and_suggest_the_nearest_command(ctl: Ctl) -> None:
 
 
 def test_ctrl_c_ends_with_130(ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(_address: str | None) -> None:
+    def interrupted(_address: str | None, _state: str | None) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(client.Client, "connect", interrupted)

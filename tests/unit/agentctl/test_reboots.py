@@ -189,7 +189,7 @@ def test_only_what_changes_something_may_ask_for_a_password(
     arrange(daemon, IDLE)
     connection = client.Client(open_dbus_connection(daemon.address), 5, asks=True)
     monkeypatch.setattr(connection, "close", lambda: None)
-    monkeypatch.setattr(client.Client, "connect", lambda _address: connection)
+    monkeypatch.setattr(client.Client, "connect", lambda _address, _state: connection)
     for line in ("reboot-now", "reboot-now --dry-run", "reboot cancel", "reboot clear", "reboot", "reboot history"):
         assert ctl(*line.split()).code == 0
     assert ctl("fleet").code == 0
