@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from agentd import log as logging
 from agentd.core.part import Refused
+from agentd.core.quantities import SECOND
 from agentd.core.reboots.model import PART
 from agentd.core.reboots.policy import FleetPolicy
 from agentd.core.reboots.reboots import Reboots
@@ -22,6 +23,7 @@ log = logging.get()
 
 _DOWNTIME = 600  # seconds a reboot is expected to take at most; twice that, and the fleet knows the host as overdue
 _FREE_AGAIN = 60.0  # seconds between two tries to give the fleet its slot back
+_GOOD_FOR = 10 * SECOND  # the keeper's word about who holds its slots, for whoever asks
 _NO_FLEET = "no fleet is configured"
 
 
@@ -39,12 +41,13 @@ class Slots:
         self._freeing = False
         self._asking = asyncio.Lock()
         self._listing = asyncio.Lock()
+        self._told: tuple[int, list[Holder] | str] | None = None  # when the keeper was asked, and who holds, or why not
 
     def configure(self, policy: FleetPolicy | None) -> None:
         """Asks that fleet for slots from now on. A slot of another fleet is given back there."""
         if self.fleet is not None and policy != self._policy and self._reboots.ledger.slot:
             self._tasks.do(self._leave(self.fleet))
-        self.fleet, self._policy, self._no_fleet = None, policy, _NO_FLEET
+        self.fleet, self._policy, self._no_fleet, self._told = None, policy, _NO_FLEET, None
         if policy is None:
             return
 
@@ -79,14 +82,28 @@ class Slots:
         self._host.hear(PART, self._reboots.slot_freed)
 
     async def holders(self) -> "list[Holder]":
-        """Returns the machines that hold the fleet's slots. Raises Refused Unsupported, PeerFailed."""
-        if self.fleet is None:
-            raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
+        """Returns the machines that hold the fleet's slots, as ten seconds ago at most: anybody may ask, and the
+        keeper is asked with the fleet's password. Raises Refused Unsupported, PeerFailed.
+        """
+        async with self._listing:  # who waits here gets the answer to the question under way
+            fleet, told = self.fleet, self._told
+            if fleet is None:
+                raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
+            if told is None or not 0 <= self._host.now() - told[0] < _GOOD_FOR:
+                told = await self._list(fleet)
+                if fleet is self.fleet:
+                    self._told = told
+        if isinstance(told[1], str):
+            raise Refused("PeerFailed", told[1])
+        return told[1]
+
+    async def _list(self, fleet: "Fleet") -> "tuple[int, list[Holder] | str]":
+        """Asks the keeper who holds slots; returns when the answer came, and the answer or why there is none."""
         try:
-            async with self._listing:  # one question at a time, however many callers ask
-                return await asyncio.get_running_loop().run_in_executor(None, self.fleet.holders)
+            said: list[Holder] | str = await asyncio.get_running_loop().run_in_executor(None, fleet.holders)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with the peer, the caller gets a sentence
-            raise Refused("PeerFailed", str(error)) from None
+            said = str(error)
+        return self._host.now(), said
 
     async def _leave(self, fleet: "Fleet") -> None:
         """Gives the slot back to a fleet that is no longer configured."""
@@ -104,4 +121,6 @@ class Slots:
                 await asyncio.get_running_loop().run_in_executor(None, question, fleet)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with it, there is no slot and no reboot
             return str(error)
+        finally:
+            self._told = None  # a slot taken or given back shows at once
         return ""

@@ -11,13 +11,15 @@ from msgspec.structs import replace
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved
-from agentd.core.part import Effect, Stored
+from agentd.core.part import Effect, Refused, Stored
 from agentd.core.reboots import model
 from agentd.core.reboots.model import Boot, Ledger, NothingRuns, Reboot, RebootIssues, RebootWarns, RebootWithdrawn
 from agentd.core.reboots.policy import FleetPolicy
 from agentd.linux import now
+from agentd.peers.http import Unavailable
 from agentd.peers.logind import Logind
 from agentd.reboots import part
+from agentd.reboots.fleet.lock import Holder
 from agentd.reboots.part import Shell, plug
 from agentd.reboots.slots import Slots
 from agentd.tasks import Tasks
@@ -176,6 +178,47 @@ def test_the_slot_of_a_fleet_that_is_configured_no_more_is_given_back_to_it() ->
 
     asyncio.run(scenario())
     assert released == ["old"]
+
+
+def test_everybody_who_asks_within_ten_seconds_has_the_keepers_one_answer() -> None:
+    asked: list[int] = []
+    clock, fails = SimpleNamespace(at=now()), SimpleNamespace(why="")
+
+    def holders() -> list[Holder]:
+        asked.append(clock.at)
+        if fails.why:
+            raise Unavailable(fails.why)
+        return [Holder("a", "host", 0, "rebooting", mine=False)]
+
+    async def scenario() -> None:
+        core: Any = SimpleNamespace(ledger=SimpleNamespace(slot=False), slot_answered=lambda *_: None)
+        host: Any = Host()
+        host.now, host.hear = lambda: clock.at, lambda _part, act: act()
+        made = Slots(host, core, MACHINE, Tasks(lambda _: None))
+        made.configure(FleetPolicy(etcd=("https://a.example",)))
+        fleet: Any = made.fleet
+        fleet.holders, fleet.acquire = holders, lambda _reason: None
+        assert [len(found) for found in await asyncio.gather(*(made.holders() for _ in range(20)))] == [1] * 20
+        clock.at += 9_999_999
+        await made.holders()
+        assert len(asked) == 1
+        clock.at += 1
+        await made.holders()
+        clock.at -= 3_600_000_000  # the clock was set back: the answer is not good for an hour
+        await made.holders()
+        assert len(asked) == 3
+        await made.take("kernel")
+        fails.why = "no answer"
+        for _ in range(2):
+            with pytest.raises(Refused, match="no answer"):
+                await made.holders()
+        assert len(asked) == 4
+        made.configure(FleetPolicy(etcd=("https://b.example",)))
+        other: Any = made.fleet
+        other.holders = list
+        assert await made.holders() == []
+
+    asyncio.run(scenario())
 
 
 def test_who_holds_the_machine_up_is_one_line_however_it_is_written() -> None:
