@@ -22,6 +22,7 @@ from agentd.core.notices.settings import uses
 from agentd.core.part import Refused
 from agentd.core.quantities import counted
 from agentd.peers import credentials
+from agentd.peers.packages import missing_for
 
 if TYPE_CHECKING:
     from agentd.bus.connection import Bus
@@ -147,12 +148,15 @@ def _check(given: Path | None, *, as_json: bool) -> int:
 
 
 def _unusable(config: Config, given: Path | None) -> Iterator[str]:
-    """Yields a sentence for each credential that couriers cannot use, as far as whoever checks may look. What lies in
-    the system's folders is a service's configuration; a file may be anybody's."""
+    """Yields a sentence for what keeps couriers from their work, such as a credential that they cannot use, as far as
+    whoever checks may look. What lies in the system's folders is a service's configuration; a file may be anybody's.
+    """
     why_not = credentials.of_systemd if given is None else credentials.of_either
     for use in uses(config.notices, config.jobs):
         if why := why_not(use.credential):
             yield f"{use.setting}: {why}"
+    if why := missing_for(config.notices.channels):
+        yield f"notices.channels: {why}"
 
 
 def _problem(problem: Any) -> dict[str, Any]:

@@ -32,6 +32,7 @@ from agentd.notices.couriers import Couriers, Start
 from agentd.notices.doubts import Doubts
 from agentd.notices.tables import NoticeTables
 from agentd.part import Host, Part
+from agentd.peers.packages import missing_for
 from agentd.tasks import Tasks, Threads
 
 log = logging.get()
@@ -193,9 +194,12 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
 
     def warnings() -> list[str]:
         doubted = doubts.by_setting(host.now())
-        waiting = [one for one in core.waiting() if channel_setting(one.channel) not in doubted]
+        missing = missing_for(core.settings.notices.channels)
+        waiting = [one for one in core.waiting() if channel_setting(one.channel) not in doubted and not missing]
         pinged = [one for one in core.pings.listed() if _setting(one) not in doubted]
-        return [text for text in (tables.warning, *doubted.values(), *stuck(waiting), *unheard(pinged)) if text]
+        return [
+            text for text in (tables.warning, missing, *doubted.values(), *stuck(waiting), *unheard(pinged)) if text
+        ]
 
     return Part(
         name=PART,

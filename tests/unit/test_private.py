@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -208,6 +209,13 @@ def test_the_address_is_never_written_through_a_link(
     assert address.read_text() == f"{bus.address}\n{os.getpid()}\n{state}\n"
     bus.close()
     assert not address.exists()
+
+
+def test_a_bus_that_is_not_installed_is_named(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unusable, match=re.escape("dbus-daemon is not installed (apt install dbus-daemon)")):
+        private.PrivateBus(state).start(lambda *_: None)
 
 
 def test_a_runtime_folder_that_others_may_write_is_refused(

@@ -26,6 +26,14 @@ def test_the_package_arms_nothing(machine: Machine) -> None:
     assert (refused.code, refused.err[:31]) == (3, "agentctl: agentd is not running")
 
 
+def test_the_package_pulls_nothing_that_only_some_use(machine: Machine) -> None:
+    shown = machine.run("dpkg-query", "-W", "-f", "${Recommends}\n${Depends}", "agentd").out
+    recommends, depends = shown.splitlines()
+    assert recommends == "dbus-daemon"
+    for package in ("apprise", "python3-sklearn", "clang", "bpftool"):
+        assert package not in depends
+
+
 def test_it_runs_by_itself_after_a_reboot_and_an_ordinary_user_sees_its_status(machine: Machine) -> None:
     machine.run("systemctl", "enable", "agentd")
     machine.reboot()

@@ -1,16 +1,23 @@
 """What agentd tells of channels before anything is to be sent there: credentials that cannot be used, and the check."""
 
 import asyncio
+import importlib.machinery
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agentd.__main__ import main
 from agentd.core.jobs.settings import Job, PingSettings
 from agentd.core.notices.settings import Channel, Heartbeat, NoticeSettings, Use, uses
 from agentd.core.quantities import MINUTE, SECOND
 from agentd.notices.checks import checks
+from agentd.notices.courier import _poster
 from agentd.notices.doubts import Doubts
 from agentd.part import CheckFailed, CheckSkipped
+from agentd.peers.packages import missing_for
 from tests.unit.notices.person import NOW
 
 SETTINGS = NoticeSettings(
@@ -82,6 +89,44 @@ def test_other_settings_are_looked_at_at_once() -> None:
     assert doubts.by_setting(NOW + SECOND) == {}
     doubts.configure(CHANNELS, NOW + SECOND)
     assert list(doubts.by_setting(NOW + SECOND)) == ["notices.channels.team"]
+
+
+# What is not installed
+
+
+def without(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has Python find no such package."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delitem(sys.modules, "agentd.notices.posting", raising=False)
+    find = importlib.machinery.PathFinder.find_spec
+
+    def find_others(name: str, *more: Any) -> Any:
+        return None if name.partition(".")[0] == package else find(name, *more)
+
+    monkeypatch.setattr(importlib.machinery.PathFinder, "find_spec", find_others)
+
+
+def test_channels_without_apprise_are_told_before_a_message_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sentence = "nothing gets through to any channel: apprise is not installed (apt install apprise)"
+    config = tmp_path / "agentd.yaml"
+    config.write_text("timezone: UTC\nnotices: {channels: {phone: {credential: ntfy}}}\n")
+    assert main(["--check", str(config)]) == 0
+    assert sentence not in capsys.readouterr().out
+    without("apprise", monkeypatch)
+    assert main(["--check", str(config)]) == 0
+    assert f"warning: notices.channels: {sentence}\n" in capsys.readouterr().out
+    assert missing_for(["phone"]) == sentence
+    assert missing_for([]) == ""
+
+
+def test_a_courier_without_apprise_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    without("apprise", monkeypatch)
+    letter: Any = None
+    verdict = _poster("ntfy://topic", [])(letter)
+    assert (verdict.why, verdict.mend) == ("apprise is not installed (apt install apprise)", True)
 
 
 # The check of the self-test
