@@ -13,23 +13,38 @@ from yaml.scanner import ScannerError
 
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
 _QUOTED = re.compile(r"""\"(?:[^"\\]|\\.)*+\"|'(?:[^']|'')*+'""", re.DOTALL)
+_PLANES = "".join(f"{chr(plane << 16 | 0xFFFE)}{chr(plane << 16 | 0xFFFF)}" for plane in range(17))
+_NO_CHARACTER = re.compile(f"[\ufdd0-\ufdef{_PLANES}]")
+"""What Unicode keeps out of texts: systemd ignores each line of a unit with one of them."""
+_NO_CHARACTER_ESCAPED = re.compile(
+    r"\\(?:(?:u|U0000)(?:fd[de][0-9a-f]|fff[ef])|U00(?:0[1-9a-f]|10)fff[ef])", re.IGNORECASE
+)
 _HALF_A_PAIR = re.compile(r"\\(?:u|U0000)[dD][89a-fA-F]")
 _BEYOND_UNICODE = re.compile(r"\\U(?!000|0010)")
 
 
 def unprintable(text: str) -> tuple[str, int] | None:
-    """Returns the first character that YAML does not allow, as a sentence and its index."""
-    found = _NOT_PRINTABLE.search(text)
-    return (f"U+{ord(found.group()):04X} is a character that YAML does not allow", found.start()) if found else None
+    """Returns the first character that YAML or Unicode does not allow, as a sentence and its index."""
+    if found := _NOT_PRINTABLE.search(text):
+        return f"U+{ord(found.group()):04X} is a character that YAML does not allow", found.start()
+    if found := _NO_CHARACTER.search(text):
+        return f"U+{ord(found.group()):04X} is no character: Unicode keeps it out of texts", found.start()
+    return None
 
 
 def unusable_escape(text: str) -> tuple[str, int] | None:
-    """Returns the first escape for half a surrogate pair: libyaml refuses it, PyYAML alone would read it."""
-    if _HALF_A_PAIR.search(text):
+    """Returns the first escape for half a surrogate pair, which libyaml refuses and PyYAML alone would read, or for
+    what is no character."""
+    if _HALF_A_PAIR.search(text) or _NO_CHARACTER_ESCAPED.search(text):
         for token in yaml.scan(text, Loader=yaml.SafeLoader):
-            if isinstance(token, yaml.ScalarToken) and any("\ud800" <= letter <= "\udfff" for letter in token.value):
-                found = _HALF_A_PAIR.search(text, token.start_mark.index)
-                return _escape(text, found.start() if found else token.start_mark.index)
+            if not isinstance(token, yaml.ScalarToken):
+                continue
+            start = token.start_mark.index
+            if any("\ud800" <= letter <= "\udfff" for letter in token.value):
+                found = _HALF_A_PAIR.search(text, start)
+                return _escape(text, found.start() if found else start)
+            if _NO_CHARACTER.search(token.value) and (found := _NO_CHARACTER_ESCAPED.search(text, start)):
+                return f"{found.group()} is no character: Unicode keeps it out of texts", found.start()
     return None
 
 

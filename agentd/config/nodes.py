@@ -285,6 +285,8 @@ def _dotted(path: Keys) -> str:
 
 def _bounds(base: inspect.IntType | inspect.StrType, info: inspect.Type, *, is_duration: bool) -> str:
     if isinstance(base, inspect.StrType):
+        if base.pattern is None and base.min_length is None:
+            return f"has more than {base.max_length:,} characters"
         return "is not a valid name" if base.pattern else "has a length that is not allowed"
     if base.ge is not None and base.le is not None:
         least, most = (format_duration(bound) if is_duration else str(bound) for bound in (base.ge, base.le))

@@ -22,6 +22,7 @@ Keys = tuple[str | int, ...]
 T = TypeVar("T")
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_PATH_MAX, _NAME_MAX = 4096, 255  # bytes, as the kernel has them
 
 
 class Invalid(ValueError):
@@ -113,6 +114,10 @@ def absolute_path(raw: Any, *keys: str | int) -> str:
         raise Invalid(f'"{path}" is not an absolute path', *keys)
     if CONTROL.search(path) or path != path.strip() or path.endswith("\\"):
         raise Invalid("has a control character, or a space or backslash at its end", *keys)
+    if not {".", ".."}.isdisjoint(path.split("/")):
+        raise Invalid(f'"{path}" has . or .. in it, which systemd refuses: write where it leads', *keys)
+    if len(path.encode()) >= _PATH_MAX or max(len(name.encode()) for name in path.split("/")) > _NAME_MAX:
+        raise Invalid("is longer than a path can be", *keys)
     return path
 
 

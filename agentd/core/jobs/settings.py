@@ -36,6 +36,7 @@ WRITTEN_BY_AGENTD = frozenset({
 """Settings of [Service] that a job's `systemd:` may not name, because they follow from the job's own settings."""
 OWN_ROOT = frozenset({"RootDirectory", "RootImage"})
 """Settings of [Service] that give a job another root directory than the machine's."""
+_LONGEST = 30_000  # characters of a value; escaped and in UTF-8 far below the MiB that systemd reads of a line
 _OF_THE_SHELL = {"IFS", "OPTIND", "PWD", "PPID"}
 _OF_SYSTEMD = re.compile(
     r"(MONITOR|TRIGGER|LISTEN|WATCHDOG|MEMORY_PRESSURE)_.+|(RUNTIME|STATE|CACHE|LOGS|CONFIGURATION|CREDENTIALS)_DIRECTORY"
@@ -72,7 +73,7 @@ class Limits(Struct, frozen=True, kw_only=True):
 
     memory: Size | None = None
     cpu_weight: Annotated[int, Meta(ge=1, le=10000)] | None = None
-    tasks: Annotated[int, Meta(ge=1)] | None = None
+    tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
 
 
 class Expect(Struct, frozen=True, kw_only=True):
@@ -99,7 +100,7 @@ class Job(Struct, frozen=True, kw_only=True):
     when: Annotated[Any, Meta(extra={"kind": "when", "not": ("cron", "schedule", "every", "at", "interval")})] = (
         Manual()
     )
-    description: str = ""
+    description: Annotated[str, Meta(max_length=10_000)] = ""
     timezone: ZoneName = ""  # empty: that of the configuration
     enabled: bool = True
     user: UserName | None = None
@@ -273,8 +274,8 @@ def _environment(raw: Raw) -> dict[str, str]:
             raise Invalid(f"{name} belongs to systemd, which tells the job about itself in it", name, is_key=True)
         if not isinstance(value, str):
             raise Invalid(f"expected a text, got a {'list' if isinstance(value, list) else 'mapping'}", name)
-        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > 30_000:
-            raise Invalid("expected at most 30,000 characters, no control characters", name)
+        if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value) or len(value) > _LONGEST:
+            raise Invalid(f"expected at most {_LONGEST:,} characters, no control characters", name)
         found[name] = value
     return found
 
@@ -303,6 +304,10 @@ def _directives(raw: Raw) -> dict[str, tuple[str, ...]]:
 def _setting(name: str, raw: Raw, expected: str, *keys: int) -> str:
     if not isinstance(raw, str) or CONTROL.search(raw) or raw.endswith("\\"):
         raise Invalid(f"expected {expected}", name, *keys)
+    if len(raw) > _LONGEST:
+        raise Invalid(
+            f"expected at most {_LONGEST:,} characters: systemd reads no unit with a longer line", name, *keys
+        )
     if name.startswith("Exec") and name not in _NO_COMMANDS and _WITH_ROOTS_RIGHTS.search(raw):
         text = "begins a command with + or !: root would run it from the job's environment, which is its user's"
         raise Invalid(f"{text}; root's work is a job of its own", name, *keys)

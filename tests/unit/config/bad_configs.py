@@ -824,6 +824,36 @@ BAD: list[tuple[str, str, list[str]]] = [
         ["4:15: jobs.backup.systemd: PermissionsStartOnly would have root run commands from the job's environment"],
     ),
     (
+        "folder that systemd refuses",
+        job("working_directory: /.."),
+        ['4:24: jobs.backup.working_directory: "/.." has . or .. in it, which systemd refuses: write where it leads'],
+    ),
+    (
+        "folder whose name is too long",
+        job(f"working_directory: /{'a' * 256}"),
+        ["4:24: jobs.backup.working_directory: is longer than a path can be"],
+    ),
+    (
+        "more processes than systemd counts",
+        job("limits: {tasks: 10000000000}"),
+        ['4:21: jobs.backup.limits.tasks: "10000000000" must lie between 1 and 1000000000'],
+    ),
+    (
+        "line that systemd does not read, and with it the whole unit",
+        job(f"systemd: {{X: {'a' * 30_001}}}"),
+        ["4:18: jobs.backup.systemd.X: expected at most 30,000 characters: systemd reads no unit with a longer line"],
+    ),
+    (
+        "what is no character, as it is",
+        "jobs:\n  backup: {run: a\ufdd0}\n",
+        ["2:18: is not YAML: U+FDD0 is no character: Unicode keeps it out of texts"],
+    ),
+    (
+        "what is no character, as an escape",
+        'jobs:\n  backup: {run: "a\\U0001FFFE"}\n',
+        ["2:19: is not YAML: \\U0001FFFE is no character: Unicode keeps it out of texts"],
+    ),
+    (
         "root directory of its own without the path of the program",
         "jobs:\n  jail:\n    run: [ls]\n    systemd: {RootDirectory: /srv}\n",
         [
@@ -1014,7 +1044,11 @@ BAD: list[tuple[str, str, list[str]]] = [
         job("limits: {cpu_weight: 10001}"),
         ['4:26: jobs.backup.limits.cpu_weight: "10001" must lie between 1 and 10000'],
     ),
-    ("limits.tasks 0", job("limits: {tasks: 0}"), ['4:21: jobs.backup.limits.tasks: "0" must be at least 1']),
+    (
+        "limits.tasks 0",
+        job("limits: {tasks: 0}"),
+        ['4:21: jobs.backup.limits.tasks: "0" must lie between 1 and 1000000000'],
+    ),
     # Other settings.
     ("history.runs too few", "history: {runs: 5}\n", ['1:17: history.runs: "5" must be at least 100']),
     (
