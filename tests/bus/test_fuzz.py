@@ -28,7 +28,7 @@ SEED = int(os.environ.get("AGENTD_FUZZ_SEED", "0") or "0") or (
     1 if os.environ.get("CI") else random.randrange(1, 1 << 32)
 )
 STALL = 0.1  # seconds that agentd's loop may be at work before it answers somebody else, on a machine with PACE
-PACE = 0.15  # seconds of processor time for pace() on such a machine
+PACE = 0.08  # seconds of processor time for pace() on such a machine
 GROWTH = 24 * MIB
 CONFIG = """timezone: UTC
 jobs:
