@@ -199,8 +199,10 @@ async def lock(state: Path, patience: float = 15.0) -> int:
             alive = holder.isdecimal() and _is_agentd(int(holder))
             if alive or asyncio.get_running_loop().time() > deadline:
                 os.close(descriptor)
-                who = f"another agentd (process {holder})" if alive else "the jobs of an agentd that was killed"
-                raise Unusable(f"{who} uses the state directory {state}; choose another with --state-dir") from None
+                uses = (
+                    f"another agentd (process {holder}) uses" if alive else "the jobs of an agentd that was killed use"
+                )
+                raise Unusable(f"{uses} the state directory {state}; choose another with --state-dir") from None
             await asyncio.sleep(0.02)
         else:
             try:

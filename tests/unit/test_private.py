@@ -1,6 +1,7 @@
 """Standalone mode takes nothing of somebody else's, follows no link, and leaves nothing for others to read."""
 
 import asyncio
+import fcntl
 import os
 import re
 import stat
@@ -141,6 +142,16 @@ def test_a_link_in_the_place_of_the_lock_is_not_followed(state: Path, tmp_path: 
     (state / "lock").symlink_to(precious)
     assert refusal(state) == f"{state}/lock cannot be used: is a link; expected a file of agentd: remove it"
     assert precious.read_text() == "keys"
+
+
+def test_a_directory_that_jobs_of_a_killed_agentd_still_use_is_told_in_a_sentence(state: Path) -> None:
+    state.mkdir(mode=0o700)
+    with (state / "lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(Unusable) as told:
+            asyncio.run(lock(state, patience=0))
+    sentence = f"the jobs of an agentd that was killed use the state directory {state}; choose another with --state-dir"
+    assert str(told.value) == sentence
 
 
 def fifo(file: Path) -> None:
