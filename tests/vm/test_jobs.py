@@ -96,6 +96,18 @@ jobs:
     }
 
 
+def test_a_failed_unit_goes_with_the_next_success_of_its_job(machine: Machine) -> None:
+    configure(machine, "jobs: {flaky: {run: test -e /var/tmp/well}}\n")
+    machine.sh("rm -f /var/tmp/well")
+    failed = ("systemctl", "--failed", "--plain", "--no-legend")
+    assert run(machine, "flaky")["result"] == "exit-code"
+    assert "agentd-job@flaky.service" in machine.run(*failed).out
+    assert machine.run("systemctl", "is-system-running", check=False).out == "degraded\n"
+    machine.sh("touch /var/tmp/well")
+    assert run(machine, "flaky")["result"] == "success"
+    assert "agentd-job@flaky.service" not in machine.run(*failed).out
+
+
 def test_a_stop_is_told_whoever_asked_for_it(machine: Machine) -> None:
     configure(machine, "jobs: {long: {run: [sleep, '1000']}}\n")
     for stop in (("agentctl", "stop", "long"), ("systemctl", "stop", "agentd-job@long")):
