@@ -1,6 +1,6 @@
 """Any configuration, read by systemd's rules: what is accepted becomes units that say what was meant, and no more.
 
-AGENTD_FUZZ=SECONDS looks for as long; without it a few hundred examples do.
+AGENTD_FUZZ=SECONDS looks for about as long; without it a few hundred examples do.
 """
 
 import json
@@ -21,7 +21,7 @@ from agentd.core.jobs.settings import WRITTEN_BY_AGENTD, Job
 from agentd.jobs.generator import units_of
 
 SECONDS = float(os.environ.get("AGENTD_FUZZ", "0"))
-EXAMPLES = settings(max_examples=int(SECONDS * 100) or 300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(max_examples=int(SECONDS * 15) or 300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 _BLANK = " \t\n\r"
 _LONGEST_LINE = 1 << 20  # bytes, LONG_LINE_MAX of systemd
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'",
