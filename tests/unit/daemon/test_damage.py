@@ -235,7 +235,7 @@ def test_what_another_agentd_stored_of_a_job_is_read(tmp_path: Path) -> None:
     store.write([JobSaved("a", JobState(schedule="x", handled=5))])
     older = '{"schedule":"x","anchor":0,"since":0,"handled":5}'
     newer = '{"schedule":"x","anchor":0,"since":0,"handled":5,"past":[],"grids":[],"interval":null,"fixed":false,'
-    newer += '"enabled":null,"preference":0,"last_skip":"","last_skip_at":0,"colour":"red"}'
+    newer += '"enabled":null,"preference":0,"last_skip":"","last_skip_at":0,"watched":null,"colour":"red"}'
     for text in (older, newer):
         store.db.execute("UPDATE jobs SET state = ?", (text,))
         assert tables.load(store.db).states == {"a": JobState(schedule="x", handled=5)}
