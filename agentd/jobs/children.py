@@ -242,8 +242,9 @@ class Children:
         self._unstarted.pop(run_id, None)
         if run_id in self._helpers:
             if event == "ended" and not self._closing:
-                # The last line: a bus that was flooded has said the same many times.
-                why = str(report.get("reason") or report.get("tail") or "").splitlines()[-1:]
+                # The last line: a bus that was flooded has said the same many times. Who is killed has no last word.
+                killed = "killed by SIGKILL" if report.get("signal") == "SIGKILL" else ""
+                why = str(report.get("reason") or killed or report.get("tail") or "").splitlines()[-1:]
                 self._on_lost(f"{self._helpers[run_id]} ended: {''.join(why)}".strip())
         elif event == "started":
             self._on_started(run_id, convert(report["at"], int))

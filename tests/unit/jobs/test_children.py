@@ -372,5 +372,9 @@ def test_a_bus_that_ends_is_told_with_the_last_of_its_lines(tmp_path: Path, link
         link.unread.append({"ev": "ended", "id": link.orders[0]["id"], "result": "signal", "tail": said})
         link.read_all()
         assert why == ["the private bus ended: out of memory"]
+        killed = {"result": "signal", "signal": "SIGKILL", "tail": "Failed to set fd limit to 65536\n"}
+        link.unread.append({"ev": "ended", "id": link.orders[0]["id"], **killed})
+        link.read_all()
+        assert why[1:] == ["the private bus ended: killed by SIGKILL"]
 
     asyncio.run(scenario())
