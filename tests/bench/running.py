@@ -90,7 +90,8 @@ class Agentd:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"agentd did not start:\n{self._said()}")
             with contextlib.suppress(OSError):
-                for published in (self.folder / "agentd").glob("address*[!.0-9]*"):
+                # One file; an older checkout's has another name, and "address.PID" while it is written.
+                for published in (self.folder / "agentd").glob("address*"):
                     self._connection = open_dbus_connection(bus=published.read_text().splitlines()[0])
             time.sleep(0.002)
         self.facts()
