@@ -39,6 +39,7 @@ from agentd.notices import part as notices
 from agentd.notices.couriers import MOST_SECONDS
 from agentd.part import Host, Part
 from agentd.peers import credentials
+from agentd.peers.door import Door
 from agentd.reboots import part as reboots
 from agentd.rules import outputs
 from agentd.rules import part as rules
@@ -96,7 +97,7 @@ async def standalone(
             await notices.plug(daemon, loaded.config, notices_alone(daemon, jobs.core, state)),
             *[await daemon.plug(name, plug(daemon, loaded.config)) for name, plug in more.items()],
         ]
-        await daemon.start(parts, bus)
+        await daemon.start(parts, bus, Door(bus).admit)
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, daemon.configuring.reload_soon)
         own.publish()
         undone.pop_all()
@@ -150,7 +151,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
         await notices.plug(daemon, loaded.config, notices_with_systemd(daemon, jobs.core, systemd)),
     ]
     let_go(daemon, {part.name: part.core for part in parts})
-    await daemon.start(parts, bus, Gate(bus, executor.unit_of).authorize)
+    await daemon.start(parts, bus, Door(bus, Gate(bus, executor.unit_of).authorize).admit)
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
     sdnotify.notify("READY=1", f"STATUS={daemon.status}")
     yield daemon

@@ -18,6 +18,8 @@ MESSAGE_IDS = {
     "stopped": "f547d9dfd5c041ac9636b27ae281cf35",
     "configuration": "77817d7518ba41febb8554d7cab3c2d2",
     "configuration-refused": "86c287d5b26148659c2b685d578976ce",
+    "asked": "216f982a68454a44a37ff38bd06b1be8",
+    "refused": "b00fcc26fdf94b4088a532a73d4ffe6b",
     "decision": "e9d5d2aa7b4044e2beafcd4c17809e50",
     "run-started": "04271b922dcc4dbf8ba3a6c37a2a8ff3",
     "run-finished": "da0bf60b7c814fd799244de2ee42fccc",

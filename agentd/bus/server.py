@@ -16,6 +16,7 @@ from dbus_next.constants import NameFlag, RequestNameReply
 from dbus_next.message import Message
 from dbus_next.signature import Variant
 from msgspec import Struct
+from msgspec.structs import replace
 
 from agentd.bus import writing
 from agentd.bus.arguments import bounded, clean, shortened
@@ -33,17 +34,19 @@ _MOMENT = 0.05  # seconds within which changes of properties are told together
 
 class Caller(Struct, frozen=True):
     """A caller and its call. `sender` is the unique name on the bus, `action` the polkit action that the contract names
-    for the member, `interactive` whether a person may be asked for a password."""
+    for the member, `interactive` whether a person may be asked for a password, `who` the user, as they logged in: "" of
+    a member that only reads, and where that is not known."""
 
     sender: str
     member: str
     action: str
     arguments: tuple[Any, ...]
     interactive: bool
+    who: str = ""
 
 
-Authorize = Callable[[Caller], Awaitable[None]]
-"""Raises Refused AccessDenied when the caller may not do that."""
+Authorize = Callable[[Caller], Awaitable[str | None]]
+"""Returns who calls, where that is known. Raises Refused AccessDenied when the caller may not do that."""
 
 
 class Object(Struct, frozen=True, kw_only=True):
@@ -228,7 +231,7 @@ class Server:
         interactive = self._own.asks or bool(head.flags & INTERACTIVE)
         caller = Caller(head.sender, method.name, method.action, arguments, interactive)
         if self._authorize is not None and method.action != FREE:
-            await self._authorize(caller)
+            caller = replace(caller, who=await self._authorize(caller) or "")
         result = method.handler(*arguments, caller=caller) if method.wants_caller else method.handler(*arguments)
         if asyncio.iscoroutine(result):
             result = await result

@@ -56,7 +56,8 @@ class Decided(Stored, frozen=True):
 
     `kind` is a word of the part's (jobs: start, skip, queue, retry, stop, interval, enable, reset, clock, late,
     too-long, too-short), `about` the job, rule or scheduler that the decision is about or "", `run_id` the run where
-    the decision is about one.
+    the decision is about one. `by` is the user who wanted it, where a person did and is known: the reason says so as
+    well, and is what is stored.
     """
 
     at: int
@@ -65,6 +66,12 @@ class Decided(Stored, frozen=True):
     about: str
     reason: str
     run_id: str = ""
+    by: str = ""
+
+
+def by_whom(user: str) -> str:
+    """Returns the end of a sentence about what a person wanted: " (by alice)", or "" where it is not known who."""
+    return f" (by {user})" if user else ""
 
 
 class Core:

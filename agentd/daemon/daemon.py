@@ -29,6 +29,8 @@ from agentd.tasks import Tasks
 
 log = logging.get()
 
+_LONGEST = 1000  # characters of a reason
+
 
 def _nothing() -> None:
     """Does nothing."""
@@ -324,6 +326,10 @@ class Daemon:
         if self._supervision.watchdog:  # by elapsed time: setting the clock must not delay the sign of life
             wanted.append(now() + round(max(0.0, self._alive_due - time.monotonic()) * SECOND))
         self._timer.set(min((when for when in wanted if when is not None), default=None))
+
+    def decide(self, kind: str, reason: str, by: str) -> None:
+        """Has a decision of the daemon's own remembered, which the user `by` wanted."""
+        self._storing.add([Decided(now(), "manager", kind, "", reason[:_LONGEST], by=by)])
 
     def _take_effects(self) -> None:
         self._storing.add(self._plugged.cores.effects(now()))

@@ -8,7 +8,8 @@ from msgspec import structs
 from agentd import __version__
 from agentd import log as logging
 from agentd.bus.arguments import Records, limit_of, only, record
-from agentd.core.part import Decided
+from agentd.bus.server import Caller
+from agentd.core.part import Decided, by_whom
 from agentd.daemon.checks import checks
 from agentd.daemon.daemon import Daemon
 from agentd.daemon.reading import numbered_decisions
@@ -28,12 +29,18 @@ def part(daemon: Daemon) -> Part:
         found = await daemon.ask(numbered_decisions, **{**filter, "limit": limit_of(filter)})
         return Records(_decision_record, found)
 
+    async def reload(caller: Caller) -> list[str]:
+        changes: list[str] = await configuring.reload()
+        daemon.decide("reload", f"{'; '.join(changes) or 'nothing changed'}{by_whom(caller.who)}", caller.who)
+        await daemon.settle()
+        return changes
+
     return Part(
         name="manager",
         vital=True,
         does={Decided: _tell},
         contract=Path(__file__).with_name("org.agentd1.Manager.xml"),
-        methods={"Reload": configuring.reload, "ListDecisions": list_decisions},
+        methods={"Reload": reload, "ListDecisions": list_decisions},
         properties={
             "Version": lambda: __version__,
             "Mode": lambda: daemon.mode,
@@ -52,11 +59,14 @@ def part(daemon: Daemon) -> Part:
 
 def _decision_record(numbered: tuple[int, Decided]) -> dict[str, Any]:
     number, decision = numbered
-    return record({"seq": number, **structs.asdict(decision)}, _DECISION)
+    values = {name: value for name, value in structs.asdict(decision).items() if name in _DECISION}
+    return record({"seq": number, **values}, _DECISION)
 
 
 def _tell(effect: Decided) -> None:
     """Tells the log of a decision that is stored."""
     about = f"{effect.about}: " if effect.about else ""
     fields = {"part": effect.part, "job": effect.about, "run_id": effect.run_id}
+    if effect.by:
+        fields["by"] = effect.by
     log.info(f"{about}{effect.kind}: {effect.reason}", id="decision", **fields)

@@ -14,6 +14,7 @@ from agentd.daemon.damage import ERRORS, is_damage
 from agentd.daemon.store import Store
 
 _NONE = object()
+_STORED = ("at", "part", "kind", "about", "reason", "run_id")  # of a decision
 _PATIENCE = 1.0  # seconds that a question waits for a lock; readers need none but while a database is opened
 
 
@@ -105,7 +106,7 @@ def numbered_decisions(
 def _decided(row: Sequence[object]) -> Decided | None:
     """Returns a decision as it is stored; None where that cannot be read."""
     try:
-        decision = msgspec.convert(dict(zip(Decided.__struct_fields__, row, strict=True)), Decided)
+        decision = msgspec.convert(dict(zip(_STORED, row, strict=True)), Decided)
     except msgspec.ValidationError:
         return None
     return decision if decision.at >= 0 else None

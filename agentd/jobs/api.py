@@ -11,6 +11,7 @@ from msgspec import structs
 
 from agentd.bus.arguments import PAGE, Records, limit_of, only, record
 from agentd.bus.contract import Handler
+from agentd.bus.server import Caller
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import FAILURES, Run
 from agentd.core.jobs.roster import Entry
@@ -155,33 +156,33 @@ class JobsApi:
     def GetJob(self, job: str) -> dict[str, Any]:
         return job_record(self._jobs.entry(job), self._jobs.seen)
 
-    async def RunJob(self, job: str, options: dict[str, Any]) -> str:
+    async def RunJob(self, job: str, options: dict[str, Any], caller: Caller) -> str:
         only(options)
         self._host.ready()
-        run = self._jobs.run(job, self._host.now())
+        run = self._jobs.run(job, self._host.now(), by=caller.who)
         await self._host.settle()
         return run.run_id
 
-    async def StopJob(self, job_or_run: str) -> list[str]:
-        run_ids = self._jobs.stop(job_or_run, self._host.now())
+    async def StopJob(self, job_or_run: str, caller: Caller) -> list[str]:
+        run_ids = self._jobs.stop(job_or_run, self._host.now(), caller.who)
         await self._host.settle()
         return run_ids
 
-    async def Increase(self, job: str) -> dict[str, Any]:
-        return await self._step(job, 1)
+    async def Increase(self, job: str, caller: Caller) -> dict[str, Any]:
+        return await self._step(job, 1, caller)
 
-    async def Decrease(self, job: str) -> dict[str, Any]:
-        return await self._step(job, -1)
+    async def Decrease(self, job: str, caller: Caller) -> dict[str, Any]:
+        return await self._step(job, -1, caller)
 
-    async def _step(self, job: str, direction: int) -> dict[str, Any]:
+    async def _step(self, job: str, direction: int, caller: Caller) -> dict[str, Any]:
         self._host.ready()
-        old, new = self._jobs.step_interval(job, direction, self._host.now())
+        old, new = self._jobs.step_interval(job, direction, self._host.now(), caller.who)
         await self._host.settle()
         return self._interval_change(job, old, new, "more" if direction > 0 else "less")
 
-    async def SetInterval(self, job: str, interval: int) -> dict[str, Any]:
+    async def SetInterval(self, job: str, interval: int, caller: Caller) -> dict[str, Any]:
         self._host.ready()
-        old = self._jobs.set_interval(job, interval, self._host.now())
+        old = self._jobs.set_interval(job, interval, self._host.now(), caller.who)
         await self._host.settle()
         return self._interval_change(job, old, interval)
 
@@ -198,19 +199,19 @@ class JobsApi:
         values = {"old": old, "new": new, "adaptive": adaptive, "next": entry.due or 0, "note": note}
         return record(values, _CHANGE)
 
-    async def SetEnabled(self, job: str, enabled: bool) -> dict[str, Any]:
+    async def SetEnabled(self, job: str, enabled: bool, caller: Caller) -> dict[str, Any]:
         self._host.ready()
         already = self._jobs.entry(job).enabled == enabled
-        back = self._jobs.set_enabled(job, enabled, self._host.now())
+        back = self._jobs.set_enabled(job, enabled, self._host.now(), caller.who)
         await self._host.settle()
         entry = self._jobs.entry(job)
         word = "enabled" if enabled else "disabled"
         note = f"{job} {'was ' + word + ' already' if already else 'is ' + word}{_taken_back(back)}"
         return record({"note": note, "next": entry.due or 0}, _CHANGE)
 
-    async def Reset(self, job: str) -> dict[str, Any]:
+    async def Reset(self, job: str, caller: Caller) -> dict[str, Any]:
         self._host.ready()
-        back = self._jobs.reset(job, self._host.now())
+        back = self._jobs.reset(job, self._host.now(), caller.who)
         await self._host.settle()
         entry = self._jobs.entry(job)
         word = "" if entry.enabled else " (disabled)"

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from agentd.bus.arguments import PAGE, Records, only, record
 from agentd.bus.contract import Handler
+from agentd.bus.server import Caller
 from agentd.core.jobs import interval
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.roster import Entry
@@ -108,9 +109,9 @@ class Api:
             features = dict(zip(NAMES, decision.features, strict=True))
         return record(self._learner(entry, decision), _LEARNER), models, features
 
-    async def SetPreference(self, job: str, preference: int) -> dict[str, Any]:
+    async def SetPreference(self, job: str, preference: int, caller: Caller) -> dict[str, Any]:
         self._host.ready()
-        old, new = self._jobs.prefer(job, preference, self._host.now())
+        old, new = self._jobs.prefer(job, preference, self._host.now(), caller.who)
         if preference == 0:
             self._core.take_back_wish(job)
         await self._host.settle()

@@ -168,10 +168,7 @@ class Logind:
 
     async def user_of(self, pid: int) -> str:
         """Returns the user of the session that a process belongs to, or ""."""
-        with contextlib.suppress(CallFailed):
-            (path,) = await self._bus.call(_MANAGER, "GetSessionByPID", "u", pid, patience=_PATIENCE)
-            return str(await self._bus.get((_NAME, path, f"{_NAME}.Session"), "Name", patience=_PATIENCE))
-        return ""
+        return await session_user(self._bus, pid, _PATIENCE)
 
     async def can_reboot(self) -> str:
         """Returns logind's answer: yes, no, challenge or na. Raises CallFailed."""
@@ -229,6 +226,15 @@ async def watch_sleep(bus: Bus, on_sleep: Callable[[bool], None]) -> Undo:
     """Has `on_sleep` called with True as the machine is about to sleep (suspend, hibernate), and with False once it has
     resumed, until the function returned is called. Raises CallFailed."""
     return await bus.watch(_MANAGER, "PrepareForSleep", lambda found: on_sleep(bool(found[0])))
+
+
+async def session_user(bus: Bus, pid: int, patience: float) -> str:
+    """Returns the user of the session that a process belongs to, or "", also where logind says nothing for `patience`
+    seconds."""
+    with contextlib.suppress(CallFailed):
+        (path,) = await bus.call(_MANAGER, "GetSessionByPID", "u", pid, patience=patience)
+        return str(await bus.get((_NAME, path, f"{_NAME}.Session"), "Name", patience=patience))
+    return ""
 
 
 def _line(text: str) -> str:

@@ -288,7 +288,9 @@ class Api:
             raise Refused("Failed", f"{want.choice.name} does not run: {fate}" if want.choice.name != NONE else fate)
 
     async def _person(self, caller: Caller) -> str:
-        """Returns the user who calls, "somebody" where that is not known."""
+        """Returns the user who calls, as they logged in where that is known; "somebody" where nothing is."""
+        if caller.who:
+            return caller.who
         try:
             return user_name(int(await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)))
         except CallFailed:

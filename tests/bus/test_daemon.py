@@ -1,6 +1,7 @@
 """The running daemon as its callers meet it: real processes, a real bus."""
 
 import os
+import pwd
 import resource
 import signal
 import sqlite3
@@ -510,9 +511,16 @@ def test_decisions_of_all_parts_are_listed_by_part_subject_and_run(agentd: Agent
 
     everything = decisions()
     assert [decision["at"] for decision in everything] == sorted((d["at"] for d in everything), reverse=True)
-    (stop,) = decisions(about=("s", "slow"), run_id=("s", run_id))
+    stop, start = decisions(about=("s", "slow"), run_id=("s", run_id))
+    me = pwd.getpwuid(os.getuid()).pw_name
+    assert (start["kind"], start["run_id"], start["reason"]) == ("start", run_id, f"asked to run by {me}")
     assert (stop["part"], stop["kind"], stop["about"], stop["run_id"]) == ("jobs", "stop", "slow", run_id)
-    assert stop["reason"]
+    assert stop["reason"] == f"asked to stop by {me}"
+    assert decisions(about=("s", "feed"))[0]["reason"].endswith(f" (by {me})")
+    agentd.call("Manager.Reload")
+    (reload,) = decisions(part=("s", "manager"))
+    assert (reload["kind"], reload["reason"]) == ("reload", f"nothing changed (by {me})")
+    assert f"{me} asked for StopJob slow" in agentd.log.read_text()
     assert {decision["about"] for decision in decisions(part=("s", "jobs"))} >= {"slow", "feed"}
     assert decisions(part=("s", "reboots")) == []
     assert len(decisions(limit=("u", 1))) == 1

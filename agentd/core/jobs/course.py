@@ -111,30 +111,30 @@ class Course:
 
     # Taken back
 
-    def stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "") -> list[str]:
-        """Stops runs under way, and takes back runs that wait; returns their ids."""
+    def stop(self, entry: Entry, result: str, reason: str, now: int, only: str = "", by: str = "") -> list[str]:
+        """Stops runs under way, and takes back runs that wait; returns their ids. `by` is the user who wants that."""
         ids = []
         for run in self.unbegun(entry):
             if only in ("", run.run_id):
                 ids.append(run.run_id)
-                self.cancel(entry, run, reason, now)
+                self.cancel(entry, run, reason, now, by)
         for run_id in entry.running:
             if only in ("", run_id):
                 ids.append(run_id)
                 self._effects += [
-                    Decided(now, "jobs", "stop", entry.job.name, reason, run_id),
+                    Decided(now, "jobs", "stop", entry.job.name, reason, run_id, by),
                     RunStops(run_id, result),
                 ]
         return ids
 
-    def take_back(self, entry: Entry, reason: str, now: int) -> list[str]:
+    def take_back(self, entry: Entry, reason: str, now: int, by: str = "") -> list[str]:
         """Takes back the runs that have not begun and that nobody asked for; returns their ids."""
         back = [run for run in self.unbegun(entry) if run.cause not in ASKED_FOR]
         for run in back:
-            self.cancel(entry, run, reason, now)
+            self.cancel(entry, run, reason, now, by)
         return [run.run_id for run in back]
 
-    def cancel(self, entry: Entry, run: Run, reason: str, now: int) -> None:
+    def cancel(self, entry: Entry, run: Run, reason: str, now: int, by: str = "") -> None:
         """Takes back a run that waits, or whose start was decided and not carried out."""
         if run.run_id in entry.running:
             run = replace(self.over(entry, run.run_id), started=0)
@@ -144,7 +144,7 @@ class Course:
         run = replace(run, state="ended", ended=now, result="cancelled", reason=reason)
         self._effects += [
             RunSaved(run),
-            Decided(now, "jobs", "stop", run.job, reason, run.run_id),
+            Decided(now, "jobs", "stop", run.job, reason, run.run_id, by),
             RunChanged("finished", run),
         ]
 

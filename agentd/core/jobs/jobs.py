@@ -17,7 +17,7 @@ from agentd.core.jobs.model import JobDisabled, JobSaved, JobState, Outcome, Run
 from agentd.core.jobs.places import Places
 from agentd.core.jobs.roster import Entry, Roster, behind
 from agentd.core.jobs.settings import Job
-from agentd.core.part import Core, Decided, Effect, Refused, Stored
+from agentd.core.part import Core, Decided, Effect, Refused, Stored, by_whom
 from agentd.core.quantities import SECOND, format_duration
 
 _DRAINING = "agentd is stopping; nothing new starts"
@@ -153,9 +153,9 @@ class Jobs(Core):
         """Tells whether the machine must not be rebooted while this run is under way."""
         return run.job in self.entries and self.entries[run.job].job.critical
 
-    # Requests
+    # Requests; `by` is the user who wants that, as far as it is a person and known
 
-    def run(self, name: str, now: int, cause: str = "manual") -> Run:
+    def run(self, name: str, now: int, cause: str = "manual", by: str = "") -> Run:
         """Starts a run that a person or a rule wants, whether the job is enabled or not.
 
         Raises Refused NoSuchJob, Busy, Draining.
@@ -170,32 +170,35 @@ class Jobs(Core):
             under_way = next(iter(entry.running), "one that waits for a place")
             raise Refused("Busy", f"{name} was not started: {reason}: {under_way}; stop it with: agentctl stop {name}")
         if verdict == "replace":
-            self._course.stop(entry, "stopped", "replaced by a run that was asked for", now)
+            self._course.stop(entry, "stopped", "replaced by a run that was asked for", now, by=by)
         run = self._course.new(entry, now, cause, now)
+        if cause == "manual":
+            self._effects.append(Decided(now, "jobs", "start", name, f"asked to run{_by(by)}", run.run_id, by))
         self._admit(now)
         return run
 
-    def stop(self, target: str, now: int) -> list[str]:
+    def stop(self, target: str, now: int, by: str = "") -> list[str]:
         """Stops a job's runs, or one run by its id. Raises Refused NoSuchJob, NoSuchRun."""
         for entry in self._roster.all():
             if target in entry.running or target in {run.run_id for run in entry.pending}:
-                return self._stop(entry, now, only=target)
+                return self._stop(entry, now, by, only=target)
         name, _, number = target.rpartition(".")
         if number.isascii() and number.isdigit() and name in self.entries and target not in self.entries:
             raise Refused("NoSuchRun", f"the run {target} is not under way")
-        return self._stop(self.entry(target), now)
+        return self._stop(self.entry(target), now, by)
 
-    def step_interval(self, name: str, direction: int, now: int) -> tuple[int, int]:
+    def step_interval(self, name: str, direction: int, now: int, by: str = "") -> tuple[int, int]:
         """Takes one bounded step: direction 1 is more often, -1 less. Returns old and new interval. Raises Refused."""
         entry = self.entry(name)
         old = entry.schedule.trigger.interval or 0
         new = interval.step(name, entry.schedule.trigger, direction)
         state = replace(entry.state, interval=new, preference=interval.preferred(entry.state.preference, direction))
         word = "increase" if direction > 0 else "decrease"
-        self._override(entry, state, "interval", f"{word}: every {format_duration(old)} to {format_duration(new)}", now)
+        text = f"{word}: every {format_duration(old)} to {format_duration(new)}"
+        self._override(entry, state, "interval", text, now, by)
         return old, new
 
-    def set_interval(self, name: str, new: int, now: int) -> int:
+    def set_interval(self, name: str, new: int, now: int, by: str = "") -> int:
         """Overrides the trigger by an interval; returns the old one (0: had none). Raises Refused."""
         entry = self.entry(name)
         low, high = entry.schedule.trigger.bounds
@@ -207,10 +210,10 @@ class Jobs(Core):
             )
         old = entry.schedule.trigger.interval or 0
         state = replace(entry.state, interval=new, fixed=True)
-        self._override(entry, state, "interval", f"set to every {format_duration(new)}", now)
+        self._override(entry, state, "interval", f"set to every {format_duration(new)}", now, by)
         return old
 
-    def prefer(self, name: str, preference: int, now: int) -> tuple[int, int]:
+    def prefer(self, name: str, preference: int, now: int, by: str = "") -> tuple[int, int]:
         """Sets by how many steps a person wants an adaptive job more often (4 at most) or less often (-4) than it would
         be; the interval moves by as many at once. Returns old and new interval. Raises Refused."""
         entry, most = self.entry(name), interval.MOST_PREFERENCE
@@ -226,7 +229,7 @@ class Jobs(Core):
         new = interval.leaned(trigger, preference - entry.state.preference) or old
         state = replace(entry.state, interval=new if new != old else entry.state.interval, preference=preference)
         text = f"preference {preference:+d}: every {format_duration(old)} to {format_duration(new)}"
-        self._override(entry, state, "interval", text, now)
+        self._override(entry, state, "interval", text, now, by)
         return old, new
 
     def adapt(self, name: str, new: int, now: int) -> None:
@@ -237,7 +240,7 @@ class Jobs(Core):
         low, high = entry.job.trigger.bounds
         self._roster.override(entry, replace(entry.state, interval=max(low, min(new, high))), now)
 
-    def set_enabled(self, name: str, enabled: bool, now: int) -> list[str]:
+    def set_enabled(self, name: str, enabled: bool, now: int, by: str = "") -> list[str]:
         """Overrides the job's `enabled`. Due times of a disabled job are not made up for; what waited of it is taken
         back, but for the runs that were asked for: returns their ids. Raises Refused NoSuchJob."""
         entry = self.entry(name)
@@ -245,19 +248,19 @@ class Jobs(Core):
         if enabled and not entry.enabled:
             state = self._roster.rested(entry, now)
         word = "enable" if enabled else "disable"
-        self._override(entry, replace(state, enabled=enabled), word, f"{word}d by hand", now)
+        self._override(entry, replace(state, enabled=enabled), word, f"{word}d by hand", now, by)
         if not enabled:
             self._effects.append(JobDisabled(name))
-        return self._course.take_back(entry, entry.off, now) if entry.off else []
+        return self._course.take_back(entry, entry.off, now, by) if entry.off else []
 
-    def reset(self, name: str, now: int) -> list[str]:
+    def reset(self, name: str, now: int, by: str = "") -> list[str]:
         """Forgets what was changed at run time; returns the ids of the runs taken back, where the configuration says
         that the job is off. Raises Refused NoSuchJob."""
         entry = self.entry(name)
         state = entry.state if entry.enabled else self._roster.rested(entry, now)
         state = replace(state, interval=None, fixed=False, enabled=None, preference=0)
-        self._override(entry, state, "reset", "back to the configuration", now)
-        return self._course.take_back(entry, entry.off, now) if entry.off else []
+        self._override(entry, state, "reset", "back to the configuration", now, by)
+        return self._course.take_back(entry, entry.off, now, by) if entry.off else []
 
     def progress(self, run_id: str, text: str, tool: str = "") -> None:
         """Takes note of how far a run is, and of the tool that it uses, in its words. Raises Refused NoSuchRun."""
@@ -421,12 +424,17 @@ class Jobs(Core):
             self._course.admit(self.entries, now)
         self._effects += map(RunSaved, self._places.unsaved())
 
-    def _stop(self, entry: Entry, now: int, only: str = "") -> list[str]:
-        ids = self._course.stop(entry, "stopped", "asked to stop", now, only)
+    def _stop(self, entry: Entry, now: int, by: str, only: str = "") -> list[str]:
+        ids = self._course.stop(entry, "stopped", f"asked to stop{_by(by)}", now, only, by)
         self._expectations.stopped(entry, now)
         return ids
 
-    def _override(self, entry: Entry, state: JobState, kind: str, reason: str, now: int) -> None:
+    def _override(self, entry: Entry, state: JobState, kind: str, reason: str, now: int, by: str) -> None:
         self._roster.override(entry, state, now)
         self._expectations.changed(entry, entry.job)
-        self._effects.append(Decided(now, "jobs", kind, entry.job.name, reason))
+        self._effects.append(Decided(now, "jobs", kind, entry.job.name, f"{reason}{by_whom(by)}", by=by))
+
+
+def _by(user: str) -> str:
+    """Returns " by alice", or "" where it is not known who, or no person."""
+    return f" by {user}" if user else ""
