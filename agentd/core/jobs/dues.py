@@ -29,7 +29,7 @@ class Dues:
         chosen, reason = catch_up(entry.job.missed, dues, now, clock_step=clock_step) if dues else ([], "")
         entry.state = dealt_with(entry.state, entry.schedule.trigger, dues, chosen, now)
         if dues and not chosen:
-            self._skip(entry, reason, now)
+            self.skip(entry, reason, now)
         self._follow_up(entry, chosen, reason, now, several=len(chosen) > 1)
 
     def come_late(self, entry: Entry, now: int, since: int) -> None:
@@ -54,7 +54,7 @@ class Dues:
             entry.state = dealt_with(entry.state, entry.schedule.trigger, dues, fresh, now)
         if passed := len(set(dues) - set(fresh)):
             many = f"more than {CATCH_UP} due times" if len(dues) > CATCH_UP else counted(passed, "due time")
-            self._skip(entry, f"{stop}: {many} passed (missed: {policy})", now)
+            self.skip(entry, f"{stop}: {many} passed (missed: {policy})", now)
         self._follow_up(entry, fresh, reason, now, several=len(chosen) > 1)
 
     def offer(self, entry: Entry, due: int, cause: str, reason: str, now: int, *, catching_up: bool = False) -> None:
@@ -68,7 +68,7 @@ class Dues:
                 verdict, why = "queue", "waits for the runs that are made up for (missed: all)"
         if verdict == "skip":
             self._expectations.passed_over(entry, due)
-            self._skip(entry, why, now)
+            self.skip(entry, why, now)
             return
         if verdict == "replace" and not catching_up:
             self._expectations.replaced(entry)
@@ -93,7 +93,8 @@ class Dues:
         self._effects.append(JobSaved(entry.job.name, entry.state))
         self._roster.plan(entry)
 
-    def _skip(self, entry: Entry, reason: str, now: int) -> None:
+    def skip(self, entry: Entry, reason: str, now: int) -> None:
+        """Takes note that a job does not run, and why."""
         entry.state = replace(entry.state, last_skip=reason, last_skip_at=now)
         self._effects += [
             Decided(now, "jobs", "skip", entry.job.name, reason),

@@ -46,11 +46,21 @@ class Ends:
             return
         if run.result == "success":
             self.notify(entry, "success", run, f"{run.job} succeeded")
-            for follower in self._roster.followers.get(run.job, ()):
-                if follower.enabled and not draining:
-                    self._dues.offer(follower, now, "after", f"after {run.run_id}", now)
         elif run.result not in {"stopped", "cancelled"}:
             self.notify(entry, "failure", run, f"{run.job} failed: {run.reason or run.result}")
+        if not draining:
+            self._follow(run, now)
+
+    def _follow(self, run: Run, now: int) -> None:
+        """Has the jobs that come after a run follow, or tells why one of them does not."""
+        for follower in self._roster.followers.get(run.job, ()):
+            if run.result != "success":
+                if follower.enabled:
+                    self._dues.skip(follower, f"{run.run_id} ended with {runs.ending(run)}: nothing to follow", now)
+            elif follower.enabled:
+                self._dues.offer(follower, now, "after", f"after {run.run_id}", now)
+            else:
+                self._dues.skip(follower, f"not after {run.run_id}: {follower.off}", now)
 
     def _try_again(self, entry: Entry, run: Run, pause: int, reason: str, now: int) -> None:
         self._course.give_up_retry(entry, "a later run failed", now)

@@ -29,6 +29,12 @@ def overlap(
     return "queue", "waits for the run before (overlap: queue)"
 
 
+def ending(run: Run) -> str:
+    """Returns how a run ended, in two words: "exit-code 1", "signal SIGKILL", "timeout"."""
+    more = {"exit-code": run.exit_code, "signal": run.signal, "core-dump": run.signal}.get(run.result)
+    return run.result if more in (None, "") else f"{run.result} {more}"
+
+
 def backoff(retries: Retries, attempt: int) -> int:
     """Returns the pause after the failed attempt number `attempt`: doubles from `backoff`, never above `max`."""
     # 2 ** 40 times the shortest pause is beyond every maximum; larger powers only cost time.

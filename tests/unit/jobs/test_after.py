@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from agentd.config import files
 from agentd.config.compose import Problems
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, Run, RunStarts, Saved
-from agentd.core.jobs.settings import Job
+from agentd.core.jobs.settings import Job, Retries
 from agentd.core.jobs.triggers import After, Every
+from agentd.core.part import Decided
 from agentd.core.quantities import SECOND
 
 JOBS = (
@@ -90,3 +92,55 @@ def test_a_follower_of_nothing_or_of_itself_is_refused(tmp_path: Path, jobs: str
     with pytest.raises(Problems) as caught:
         files.load(file)
     assert str(caught.value.found[0]) == f"{file}:{error}"
+
+
+def skips(engine: Jobs) -> list[tuple[str, str]]:
+    return [(one.about, one.reason) for one in engine.effects() if isinstance(one, Decided) and one.kind == "skip"]
+
+
+@pytest.mark.parametrize(
+    ("outcome", "how"),
+    [
+        (Outcome(result="exit-code", exit_code=1), "exit-code 1"),
+        (Outcome(result="signal", signal="SIGKILL"), "signal SIGKILL"),
+        (Outcome(result="timeout"), "timeout"),
+        (Outcome(result="stopped"), "stopped"),
+    ],
+)
+def test_a_follower_is_told_once_why_it_does_not_run(outcome: Outcome, how: str) -> None:
+    engine = engine_with(*JOBS)
+    (run,) = started(engine)
+    engine.ended(run.run_id, outcome, 61 * SECOND)
+    reason = f"first.1 ended with {how}: nothing to follow"
+    assert skips(engine) == [("second", reason)]  # and not the one that follows that
+    assert engine.entry("second").state.last_skip == reason
+
+
+def test_a_follower_is_told_nothing_before_the_last_attempt() -> None:
+    engine = engine_with(structs.replace(JOBS[0], retries=Retries(count=1, backoff=SECOND)), JOBS[1])
+    (run,) = started(engine)
+    engine.ended(run.run_id, Outcome(result="timeout"), 61 * SECOND)
+    assert skips(engine) == []
+    engine.tick(62 * SECOND)
+    (again,) = started(engine)
+    engine.ended(again.run_id, Outcome(result="timeout"), 63 * SECOND)
+    assert skips(engine) == [("second", "first.2 ended with timeout: nothing to follow")]
+
+
+def test_a_disabled_follower_is_told_only_where_it_would_have_run() -> None:
+    engine = engine_with(JOBS[0], structs.replace(JOBS[1], enabled=False))
+    (run,) = started(engine)
+    engine.ended(run.run_id, Outcome(result="timeout"), 61 * SECOND)
+    assert skips(engine) == []
+    engine.tick(120 * SECOND)
+    (run,) = started(engine)
+    engine.ended(run.run_id, Outcome(result="success"), 121 * SECOND)
+    assert skips(engine) == [("second", "not after first.2: disabled in the configuration")]
+
+
+def test_while_agentd_stops_nothing_is_said_to_have_nothing_to_follow() -> None:
+    engine = engine_with(*JOBS)
+    (run,) = started(engine)
+    engine.drain()
+    engine.ended(run.run_id, Outcome(result="interrupted"), 61 * SECOND)
+    assert skips(engine) == []
