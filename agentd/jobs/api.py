@@ -294,7 +294,7 @@ class JobsApi:
         tool = tool_name(options.get("tool", ""))
         if "tool" in options and not tool:
             raise Refused("InvalidArgument", "the name of the tool is empty: expected one such as web-search")
-        self._jobs.progress(run_id, " ".join(text.split())[:_PROGRESS], tool)
+        self._jobs.progress(run_id, " ".join(text.split())[:_PROGRESS], self._host.now(), tool)
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:

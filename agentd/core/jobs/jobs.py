@@ -15,6 +15,7 @@ from agentd.core.jobs.ends import Ends
 from agentd.core.jobs.expectations import Expectations
 from agentd.core.jobs.model import JobDisabled, JobSaved, JobState, Outcome, Run, RunChanged, RunSaved, RunStops, Saved
 from agentd.core.jobs.places import Places
+from agentd.core.jobs.progress import Progress
 from agentd.core.jobs.roster import Entry, Roster, behind
 from agentd.core.jobs.settings import Job
 from agentd.core.part import Core, Decided, Effect, Refused, Stored, by_whom
@@ -49,6 +50,7 @@ class Jobs(Core):
         self._expectations = Expectations(self._roster, self._places, self._course, self._effects)
         self._dues = Dues(self._roster, self._course, self._expectations, self._effects)
         self._ends = Ends(self._roster, self._places, self._course, self._dues, self._expectations, self._effects)
+        self._progress = Progress(self._roster, self._ends, self._effects)
         self._unstorable: int | None = None  # since when nothing can be stored
         ahead = [job.name for job in jobs.values() if self._roster.add(job, now)]
         if ahead:
@@ -71,13 +73,14 @@ class Jobs(Core):
 
     def wakeup(self) -> int | None:
         """Returns when tick() is next wanted; None: not before something else happens."""
-        if self.draining:
-            return None
-        wanted = (None if self._places.closed else self._roster.wakeup(), self._expectations.wakeup())
+        wanted = [self._progress.wakeup()]
+        if not self.draining:
+            wanted += [None if self._places.closed else self._roster.wakeup(), self._expectations.wakeup()]
         return min((when for when in wanted if when is not None), default=None)
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due."""
+        self._progress.tick(now)
         while not (self.draining or self._places.closed) and (entry := self._roster.take(now)) is not None:
             if entry.due is not None and entry.wake <= now:
                 if entry.due <= now or self._places.free_for(entry):
@@ -262,12 +265,11 @@ class Jobs(Core):
         self._override(entry, state, "reset", "back to the configuration", now, by)
         return self._course.take_back(entry, entry.off, now, by) if entry.off else []
 
-    def progress(self, run_id: str, text: str, tool: str = "") -> None:
+    def progress(self, run_id: str, text: str, now: int, tool: str = "") -> None:
         """Takes note of how far a run is, and of the tool that it uses, in its words. Raises Refused NoSuchRun."""
         entry = self._under_way(run_id)
         run = entry.running[run_id] = replace(entry.running[run_id], progress=": ".join(filter(None, (tool, text))))
-        self._effects += [RunSaved(run), RunChanged("progress", run)]
-        self._ends.notify(entry, "tool" if tool else "progress", run, run.progress)
+        self._progress.said(entry, run, now, tool=bool(tool))
 
     def report_change(self, run_id: str) -> None:
         """Takes note that a run found what it looked for, in its own words. Raises Refused NoSuchRun."""
@@ -294,6 +296,7 @@ class Jobs(Core):
         entry = self._roster.running(run_id)
         if entry is None:
             return
+        self._progress.over(entry, entry.running[run_id])
         self._ends.conclude(entry, self._course.over(entry, run_id), outcome, now, draining=self.draining)
         if not entry.running:
             self._roster.removed.pop(entry.job.name, None)
@@ -303,6 +306,7 @@ class Jobs(Core):
         """Takes note that the wall clock was set by `delta` and shows `now`; elapsed time went on as before."""
         by = f"{delta / SECOND:+.6f}".rstrip("0").rstrip(".")
         self._effects.append(Decided(now, "jobs", "clock", "", f"the clock was set by {by} s"))
+        self._progress.clock_stepped(delta)
         self._expectations.clock_stepped(delta, now)
         self._roster.clock_stepped(delta, now)
         if self._unstorable is not None:
@@ -346,6 +350,7 @@ class Jobs(Core):
     def drain(self) -> None:
         """Starts nothing new from here on; runs that wait are kept for the next agentd."""
         self.draining = True
+        self._progress.drain()
 
     def storable(self, trouble: str, now: int) -> None:
         """Starts nothing new while nothing can be stored; then `missed` decides about what came due meanwhile, and

@@ -767,7 +767,7 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
     assert host.of(RunStops) == []
     assert [known.run_id for known in host.engine.running()] == [run.run_id]
     assert len(host.engine.running()) == 1
-    host.engine.progress(run.run_id, "half")
+    host.engine.progress(run.run_id, "half", NOW)
     assert host.end(run, NOW + 3 * HOUR, FAILURE) == []
     assert host.saved(run).result == "exit-code"
     assert (len(host.engine.running()), host.engine.wakeup(), host.memory.saved().open_runs) == (0, None, ())
@@ -833,7 +833,7 @@ def test_effects_that_are_stored_come_before_all_others() -> None:
     groups: list[list[Effect]] = []
     run = host.tick(NOW + HOUR)[0]
     host.engine.started(run.run_id, NOW + HOUR)
-    host.engine.progress(run.run_id, "half")
+    host.engine.progress(run.run_id, "half", NOW)
     host.engine.tick(NOW + 2 * HOUR)
     groups.append(host.take())
     host.engine.ended(run.run_id, SUCCESS, NOW + 2 * HOUR)
@@ -877,21 +877,21 @@ def test_a_run_ends_as_whoever_ran_it_saw_it() -> None:
 def test_progress_is_stored_and_told() -> None:
     host = Host(job(notify=("progress",)))
     run = only(host.tick(NOW + HOUR))
-    host.engine.progress(run.run_id, "40 %")
+    host.engine.progress(run.run_id, "40 %", NOW + HOUR)
     assert host.saved(run).progress == "40 %"
     assert [(effect.event, effect.run.progress) for effect in host.of(RunChanged)] == [("progress", "40 %")]
     assert [effect.text for effect in told(host)] == ["40 %"]
     host.end(run, NOW + HOUR)
     with pytest.raises(Refused, match=r"the run backup\.1 is not under way"):
-        host.engine.progress(run.run_id, "50 %")
+        host.engine.progress(run.run_id, "50 %", NOW + HOUR)
 
 
 def test_the_use_of_a_tool_is_progress_and_an_event_of_its_own() -> None:
     host = Host(job(notify=("tool",)))
     run = only(host.tick(NOW + HOUR))
-    host.engine.progress(run.run_id, "looking for news", "web-search")
-    host.engine.progress(run.run_id, "3 of 7 done")
-    host.engine.progress(run.run_id, "", "calendar")
+    host.engine.progress(run.run_id, "looking for news", NOW + HOUR, "web-search")
+    host.engine.progress(run.run_id, "3 of 7 done", NOW + HOUR + SECOND)
+    host.engine.progress(run.run_id, "", NOW + HOUR + 2 * SECOND, "calendar")
     assert [(effect.event, effect.run.progress) for effect in host.of(RunChanged)] == [
         ("progress", "web-search: looking for news"),
         ("progress", "3 of 7 done"),

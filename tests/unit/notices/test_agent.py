@@ -37,11 +37,11 @@ class Agent:
         self.pump()
 
     def uses(self, tool: str, text: str = "") -> None:
-        self.jobs.progress(self.run_id, text, tool)
+        self.jobs.progress(self.run_id, text, self.person.now, tool)
         self.pump()
 
     def says(self, text: str) -> None:
-        self.jobs.progress(self.run_id, text)
+        self.jobs.progress(self.run_id, text, self.person.now)
         self.pump()
 
     def ends(self, outcome: Outcome) -> None:
