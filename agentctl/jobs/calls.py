@@ -5,7 +5,7 @@ from agentctl.client import Call, Client, Record
 
 JOBS = "org.agentd1.Jobs"
 
-_RUNS = {"job": "s", "run_id": "s", "failed": "b", "since": "t", "before": "t", "limit": "u"}
+_RUNS = {"job": "s", "run_id": "s", "failed": "b", "since": "t", "before": "t", "limit": "u", "tail": "b"}
 
 LIST_JOBS = Call(JOBS, "ListJobs", "a{sv}", free=True, options={"after": "s"})
 GET_JOB = Call(JOBS, "GetJob", "s", free=True)

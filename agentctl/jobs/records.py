@@ -51,6 +51,11 @@ def run_json(run: Record) -> Record:
     }
 
 
+def past_json(run: Record) -> Record:
+    """Returns a run, with the last lines of its output where agentd keeps them."""
+    return {**run_json(run), "tail": run.get("tail") or None}
+
+
 def change_json(change: Record) -> Record:
     """Returns the outcome of a change of a job's schedule, with all keys that agentd gave it."""
     return picked(change, *change, instants=("next",))

@@ -1,10 +1,8 @@
 """The commands about runs: starting, stopping, watching and looking back."""
 
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -12,24 +10,25 @@ import click
 from agentctl import manager, times
 from agentctl.cli import MOST_RECORDS, Session, command, count_option, listed, now, parsed
 from agentctl.client import Client, ExitCode, Failure, Record, safe
-from agentctl.jobs import calls, records
+from agentctl.jobs import calls, output, records
 from agentctl.jobs.arguments import job_argument
 from agentctl.show import print_json, print_line, print_table
 
-POLL_SECONDS = 0.2
 FIRST_LOOK = 1.0
 """Seconds after which `run --wait` asks for the first time what its run is doing."""
 
 
 @command("run")
 @job_argument()
-@click.option("--wait", is_flag=True, help="Wait for the run's end; exit 6 unless it is a success.")
+@click.option("--wait", is_flag=True, help="Wait for the end of the last attempt; exit 6 unless it is a success.")
 @click.option("--follow", is_flag=True, help="Print the output while it runs, then as --wait.")
-def run(session: Session, job: str, wait: bool, follow: bool) -> None:
+@click.option("--raw", is_flag=True, help="With --follow: leave bytes as they are on a terminal, too.")
+def run(session: Session, job: str, wait: bool, follow: bool, raw: bool) -> None:
     """Starts JOB now and prints the id of the run.
 
     A disabled JOB runs as well, and a run that has to wait in the queue has its id already.
     With --follow stdout carries the job's output alone (with --json: the result alone), the rest goes to stderr.
+    A run that fails and is tried again is over when its last attempt is.
 
     \b
     Examples:
@@ -48,18 +47,24 @@ def run(session: Session, job: str, wait: bool, follow: bool) -> None:
             print_json({"run_id": run_id})
         return
     try:
-        if follow:
-            _copy(_output(client, run_id, to_end=True), to_stderr=session.json)
-        record = wait_finished(client, signals, run_id)
+        while True:
+            if follow:
+                output.copy(output.read(client, run_id, to_end=True), to_stderr=session.json, raw=raw)
+            record = wait_finished(client, signals, run_id)
+            retry = _retry_of(client, record)
+            if retry is None:
+                break
+            run_id = retry["run_id"]
+            for line in (records.ending(record), f"{run_id}: {retry.get('reason')}"):
+                click.echo(safe(line), err=True)
     except KeyboardInterrupt:
         click.echo(f"\n{run_id} goes on without you; to end it: agentctl stop {run_id}", err=True)
         raise
     if session.json:
         print_json(records.run_json(record))
     else:
-        click.echo(records.ending(record), err=follow)
+        click.echo(safe(records.ending(record)), err=follow)
     if record.get("result") != "success":
-        _tell_retry(client, record)
         click.get_current_context().exit(ExitCode.RUN_FAILED)
 
 
@@ -89,12 +94,16 @@ def wait_finished(client: Client, signals: deque[Any], run_id: str, patience: fl
             return dict(run)
 
 
-def _tell_retry(client: Client, failed: Record) -> None:
-    """Tells on stderr of the attempt that comes after a run that failed, where one comes."""
-    (runs,) = client.call(calls.LIST_RUNS, {"job": failed.get("job"), "limit": 5})
-    for run in runs:
-        if run.get("cause") == "retry" and run.get("state") != "ended" and run.get("due") == failed.get("due"):
-            click.echo(f"{run['run_id']}: {safe(str(run.get('reason')))}", err=True)
+def _retry_of(client: Client, ended: Record) -> Record | None:
+    """Returns the attempt that comes after a run that failed, where one comes, or has come."""
+    if ended.get("result") == "success":
+        return None
+    (runs,) = client.call(calls.LIST_RUNS, {"job": ended.get("job"), "limit": 50})
+    for run in reversed(runs):
+        of_it = run.get("cause") == "retry" and run.get("due") == ended.get("due")
+        if of_it and run.get("attempt", 1) == ended.get("attempt", 1) + 1:
+            return dict(run)
+    return None
 
 
 @command("stop")
@@ -121,11 +130,13 @@ def stop(session: Session, job_or_run: str) -> None:
 @command("log")
 @job_argument("job_or_run")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
-def log(session: Session, job_or_run: str, follow: bool) -> None:
+@click.option("--raw", is_flag=True, help="Leave bytes as they are on a terminal, too.")
+def log(session: Session, job_or_run: str, follow: bool, raw: bool) -> None:
     """Prints the output of a RUN, or of the newest run of a JOB.
 
-    The output comes byte for byte as the job wrote it; with an installed agentd it comes from the journal, for those
-    who may read that.
+    Into pipes and files the output goes byte for byte as the job wrote it; on a terminal all but newlines, tabs and
+    colours is shown as text, such as \\x1b. With an installed agentd the output comes from the journal, for those who
+    may read that; else, of one beyond its limit, the beginning is printed and then the last lines.
 
     \b
     Examples:
@@ -134,10 +145,10 @@ def log(session: Session, job_or_run: str, follow: bool) -> None:
       agentctl log backup.17 | less
     """
     run_id = _find_run(session.client, job_or_run)
-    output = _output(session.client, run_id, to_end=follow)
+    pieces = output.read(session.client, run_id, to_end=follow)
     if session.json:
-        print_json({"run_id": run_id, "output": b"".join(output).decode(errors="replace")})
-    elif not _copy(output):
+        print_json({"run_id": run_id, "output": b"".join(pieces).decode(errors="replace")})
+    elif not output.copy(pieces, raw=raw):
         click.echo(f"{run_id} has written nothing", err=True)
 
 
@@ -154,34 +165,6 @@ def _find_run(client: Client, name: str) -> str:
         return str(found[0]["run_id"])
     client.call(calls.GET_JOB, name)  # its error suggests the nearest name
     raise Failure(f"{name} has not run yet: start it with: agentctl run {name}", ExitCode.NO_SUCH)
-
-
-def _output(client: Client, run_id: str, to_end: bool) -> Iterator[bytes]:
-    """Yields the output of a run, piece by piece: up to now, or to the run's end. Raises Failure."""
-    if client.properties(manager.MANAGER).get("Mode") == "system":
-        from agentctl.jobs import journal
-
-        yield from journal.output(client, run_id, to_end)
-        return
-    offset, finished = 0, False
-    while not finished:
-        data, offset, finished = client.call(calls.READ_OUTPUT, run_id, offset)
-        yield data
-        if not data and not finished:
-            if not to_end:
-                return
-            time.sleep(POLL_SECONDS)
-
-
-def _copy(pieces: Iterator[bytes], to_stderr: bool = False) -> int:
-    """Writes bytes as they are and returns how many there were."""
-    stream = (sys.stderr if to_stderr else sys.stdout).buffer
-    written = 0
-    for piece in pieces:
-        stream.write(piece)
-        stream.flush()
-        written += len(piece)
-    return written
 
 
 @command("history")
@@ -210,12 +193,12 @@ def history(session: Session, job: str | None, count: int, since: int | None, fa
     if decisions:
         found = [decision for decision in _decisions(client, job, count) if decision.get("at", 0) >= (since or 0)]
     else:
-        wanted = {"job": job, "failed": failed or None, "since": since}
+        wanted = {"job": job, "failed": failed or None, "since": since, "tail": session.json or None}
         found = listed(client, calls.LIST_RUNS, count, lambda run: int(run["run_id"].rpartition(".")[2]), **wanted)
     if job and not found:
         client.call(calls.GET_JOB, job)  # the past of an unknown job is an error, not empty
     if session.json:
-        as_json = manager.decision_json if decisions else records.run_json
+        as_json = manager.decision_json if decisions else records.past_json
         print_json([as_json(record) for record in found])
     elif not found:
         click.echo("nothing found")

@@ -129,6 +129,10 @@ def test_output_is_capped_but_its_end_is_not_lost(agentd: Agentd) -> None:
     assert len(data) < 11_000
     assert bytes(data).decode().startswith("1\n2\n3\n")
     assert "keeps no more of this output" in bytes(data).decode()
+    run_id = record["run_id"]
+    kept, _, last = agentd.ctl("log", run_id).stdout.partition("[the last lines of this output:]\n")
+    assert kept.encode() == bytes(data)
+    assert last == record["tail"]
     assert record["tail"].endswith("100000\nthe end\n")
 
 

@@ -74,14 +74,38 @@ def test_run_wait_says_what_it_waits_for_and_what_comes_after_a_failure(agentd: 
         agentd.call("Jobs.StopJob", "s", slow)
         assert waiting.wait(60) == 0
         assert waiting.stdout.read().startswith(f"{run_id}: success")
-    failed = agentd.ctl("run", "again", "--wait")
-    assert failed.returncode == 6
-    assert "attempt 1 ended with exit-code; retry 1 of 2 in 1h" in failed.stderr
+
+
+def test_run_wait_waits_for_the_last_attempt(agentd: Agentd) -> None:
+    second = "second: {run: 'test $AGENTD_ATTEMPT = 2', retries: {count: 2, backoff: 200ms}}\n"
+    never = "never: {run: exit 3, retries: {count: 1, backoff: 200ms}}\n"
+    agentd.start(f"{CONFIG}  {second}  {never}")
+    done = agentd.ctl("run", "second", "--wait")
+    (last, first) = agentd.runs(job=("s", "second"))
+    assert (done.returncode, last["attempt"]) == (0, 2)
+    assert done.stdout.startswith(f"{first['run_id']}\n{last['run_id']}: success")
+    assert "attempt 1 ended with exit-code; retry 1 of 2 in 200ms" in done.stderr
+    assert agentd.ctl("run", "never", "--wait").returncode == 6
+    assert [run["attempt"] for run in agentd.runs(job=("s", "never"))] == [2, 1]
+
+
+def test_run_wait_is_over_when_the_attempt_to_come_is_taken_back(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    command = [sys.executable, "-m", "agentctl", "run", "again", "--wait"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=agentd.environment, cwd=ROOT
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert "exit-code 3" in waiting.stderr.readline()
+        assert "attempt 1 ended with exit-code; retry 1 of 2 in 1h" in waiting.stderr.readline()
+        agentd.call("Jobs.StopJob", "s", "again")
+        assert waiting.wait(60) == 6
 
 
 def test_a_disabled_job_is_not_tried_again_also_after_a_restart(agentd: Agentd) -> None:
     agentd.start(CONFIG)
-    agentd.ctl("run", "again", "--wait")
+    agentd.ctl("run", "again")
+    agentd.until(lambda: agentd.job("again")["state"] == "retrying", "the first attempt to fail")
     (retry, _) = agentd.runs(job=("s", "again"))
     answer = agentd.ctl("disable", "again")
     assert answer.stdout == f"again is disabled; taken back: {retry['run_id']}\n"

@@ -10,7 +10,7 @@ PAUSE = SECOND
 
 
 class Progress:
-    """What runs say of how far they are; effects go to `effects`, and through `ends` to people."""
+    """The words of runs about how far they are; effects go to `effects`, and through `ends` to people."""
 
     def __init__(self, roster: Roster, ends: Ends, effects: list[Effect]) -> None:
         self._roster = roster

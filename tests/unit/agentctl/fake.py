@@ -16,7 +16,7 @@ from jeepney.io.blocking import open_dbus_connection
 
 from agentctl import client
 from agentctl.__main__ import main
-from agentctl.jobs import runs
+from agentctl.jobs import output
 from agentctl.jobs.calls import JOBS
 from agentctl.manager import MANAGER
 from agentd.core.quantities import HOUR, MINUTE, SECOND
@@ -208,7 +208,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
         "notices.commands",
     ):
         monkeypatch.setattr(f"agentctl.{module}.now", lambda: NOW)
-    monkeypatch.setattr(runs, "POLL_SECONDS", 0)
+    monkeypatch.setattr(output, "POLL_SECONDS", 0)
     yield
     monkeypatch.undo()
     time.tzset()

@@ -95,15 +95,44 @@ def test_run_wait_tells_each_reason_for_waiting_once(
     connection.close()
 
 
-def test_run_wait_tells_of_the_attempt_after_a_failure(daemon: FakeDaemon, ctl: Ctl) -> None:
-    daemon.answers["RunJob"] = finishing(daemon, RUN)
-    reason = "attempt 1 ended with exit-code; retry 1 of 2 in 1s"
-    retry = {**RUN, "run_id": "feed.8", "cause": "retry", "state": "queued", "reason": reason}
-    other = {**retry, "run_id": "feed.7", "due": NOW - HOUR}
-    daemon.answers["ListRuns"] = [retry, other, RUN]
-    assert ctl("run", "feed", "--wait") == (
-        6, "feed.6\nfeed.6: exit-code 3 after 1min 30s\n", f"feed.8: {reason}\n"
-    )  # fmt: skip
+REASON = "attempt 1 ended with exit-code; retry 1 of 2\x1b in 1s"
+RETRY = {**RUN, "run_id": "feed.8", "cause": "retry", "attempt": 2, "state": "queued", "reason": REASON}
+
+
+def tried_again(daemon: FakeDaemon, *ends: dict[str, Any]) -> None:
+    """Attempts of one due time, of which each ends as its follower is asked for."""
+    daemon.answers["RunJob"] = finishing(daemon, ends[0])
+    other = {**RETRY, "run_id": "feed.7", "due": NOW - HOUR}
+    known = [{**one, "state": "queued"} if one["attempt"] > 1 else one for one in ends]
+
+    def listed(wanted: dict[str, Any]) -> list[dict[str, Any]]:
+        if "job" in wanted:
+            following = next((one for one in ends if one not in told and one["attempt"] > 1), None)
+            if following is not None:
+                told.append(following)
+                daemon.emit_finished({**following, "state": "ended"})
+        return [*reversed(known), other]
+
+    told: list[dict[str, Any]] = []
+    daemon.answers["ListRuns"] = listed
+
+
+def test_run_wait_waits_for_the_last_attempt_and_exits_by_that(daemon: FakeDaemon, ctl: Ctl) -> None:
+    first = {**RUN, "attempt": 1}
+    tried_again(daemon, first, {**RETRY, "result": "success", "exit_code": 0})
+    meanwhile = "feed.6: exit-code 3 after 1min 30s\nfeed.8: attempt 1 ended with exit-code; retry 1 of 2\\x1b in 1s\n"
+    ended = ctl("run", "feed", "--wait")
+    assert (ended.code, ended.err) == (0, meanwhile)
+    assert ended.out.startswith("feed.6\nfeed.8: success after 1min 30s")
+    tried_again(daemon, first, RETRY, {**RETRY, "run_id": "feed.9", "attempt": 3, "result": "timeout"})
+    ended = ctl("run", "feed", "--wait", "--json")
+    assert (ended.code, ended.json["run_id"], ended.json["result"]) == (6, "feed.9", "timeout")
+
+
+def test_run_wait_passes_no_escape_sequence_on(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RunJob"] = finishing(daemon, {**RUN, "reason": "\x1b]0;owned\x07"})
+    daemon.answers["ListRuns"] = []
+    assert ctl("run", "feed", "--wait").out.endswith(": \\x1b]0;owned\\x07\n")
 
 
 def test_ctrl_c_while_waiting_tells_that_the_run_goes_on(
@@ -201,14 +230,43 @@ def test_history_shows_runs_in_a_table_and_in_json(daemon: FakeDaemon, ctl: Ctl)
             "signal": None,
             "progress": None,
             "reason": "",
+            "tail": None,
         }
     ]
+
+
+def test_history_in_json_has_the_last_lines_of_each_run(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListRuns"] = [{**RUN, "tail": "step 9\nFATAL: the reason\n"}]
+    assert ctl("history", "feed", "--json").json[0]["tail"] == "step 9\nFATAL: the reason\n"
+    assert daemon.calls[-1] == ("ListRuns", {"job": "feed", "tail": True, "limit": 20})
+
+
+MARKER = b"\n[agentd keeps no more of this output; the last lines are in the history]\n"
+
+
+@pytest.mark.parametrize(
+    ("kept", "tail", "printed"),
+    [
+        ((b"step 1\n", MARKER), "FATAL\n", b"step 1\n" + MARKER + b"[the last lines of this output:]\nFATAL\n"),
+        ((b"step 1\n", b"FATAL\n"), "step 1\nFATAL\n", b"step 1\nFATAL\n"),  # everything is there
+        ((b"step 1",), "FATAL\n[agentd keeps no more of this output: no room]\n",
+         b"step 1\n[the last lines of this output:]\nFATAL\n[agentd keeps no more of this output: no room]\n"),
+        ((b"",), "FATAL\n", b"[the last lines of this output:]\nFATAL\n"),  # removed to make room
+    ],
+)  # fmt: skip
+def test_log_of_an_output_beyond_its_cap_ends_with_its_last_lines(
+    daemon: FakeDaemon, capfdbinary: pytest.CaptureFixture[bytes], kept: tuple[bytes, ...], tail: str, printed: bytes
+) -> None:
+    daemon.answers["ListRuns"] = [{**RUN, "tail": tail}]
+    daemon.answers["ReadOutput"] = growing(*kept)
+    assert main(["log", "feed"]) == 0
+    assert capfdbinary.readouterr().out == printed
 
 
 def test_history_failed_asks_for_failures(daemon: FakeDaemon, ctl: Ctl) -> None:
     daemon.answers["ListRuns"] = [RUN]
     assert [run["run_id"] for run in ctl("history", "--failed", "-n", "2", "--json").json] == ["feed.6"]
-    assert daemon.calls[-1] == ("ListRuns", {"failed": True, "limit": 2})
+    assert daemon.calls[-1] == ("ListRuns", {"failed": True, "tail": True, "limit": 2})
     daemon.answers["ListRuns"] = []
     assert ctl("history", "--failed").out == "nothing found\n"
 
