@@ -86,3 +86,10 @@ def test_each_other_example_of_the_man_page_is_sound(tmp_path: Path) -> None:
 def test_the_man_page_lists_every_message_id() -> None:
     page = (ROOT / "units/man/agentd.8.scd").read_text()
     assert set(re.findall(r"^_([0-9a-f]{32})_$", page, re.MULTILINE)) == set(MESSAGE_IDS.values())
+
+
+def test_whoever_selects_by_a_field_is_shown_agentd_alone() -> None:
+    """Any program can write such fields into the journal; the unit that wrote is journald's own word."""
+    for page in (ROOT / "README.md", *(ROOT / "units/man").glob("*.scd")):
+        named = re.findall(r"journalctl .*(?:AGENTD\\?_|MESSAGE_ID=).*", page.read_text())
+        assert [line for line in named if "-u agentd" not in line] == []

@@ -25,6 +25,9 @@ from agentd.core.jobs import triggers
 from agentd.core.jobs.triggers import Manual, Trigger
 from agentd.core.quantities import MINUTE, SECOND, format_duration, nearest, parse_duration
 
+_SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY", re.IGNORECASE)
+_PLACE = re.compile(r"_?(FILE|PATH|DIR|COMMAND|URL|NAME|ID)$", re.IGNORECASE)
+"""The end of a variable that tells where a secret is, or whose, and not the secret."""
 Event = Literal["start", "success", "failure", "recovered", "progress", "tool", "late", "too-long", "too-short"]
 Mode = Literal["on", "shadow", "off"]
 
@@ -171,8 +174,13 @@ def _misread(jobs: Mapping[str, Job], name: str) -> Iterator[Fault]:
 
 
 def doubts(jobs: Mapping[str, Job]) -> Iterator[str]:
-    """Yields a sentence for each expectation of a job that says nothing: what would break it never comes, or always."""
+    """Yields a sentence for each variable of a job that looks like a secret, which everybody could see, and for each
+    expectation that says nothing: what would break it never comes, or always."""
     for name, job in jobs.items():
+        for variable, value in job.environment.items():
+            if _SECRET.search(variable) and not (_PLACE.search(variable) or value == "" or value.startswith("/")):
+                hint = "keep secrets in systemd: {LoadCredential: NAME:/PATH}, or in a file of the job's user"
+                yield f"jobs.{name}.environment.{variable} is for everybody on this machine to see: {hint}"
         if (expect := job.expect) is None:
             continue
         if expect.start_within is not None and job.trigger.key == Manual.key:
