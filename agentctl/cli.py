@@ -1,5 +1,7 @@
 """The things that all commands share: the session, the options, and groups of commands."""
 
+import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
@@ -10,7 +12,7 @@ from typing import Any
 
 import click
 
-from agentctl.client import Call, Client, Failure, Record
+from agentctl.client import Call, Client, ExitCode, Failure, Record
 
 MOST_RECORDS = 10_000  # the contract's limit for a list
 PAGE = 1000  # the contract's limit for one answer
@@ -128,6 +130,14 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click calls it
         return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Calls the command; where nobody reads its output any more, as after `| head`, that is no error of its own."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - stays open to the end
+            ctx.exit(ExitCode.NO_READER)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -52,6 +52,7 @@ class ExitCode(IntEnum):
     NO_SUCH = 5  # no such job or run, no pending reboot
     RUN_FAILED = 6  # run --wait, run --follow: the run ended otherwise than with success
     BLOCKED = 7  # reboot-now: something is in the way
+    NO_READER = 141  # as other programs, which SIGPIPE ends
 
 
 class Failure(Exception):

@@ -36,6 +36,7 @@ def status(session: Session, job: str | None = None) -> None:
         return
     daemon = session.client.properties(manager.MANAGER)
     jobs = calls.all_jobs(session.client)
+    gone = _removed(session, jobs)
     reboot, blockers = _reboot(session)
     firing, trouble = rule_calls.firing(session.client)
     if trouble:  # agentd itself has it among its warnings, most likely
@@ -47,6 +48,7 @@ def status(session: Session, job: str | None = None) -> None:
                 "reboot": reboot_records.status_json(reboot) if reboot else None,
                 "firing": firing,
                 "jobs": [records.job_json(job) for job in jobs],
+                "removed": [records.run_json(run) for run in gone],
             }
         )
         return
@@ -60,13 +62,26 @@ def status(session: Session, job: str | None = None) -> None:
     if line := reboot_records.pending_line(reboot, blockers, at):
         print_line(line, "yellow", bold=True)
     click.echo()
-    if not jobs:
+    if not (jobs or gone):
         click.echo("There are no jobs yet: add some to the configuration, then: agentctl reload")
         return
-    print_table(records.JOB_HEADER, [records.job_row(job, at) for job in jobs])
+    rows = [records.job_row(job, at) for job in jobs]
+    print_table(records.JOB_HEADER, [*rows, *(records.removed_row(run) for run in gone)])
     if note := records.changes(jobs):
         click.echo()
         print_line(note)
+
+
+def _removed(session: Session, jobs: list[Record]) -> list[Record]:
+    """Returns the runs under way of jobs that are not configured any more."""
+    names = {job["name"] for job in jobs}
+    try:
+        running = session.client.properties(calls.JOBS).get("Running", [])
+    except Failure as failed:
+        if failed.error == "UnknownInterface":  # of an agentd that has no such property
+            return []
+        raise
+    return [run for run in running if run.get("job") not in names]
 
 
 def _reboot(session: Session) -> tuple[Record, list[Record]]:
@@ -243,5 +258,8 @@ def next_times(session: Session, job: str | None, count: int, start: int | None)
     elif due:
         zone = session.client.call(calls.GET_JOB, job)[0].get("timezone", "") if job else ""
         print_table(("DUE", "IN", "JOB"), [(times.stamp(t, zone), times.relative(t, at), name) for name, t in due])
+    elif job:
+        (found,) = session.client.call(calls.GET_JOB, job)
+        print_line(f"{job} is never due by itself" if (when := records.when(found)) == "" else f"{job} is due {when}")
     else:
-        print_line(f"{job} is never due by itself" if job else "no job is ever due by itself")
+        print_line("no job is ever due by itself")

@@ -74,6 +74,11 @@ def job_row(job: Record, now: int) -> tuple[str, ...]:
     )
 
 
+def removed_row(run: Record) -> tuple[str, ...]:
+    """Returns a row under JOB_HEADER for a run of a job that is not configured any more."""
+    return str(run.get("job")), f"{outcome(run)} ({run.get('run_id')})", "removed", "-", "-"
+
+
 def run_row(run: Record, now: int) -> tuple[str, ...]:
     """Returns a row under RUN_HEADER."""
     due, started, ended = run.get("due", 0), run.get("started", 0), run.get("ended", 0)
@@ -122,6 +127,12 @@ def schedule(job: Record) -> str:
     moved = interval and job.get("adaptive") and f"from {format_duration(interval)} " not in trigger
     text = f"adaptive, now every {format_duration(interval)}" if moved else trigger
     return f"{text}, preference {job['preference']:+d}" if _leans(job) else text
+
+
+def when(job: Record) -> str:
+    """Returns in words when a job is due whose next time no clock tells: after the next boot, or after another job."""
+    phrase = str(job.get("trigger", "")) if job.get("enabled") else ""
+    return {"boot": phrase.replace("after boot", "after the next boot"), "after": phrase}.get(str(job.get("kind")), "")
 
 
 def last(job: Record, now: int) -> str:

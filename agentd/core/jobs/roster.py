@@ -92,6 +92,9 @@ class Roster:
 
     def named(self, name: str) -> Entry:
         """Returns the job of that name. Raises Refused NoSuchJob with the nearest name."""
+        if (gone := self.removed.get(name)) is not None and name not in self.entries:
+            text = f'there is no job "{name}" any more; still under way: {", ".join(gone.running)}'
+            raise Refused("NoSuchJob", f"{text} (agentctl stop RUN ends that)")
         if name not in self.entries:
             raise Refused("NoSuchJob", f'there is no job "{name}"{nearest(name, self.entries)}')
         return self.entries[name]

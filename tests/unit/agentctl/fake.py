@@ -50,6 +50,7 @@ class NoAnswer(Exception):
 def variants(record: dict[str, Any]) -> dict[str, Any]:
     """A record as a{sv}, with the types of the contract."""
     special = {"exit_code": "i", "preference": "i", "Network": "i", "attempt": "u", "queued": "u", "Blockers": "aa{sv}"}
+    special["Running"] = "aa{sv}"
     special["events"] = "a{st}"
     special["unmet"] = "a{ss}"
     special |= dict.fromkeys(("last_day", "last_week", "per_day", "per_week", "attempts", "pending_attempts"), "u")

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from agentctl.jobs.calls import JOBS
 from agentd.core.quantities import HOUR, MINUTE, SECOND
 from tests.unit.agentctl.fake import DAEMON, FEED, NOW, RUN, Ctl, FakeDaemon, Refused
 
@@ -164,3 +165,19 @@ def test_next_shows_both_passes_of_the_repeated_hour(daemon: FakeDaemon, ctl: Ct
     assert daemon.calls[-1] == ("NextTimes", "", 0, 10)
     daemon.answers["NextTimes"] = []
     assert ctl("next", "feed").out == "feed is never due by itself\n"
+    daemon.answers["GetJob"] = {**FEED, "kind": "boot", "trigger": "2min after boot"}
+    assert ctl("next", "feed").out == "feed is due 2min after the next boot\n"
+    assert ctl("next", "feed", "--json").json == []
+    daemon.answers["GetJob"] = {**FEED, "kind": "after", "trigger": "after backup"}
+    assert ctl("next", "feed").out == "feed is due after backup\n"
+    daemon.answers["GetJob"] = {**FEED, "kind": "boot", "trigger": "2min after boot", "enabled": False}
+    assert ctl("next", "feed").out == "feed is never due by itself\n"
+
+
+def test_status_shows_the_run_of_a_job_that_was_removed_meanwhile(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["ListJobs"] = [FEED]
+    gone = {**RUN, "job": "old", "run_id": "old.9", "state": "running", "result": ""}
+    own = {**RUN, "run_id": "feed.7", "state": "running"}
+    daemon.answers[JOBS] = {"Running": [gone, own]}
+    assert ctl("status").out.splitlines()[-3].split() == ["old", "running", "(old.9)", "removed", "-", "-"]
+    assert [run["run_id"] for run in ctl("status", "--json").json["removed"]] == ["old.9"]

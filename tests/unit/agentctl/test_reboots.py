@@ -473,7 +473,7 @@ def test_without_a_pending_reboot_the_status_of_the_jobs_asks_each_part_for_its_
 ) -> None:
     arrange(daemon, {**IDLE, "state": state})
     assert second_line(ctl("status")) == ""
-    assert [call[0] for call in daemon.calls] == ["GetAll", "ListJobs", "GetAll", "GetAll"]
+    assert [call[0] for call in daemon.calls] == ["GetAll", "ListJobs", "GetAll", "GetAll", "GetAll"]
     document = ctl("status", "--json").json
     assert document["reboot"] == {
         key: value for key, value in ctl("reboot", "--json").json.items() if key != "blockers"

@@ -773,6 +773,17 @@ def test_a_removed_job_takes_back_what_waits_and_lets_its_run_end() -> None:
     assert (len(host.engine.running()), host.engine.wakeup(), host.memory.saved().open_runs) == (0, None, ())
 
 
+def test_who_asks_for_a_removed_job_is_told_of_its_run() -> None:
+    host = Host(job())
+    run = only(host.tick(NOW + HOUR))
+    host.engine.configure({}, 100, "UTC", NOW + HOUR)
+    with pytest.raises(Refused, match=r'there is no job "backup" any more; still under way: backup\.1 '):
+        host.engine.entry("backup")
+    host.end(run, NOW + 2 * HOUR)
+    with pytest.raises(Refused, match='there is no job "backup"'):
+        host.engine.entry("backup")
+
+
 def test_the_run_of_a_removed_job_can_be_stopped_by_its_id() -> None:
     host = Host(job())
     run = only(host.tick(NOW + HOUR))
