@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentd import linux
+from agentd import linux, log
 from agentd.bus.connection import Bus, CallFailed
 from agentd.config import files
 from agentd.core.config import Config
@@ -298,11 +298,16 @@ def _cause(rule: str) -> str:
 
 
 def handle_signals(daemon: Daemon) -> None:
-    """Lets SIGTERM and SIGINT end the daemon; SIGHUP does nothing until there is something to reload."""
+    """Lets SIGTERM and SIGINT end the daemon; SIGHUP does nothing until there is something to reload, and those do
+    nothing but tell so with which other programs read their configuration: left alone, they would end agentd."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, daemon.ending.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: None)
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        instead = "SIGHUP, or agentctl reload, reads the configuration again"
+        text = f"{signal.Signals(number).name} means nothing to agentd: {instead}"
+        loop.add_signal_handler(number, partial(log.get().info, text, id="configuration"))
 
 
 def machine_id() -> str:

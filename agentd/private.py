@@ -12,6 +12,7 @@ from pathlib import Path
 _OWN = ("agentd.*", "bus.*", "configuration.*", "ended-*", "lock", "output", "unstored-*")
 """What agentd has in its state directory. It leaves alone what else lies there."""
 LONGEST_MESSAGE = 8 << 20  # bytes; writing.LONGEST_ANSWER leaves room for a header below it
+_LONGEST_SOCKET = 107  # bytes, of which unix(7) has one more, for the end
 _MOST_LINKS = 40  # on the way to a folder
 _BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
@@ -40,10 +41,19 @@ class PrivateBus:
         self._socket = self._folder / f"bus-{os.getpid()}"
         self.address = f"unix:path={self._socket}"
 
+    def _check_length(self) -> None:
+        """Raises Unusable where the kernel takes no socket of that name: the bus would say so to nobody."""
+        if (length := len(os.fsencode(self._socket))) > _LONGEST_SOCKET:
+            text = (
+                f"the socket {self._socket} would have a name of {length} bytes, {_LONGEST_SOCKET} at most are possible"
+            )
+            raise Unusable(f"{text}: set XDG_RUNTIME_DIR to a shorter folder")
+
     def start(self, keep: Callable[[str, str, Sequence[str], Path], None]) -> None:
-        """Has the bus started by `keep`, as Children.keep. Raises Unusable where there is no dbus-daemon."""
+        """Has the bus started by `keep`, as Children.keep. Raises Unusable where it cannot be."""
         import shutil  # noqa: PLC0415 - with its compressions half a MiB, for one look
 
+        self._check_length()
         program = shutil.which("dbus-daemon")
         if program is None:
             raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")

@@ -207,7 +207,7 @@ class Server:
             self._refuse(head, refusal, texts)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer without insides
             self._on_defect(f"{head.interface}.{head.member}", error)
-            text = f"{head.member} failed inside agentd; its log has the details (journalctl -u agentd)"
+            text = f"{head.member} failed inside agentd; its log has the details (of the service: journalctl -u agentd)"
             self._refuse(head, Refused("Internal", text))
         finally:
             if data is None:

@@ -262,6 +262,11 @@ def _sentence(run: Run) -> str:
         "exit-code": f"failed with exit code {run.exit_code}",
         "signal": f"was ended by {run.signal}",
         "success": "succeeded",
-    }.get(run.result, run.result)
+        "core-dump": f"was ended by {run.signal or 'a signal'}, and dumped its core,",
+        "timeout": "took too long and was ended",
+        "oom-kill": "ran out of memory and was ended",
+        "start-failed": "could not be started",
+        **{word: f"was {word}" for word in ("stopped", "interrupted", "cancelled")},
+    }.get(run.result, f"ended with {run.result}")
     reason = f" ({run.reason})" if run.reason and run.result in {"start-failed", "interrupted", "cancelled"} else ""
     return f"{run.run_id} {how}{f' after {took}' if run.started else ''}{reason}"

@@ -250,6 +250,15 @@ def reload_by_hangup(agentd: Agentd) -> None:
     agentd.process.send_signal(signal.SIGHUP)
 
 
+def test_signals_that_mean_nothing_end_nothing_and_say_what_was_meant(agentd: Agentd) -> None:
+    agentd.start(CONFIG)
+    assert agentd.process is not None
+    for number in (signal.SIGUSR1, signal.SIGUSR2):
+        agentd.process.send_signal(number)
+    agentd.until(lambda: agentd.log.read_text().count(" means nothing to agentd") == 2, "the lines")
+    assert agentd.property("Manager.State") == "running"
+
+
 def reload_by_itself(agentd: Agentd) -> None:
     """Nothing to do: the file was changed."""
 

@@ -237,3 +237,11 @@ def test_a_runtime_folder_that_others_may_write_is_refused(
     (tmp_path / "agentd").chmod(0o777)
     with pytest.raises(Unusable, match=f"the runtime directory {tmp_path}/agentd cannot be used: others may write"):
         private.PrivateBus(state).start(lambda *_: None)
+
+
+def test_a_socket_with_a_name_that_is_too_long_is_refused_at_once(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / ("x" * 100)))
+    with pytest.raises(Unusable, match="107 at most are possible: set XDG_RUNTIME_DIR to a shorter folder"):
+        private.PrivateBus(state).start(lambda *_: pytest.fail("a bus that could not listen was started"))

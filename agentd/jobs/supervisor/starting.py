@@ -27,6 +27,7 @@ class Starter:
 
     def __init__(self) -> None:
         self._environment = dict(os.environb)  # os.environ decodes every value at every look
+        self._environment.pop(b"OLDPWD", None)  # the folder in which a person was who started agentd is no job's
         self._null = os.open("/dev/null", os.O_RDWR)
         self._files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]  # how many files a job may have open
         self._pid = os.getpid()

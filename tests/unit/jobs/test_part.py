@@ -5,12 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agentd.core.config import Config
 from agentd.core.jobs.model import Outcome, Run, RunSaved, RunStarts, Saved
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import Manual
 from agentd.core.part import Stored
-from agentd.jobs.part import JobsShell
+from agentd.jobs.part import JobsShell, _sentence
 from agentd.part import Part
 
 NOW = 1_800_000_000_000_000
@@ -109,3 +111,22 @@ def test_once_the_executor_is_lost_no_run_that_waits_is_given_to_it() -> None:
     carry_out(shell, part)
     assert [run.run_id for run in executor.runs] == [first.run_id]
     assert [run.run_id for run in shell.core.entry("q").waiting] == [second.run_id]
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ({"result": "success"}, "q.1 succeeded after 2s"),
+        ({"result": "exit-code", "exit_code": 3}, "q.1 failed with exit code 3 after 2s"),
+        ({"result": "signal", "signal": "SIGKILL"}, "q.1 was ended by SIGKILL after 2s"),
+        ({"result": "core-dump", "signal": "SIGSEGV"}, "q.1 was ended by SIGSEGV, and dumped its core, after 2s"),
+        ({"result": "timeout"}, "q.1 took too long and was ended after 2s"),
+        ({"result": "oom-kill"}, "q.1 ran out of memory and was ended after 2s"),
+        ({"result": "stopped"}, "q.1 was stopped after 2s"),
+        ({"result": "start-failed", "started": 0, "reason": "no such user"}, "q.1 could not be started (no such user)"),
+        ({"result": "cancelled", "started": 0, "reason": "disabled"}, "q.1 was cancelled (disabled)"),
+    ],
+)
+def test_the_log_tells_how_a_run_ended_in_a_sentence_with_a_verb(end: dict[str, Any], words: str) -> None:
+    run = Run(seq=1, job="q", due=NOW, cause="manual", **{"started": NOW, "ended": NOW + 2_000_000, **end})
+    assert _sentence(run) == words

@@ -424,6 +424,13 @@ def test_umask_of_the_supervisor_is_the_runs_and_not_that_of_its_files(tmp_path:
     supervisor.close()
 
 
+def test_a_job_is_not_told_in_which_folder_somebody_was_who_started_agentd(tmp_path: Path) -> None:
+    supervisor = Supervisor(tmp_path, OLDPWD="/home/alice/secret-project")
+    supervisor.start("a.1", "env", cwd="/")
+    assert "OLDPWD" not in supervisor.ended("a.1")["tail"]
+    supervisor.close()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 @pytest.mark.parametrize("user", ["nobody", "65534"])
 def test_a_job_of_another_user_gets_nothing_of_roots_environment(tmp_path: Path, user: str) -> None:
