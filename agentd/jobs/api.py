@@ -344,10 +344,10 @@ def _decision_record(decision: Decided) -> dict[str, Any]:
 
 
 def _due_after(entry: Entry, t: int) -> int | None:
-    """Returns the first due time later than t that a run will be started for, or would have been at that time."""
-    if t >= entry.state.handled:
-        return entry.schedule.next_due(entry.state, t)
-    return entry.schedule.next_after(t)
+    """Returns the first due time later than t that a run will be started for, or would have been at that time; None
+    where that is beyond all calendars."""
+    due = entry.schedule.next_due(entry.state, t) if t >= entry.state.handled else entry.schedule.next_after(t)
+    return due if due is not None and due <= _LATEST else None
 
 
 def _split(run_id: str) -> tuple[str, int]:

@@ -306,7 +306,7 @@ def skipped_silently(
             dues[row.job].append(row)
     for job, runs in dues.items():
         interval = known[job].interval
-        about = [one for one in decisions if one.job == job]
+        about = [one for one in decisions if one.job == job and one.kind != "start"]  # by hand: no due time's reason
         for one, other in pairwise(sorted(runs, key=lambda row: row.due_at)):
             missing = round((other.due_at - one.due_at) / interval) - 1
             told = other.reason or any(one.due_at < said.at < other.due_at + LEAD + 2 for said in about)

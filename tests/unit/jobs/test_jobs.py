@@ -30,6 +30,7 @@ from agentd.core.jobs.triggers import Adaptive, After, At, Boot, Cron, Every, Ma
 from agentd.core.part import Decided, Effect, Refused, Stored
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from agentd.core.times import jitter_offset
+from agentd.jobs.api import _due_after
 from tests.unit.jobs.simulation import Memory
 
 NOW = 1_800_000_000 * SECOND  # 15 January 2027, 08:00 UTC
@@ -1036,3 +1037,12 @@ def test_a_release_by_somebody_who_holds_nothing_changes_nothing() -> None:
     host.engine.hold("rules", "a rule paused the jobs")
     host.engine.release("reboots", NOW + HOUR)
     assert (host.starts(), host.engine.held) == ([], "a rule paused the jobs")
+
+
+def test_the_next_times_of_a_job_end_before_the_calendars_do() -> None:
+    entry = Host(job(when=Every(36500 * DAY))).engine.entry("backup")
+    times = [NOW]
+    while (due := _due_after(entry, times[-1])) is not None:
+        times.append(due)
+    assert len(times) - 1 == (9000 - 2027) * 365 // 36500
+    assert times == sorted(set(times))
