@@ -117,6 +117,8 @@ def test_others_are_refused_and_told_the_action(guarded: Machine, caller: str) -
         assert code == 1
         assert f"{words[1]} needs the permission {action}" in said
     assert len(history(guarded)) == before
+    if CALLERS[caller] is not None:  # known by the session; of the calls of a second one has a line
+        assert f"{caller} was refused " in guarded.journal("-b", "-u", "agentd", "-o", "cat")
 
 
 def test_an_administrator_is_asked_for_the_password_and_then_may(guarded: Machine) -> None:
@@ -125,6 +127,9 @@ def test_an_administrator_is_asked_for_the_password_and_then_may(guarded: Machin
     assert done.code == 0, done.out
     assert "quick." in done.out
     assert "success" in done.out
+    decided = guarded.run("agentctl", "history", "--decisions", "quick", "-n", "5").out
+    assert "asked to run by admin" in decided
+    assert "asked to run by admin" in guarded.journal("-b", "-u", "agentd", "-o", "cat", "AGENTD_BY=admin")
 
 
 def test_a_wrong_password_is_no_permission(guarded: Machine) -> None:
