@@ -3,6 +3,7 @@
 agentd.core.quantities, the grammar of the configuration, reads durations and times of day.
 """
 
+import re
 from contextlib import suppress
 from datetime import UTC, datetime, time, timedelta
 
@@ -12,6 +13,7 @@ PRESETS = ("15min", "30min", "1hour", "3hours", "6hours", "12hours", "24hours")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LATEST = (datetime(9999, 12, 30, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS = {"yesterday": -1, "today": 0, "tomorrow": 1}
 
 
@@ -38,20 +40,27 @@ def parse_instant(text: str, now: int) -> int:
 
 
 def parse_coming(text: str, now: int) -> int:
-    """Returns the instant after now of a text as of parse_instant; a time of day means the next day that has it.
+    """Returns the instant after now of a text as of parse_instant; a time of day means the next day that has it, "+1h"
+    an hour from now, and "tomorrow 03:00" that day's. A day without a time of day is refused: it is midnight, which is
+    seldom meant.
 
     Of the two passes of a repeated hour the first that is still to come counts. Raises ValueError with a sentence.
     """
+    if text.strip().startswith("+"):
+        return now + parse_positive(text.strip()[1:])
     try:
         moment = _moment(text, now)
         # A day may lack the time, or have it behind it.
         moments = [moment + timedelta(days=day) for day in range(3)] if _time_of_day(text) is not None else [moment]
         instants = [_instant(moment.replace(fold=fold)) for moment in moments for fold in (0, 1) if _exists(moment)]
     except (ValueError, OverflowError):
-        raise ValueError(f'"{text}" is not a time: try 03:00, "2026-12-24 03:00" or tomorrow') from None
+        raise ValueError(f'"{text}" is not a time: try 03:00, "2026-12-24 03:00", "tomorrow 03:00" or +1h') from None
     if not instants:
         raise ValueError(f'"{text}" does not exist here: the clocks skip it, give an earlier or a later time')
-    if coming := [instant for instant in instants if instant > now]:
+    coming = [instant for instant in instants if instant > now]
+    if coming and (text.strip().lower() in _DAYS or _DATE.fullmatch(text.strip())):
+        raise ValueError(f'"{text}" is a whole day: give the time too (try "{text.strip()} 03:00")')
+    if coming:
         return min(coming)
     raise ValueError(f'"{text}" has passed: give a later time')
 
@@ -64,6 +73,9 @@ def _moment(text: str, now: int) -> datetime:
         return local(now)
     if word in _DAYS:
         return today + timedelta(days=_DAYS[word])
+    day, _, clock_time = word.partition(" ")
+    if day in _DAYS and (found := _time_of_day(clock_time)) is not None:
+        return datetime.combine(today + timedelta(days=_DAYS[day]), found)
     if (found := _time_of_day(text)) is not None:
         return datetime.combine(today, found)
     if not text.isascii():  # fromisoformat takes any character between date and time, a digit of another script too

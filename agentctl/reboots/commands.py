@@ -58,11 +58,17 @@ def reboot_now(session: Session, reason: str | None, force_users: bool, kind: st
     options = {"reason": reason, "force_users": force_users or None, "kind": kind}
     if dry_run:
         _examine(session, options)
-        return
+    else:
+        _reboot(session, options)
+
+
+def _reboot(session: Session, options: Record) -> None:
+    """Reboots the machine now and tells how that goes."""
+    reason = options.get("reason")
     try:
         (reboot,) = session.client.call(calls.REBOOT_NOW, options)
     except Failure as failed:
-        if failed.code == ExitCode.BLOCKED and not force_users:
+        if failed.code == ExitCode.BLOCKED and not options.get("force_users"):
             raise Failure(f"{failed}{_way_out(session, options)}", failed.code, failed.error) from None
         raise
     if session.json:
@@ -152,8 +158,42 @@ def status(session: Session) -> None:
         print_line(f"{label:>11}  {text}", _COLOURS.get(section))
 
 
+@command("request", reboots)
+@click.argument("reason", metavar="REASON")
+@click.option(
+    "--within",
+    metavar="DURATION",
+    callback=parsed(times.parse_positive),
+    help="Give up after so long: 3h (agentd's default is 6h).",
+)
+@click.option("--cause", metavar="NAME", help="A stable name of what asks; else your service, or you.")
+@click.option("--kind", type=click.Choice(KINDS), help="How: soft-reboot keeps the kernel, kexec skips firmware.")
+def request(session: Session, reason: str, within: int | None, cause: str | None, kind: str | None) -> None:
+    """Asks for a reboot as soon as nothing is in the way, as a program does.
+
+    People are warned, and all that holds or refuses an automatic reboot holds or refuses this one. The same cause is
+    refused when it asks again within an hour of the boot after its reboot, until agentctl reboot clear.
+
+    \b
+    Examples:
+      agentctl reboot request "the disk is worn"
+      agentctl reboot request "new libraries" --cause upgrades --within 3h
+    """
+    (key,) = session.client.call(calls.REQUEST_REBOOT, reason, {"cause": cause, "kind": kind, "within": within})
+    if session.json:
+        print_json({"id": key})
+        return
+    print_line(f"reboot {key} is asked for, and comes once nothing is in the way: {reason}")
+    print_line("to see how it goes: agentctl reboot status; to take it back: agentctl reboot cancel")
+
+
+def _coming(text: str) -> int:
+    """Returns the instant of a text; 0 for "now". Raises ValueError."""
+    return 0 if text.strip().lower() == "now" else times.parse_coming(text, now())
+
+
 @command("at", reboots)
-@click.argument("when", metavar="WHEN", callback=parsed(lambda text: times.parse_coming(text, now())))
+@click.argument("when", metavar="WHEN", callback=parsed(_coming))
 @_request
 @click.option(
     "--within",
@@ -166,15 +206,20 @@ def reboot_at(
 ) -> None:
     """Reboots this machine at WHEN.
 
-    WHEN is a time (the next such local time) or a date with a time. When something is in the way at that time, agentd
-    waits until it is gone. What a program asks for meanwhile may reboot the machine earlier; this reboot stays planned.
+    WHEN is a time (the next such local time), a date with a time, +1h (an hour from now), or now. When something is in
+    the way at that time, agentd waits until it is gone. What a program asks for meanwhile may reboot the
+    machine earlier; this reboot stays planned.
 
     \b
     Examples:
       agentctl reboot at 03:00
+      agentctl reboot at +1h
       agentctl reboot at "2026-12-24 03:00" --reason "new disks" --within 2h
     """
-    options = {"reason": reason, "at": when, "force_users": force_users or None, "kind": kind, "within": within}
+    options = {"reason": reason, "at": when or None, "force_users": force_users or None, "kind": kind, "within": within}
+    if not when:
+        _reboot(session, options)
+        return
     (reboot,) = session.client.call(calls.REBOOT_NOW, options)
     if session.json:
         print_json(records.reboot_json(reboot))

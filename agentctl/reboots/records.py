@@ -43,6 +43,7 @@ def status_json(status: Record) -> Record:
     keys = (
         *("state", "required", "booted", "pending", "beside", "next_begin", "next_end", "next_at"),
         *(
+            "last_window",
             "last_day",
             "last_week",
             "ahead",
@@ -159,6 +160,7 @@ def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
         *_pending_facts(pending(status), now),
         *_labelled("beside it", status.get("beside", [])),
         *_labelled("in the way", [blocker_line(blocker, now) for blocker in blockers]),
+        ("last window", status.get("last_window", "")),
         ("next window", _window(status, now)),
         ("automatic", _limits(status)),
         ("min uptime", _min_uptime(status, now)),

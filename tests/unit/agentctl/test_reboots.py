@@ -49,6 +49,7 @@ IDLE = {
     "next_end": NOW + 5 * HOUR,
     "next_at": NOW + 3 * HOUR + 12 * MINUTE,
     "beside": [],
+    "last_window": "2026-10-23 03:00: deferred: alice is logged in on tty1",
     "last_day": 0,
     "last_week": 1,
     "ahead": 0,
@@ -80,6 +81,38 @@ def refusing(error: str, sentence: str) -> Callable[..., None]:
         raise Refused(f"org.agentd1.Error.{error}", sentence)
 
     return refuse
+
+
+# Asked for by a program
+
+
+def test_a_request_is_one_of_a_program_and_tells_its_number(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RequestReboot"] = 12
+    words = ("reboot", "request", "new libraries", "--within", "3h", "--cause", "upgrades", "--kind", "kexec")
+    assert ctl(*words).out.startswith("reboot 12 is asked for, and comes once nothing is in the way: new libraries\n")
+    assert ctl("reboot", "request", "worn", "--json").json == {"id": 12}
+    wanted = {"within": 3 * HOUR, "cause": "upgrades", "kind": "kexec"}
+    assert daemon.calls == [("RequestReboot", "new libraries", wanted), ("RequestReboot", "worn", {})]
+
+
+def test_what_became_of_the_last_window_stands_in_the_status(daemon: FakeDaemon, ctl: Ctl) -> None:
+    arrange(daemon, IDLE)
+    assert "last window  2026-10-23 03:00: deferred: alice is logged in on tty1\n" in ctl("reboot").out
+    arrange(daemon, {**IDLE, "last_window": ""})
+    assert "last window" not in ctl("reboot").out, "no window had its try"
+
+
+def test_a_reboot_at_now_is_one_now(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RebootNow"] = {**MANUAL, "state": "draining"}
+    assert ctl("reboot", "at", "now", "--reason", "x").out == ctl("reboot-now", "--reason", "x").out
+    assert daemon.calls == [("RebootNow", {"reason": "x"})] * 2
+
+
+def test_a_reboot_in_an_hour_comes_then(daemon: FakeDaemon, ctl: Ctl) -> None:
+    daemon.answers["RebootNow"] = MANUAL
+    ctl("reboot", "at", "+1h")
+    ((_, options),) = daemon.calls
+    assert options["at"] == NOW + HOUR
 
 
 # Now
@@ -277,6 +310,7 @@ def test_the_status_tells_what_is_pending_and_what_is_in_the_way(daemon: FakeDae
         "   given up  Sun 2026-10-25 02:26:40 +0200  in 2h",
         " in the way  session alice: alice is logged in on tty1 (since Sat 22:26)",
         "             uptime: the machine is up for 5min, less than 1h",
+        "last window  2026-10-23 03:00: deferred: alice is logged in on tty1",
         "next window  Sun 2026-10-25 02:26:40 +0100 to 04:26, here at 02:38:40  in 3h 12min",
         "  automatic  0 of 1 within a day, 1 of 3 within a week",
         " min uptime  1h",
@@ -285,7 +319,9 @@ def test_the_status_tells_what_is_pending_and_what_is_in_the_way(daemon: FakeDae
 
 
 def test_the_status_of_an_idle_machine_is_short(daemon: FakeDaemon, ctl: Ctl) -> None:
-    arrange(daemon, {**IDLE, "next_begin": 0, "next_end": 0, "next_at": 0, "min_uptime": 0, "kinds": []})
+    arrange(
+        daemon, {**IDLE, "last_window": "", "next_begin": 0, "next_end": 0, "next_at": 0, "min_uptime": 0, "kinds": []}
+    )
     assert ctl("reboot").out.splitlines() == [
         "      state  idle: no reboot is pending",
         "     booted  Sat 2026-10-24 00:26:40 +0200  1d ago",

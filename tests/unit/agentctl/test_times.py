@@ -102,7 +102,10 @@ def test_what_is_no_date_is_told(text: str) -> None:
         ("03:00:05", "2026-11-05T03:00+01:00", "2026-11-05T03:00:05+01:00"),
         ("2026-12-24 03:00", "2026-11-05T12:00+01:00", "2026-12-24T03:00:00+01:00"),
         ("2026-12-24T03:00Z", "2026-11-05T12:00+01:00", "2026-12-24T04:00:00+01:00"),
-        ("tomorrow", "2026-11-05T12:00+01:00", "2026-11-06T00:00:00+01:00"),
+        ("tomorrow 03:00", "2026-11-05T12:00+01:00", "2026-11-06T03:00:00+01:00"),
+        ("today 18:00", "2026-11-05T12:00+01:00", "2026-11-05T18:00:00+01:00"),
+        ("+1h", "2026-11-05T12:00+01:00", "2026-11-05T13:00:00+01:00"),
+        ("+1h", "2026-10-25T02:40+02:00", "2026-10-25T02:40:00+01:00"),
         # The night in which the clocks go forward: no 02:30, and 03:00 is an hour after 01:00.
         ("03:00", "2027-03-28T01:00+01:00", "2027-03-28T03:00:00+02:00"),
         ("02:30", "2027-03-27T22:00+01:00", "2027-03-29T02:30:00+02:00"),
@@ -131,11 +134,20 @@ def test_a_coming_time_is_the_next_one_that_the_local_clocks_show(text: str, now
         ("2026-10-25 01:06", "has passed: give a later time"),
         ("yesterday", "has passed"),
         ("now", "has passed"),
+        ("today", "has passed"),
+        ("tomorrow", 'is a whole day: give the time too \\(try "tomorrow 03:00"'),
+        ("2026-12-24", 'is a whole day: give the time too \\(try "2026-12-24 03:00"'),
         ("2027-03-28 02:30", "does not exist here: the clocks skip it"),
     ],
 )
 def test_what_is_no_coming_time_is_told(text: str, hint: str) -> None:
     with pytest.raises(ValueError, match=f'^"{text}" {hint}'):
+        times.parse_coming(text, NOW)
+
+
+@pytest.mark.parametrize("text", ["+", "+0s", "+soon", "+-1h"])
+def test_a_span_from_now_is_a_duration(text: str) -> None:
+    with pytest.raises(ValueError, match=r"too short|not a duration"):
         times.parse_coming(text, NOW)
 
 
