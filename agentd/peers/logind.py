@@ -21,6 +21,7 @@ _FLAGS: dict[Kind, int] = {"reboot": 0, "kexec": 2, "soft-reboot": 4}  # SD_LOGI
 _NOBODY = {"greeter", "lock-screen", "background", "background-light", "manager", "manager-early", "none"}
 # logind has no such session any more; whatever else goes wrong, the session may be a person's.
 _ENDED = {"UnknownObject", "NoSuchSession"}
+_SYSTEM = range(1, 1000)  # the users whom packages make: login.defs(5) has SYS_UID_MAX 999; root is a person's
 _LONGEST = 200  # characters of a program's text about its inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
@@ -144,7 +145,10 @@ class Logind:
         (listed,) = await self._bus.call(_MANAGER, "ListSessions", patience=_PATIENCE)
         looked_into = await asyncio.gather(*(self._session(*one) for one in listed[:_MOST_ASKED]))
         found = [session for session in looked_into if session is not None]
-        return found + [Session(user or user_name(uid), str(seat)) for _, uid, user, seat, _ in listed[_MOST_ASKED:]]
+        return found + [
+            Session(user or user_name(uid), str(seat), system=uid in _SYSTEM)
+            for _, uid, user, seat, _ in listed[_MOST_ASKED:]
+        ]
 
     async def _session(self, key: str, uid: int, user: str, seat: str, path: str) -> Session | None:
         """Returns one of the listed sessions; None where that is no person's, or has ended meanwhile.
@@ -159,12 +163,13 @@ class Logind:
                 raise
             if error.name.rpartition(".")[2] in _ENDED:
                 return None
-            return Session(who, str(seat), unsure=f"logind does not tell about session {key} of {who} ({error})")
+            unsure = f"logind does not tell about session {key} of {who} ({error})"
+            return Session(who, str(seat), unsure=unsure, system=uid in _SYSTEM)
         if facts.get("Class") in _NOBODY or facts.get("State") == "closing":
             return None
         idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
         terminal = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
-        return Session(who, str(terminal or ""), idle)
+        return Session(who, str(terminal or ""), idle, system=uid in _SYSTEM)
 
     async def user_of(self, pid: int) -> str:
         """Returns the user of the session that a process belongs to, or ""."""

@@ -9,7 +9,7 @@ from agentd.bus.arguments import Records, limit_of, only, record
 from agentd.bus.contract import Handler
 from agentd.bus.server import Caller
 from agentd.core.part import Refused
-from agentd.core.quantities import DAY, WEEK
+from agentd.core.quantities import DAY, SECOND, WEEK, format_duration
 from agentd.core.reboots import guards, wishes
 from agentd.core.reboots.model import PART, Blocker, Reboot
 from agentd.core.reboots.policy import KINDS_OF_REBOOT
@@ -29,7 +29,7 @@ _REBOOT = {
 }
 _BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
 _STATUS = {
-    **dict.fromkeys(("state", "ledger", "can", "fleet"), "s"),
+    **dict.fromkeys(("state", "ledger", "can", "fleet", "last_window"), "s"),
     **dict.fromkeys(("required", "slot", "slot_asked"), "b"),
     **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime"), "t"),
     **dict.fromkeys(("last_day", "last_week", "ahead", "per_day", "per_week"), "u"),
@@ -86,6 +86,7 @@ class Api:
             "next_begin": coming.opens if coming else 0,
             "next_end": coming.end if coming else 0,
             "next_at": coming.begin if coming else 0,
+            "last_window": _last_window(reboots.book.last_window),
             "last_day": guards.issued_within(reboots.ledger, DAY, now),
             "last_week": guards.issued_within(reboots.ledger, WEEK, now),
             "ahead": len(guards.dated_ahead(reboots.ledger, now)),
@@ -106,10 +107,11 @@ class Api:
             status |= {f"pending_{key}": value for key, value in reboot_record(reboots.pending).items()}
         return status
 
-    async def RequestReboot(self, reason: str, options: dict[str, Any]) -> int:
+    async def RequestReboot(self, reason: str, options: dict[str, Any], caller: Caller) -> int:
         only(options, cause=str, kind=str, within=int)
+        cause = options["cause"] if "cause" in options else await self._people.program(caller)
+        within = options.get("within", 0)
         self._host.ready()
-        cause, within = options.get("cause", "request"), options.get("within", 0)
         try:
             reboot = wishes.request(self._reboots, reason, cause, _kind(options), within, self._host.now())
         finally:  # a breaker that opened is stored too
@@ -157,6 +159,14 @@ async def _listed(host: Host, filter: dict[str, Any]) -> Records[Reboot]:
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:
     return [record({key: getattr(blocker, key) for key in _BLOCKER}, _BLOCKER) for blocker in blockers]
+
+
+def _last_window(reboot: Reboot | None) -> str:
+    """Returns what became of the last window in words: "2026-11-26 03:00: deferred: alice is logged in on tty1"."""
+    if reboot is None:
+        return ""
+    down = f"down for {format_duration(reboot.downtime // SECOND * SECOND)}" if reboot.downtime else ""
+    return ": ".join(filter(None, (reboot.occurrence, reboot.state, reboot.note or down)))
 
 
 def _wish(options: dict[str, Any], owner: str) -> ByHand:

@@ -9,7 +9,12 @@ from agentd.core.reboots.model import Blocker
 from agentd.reboots import mounts
 
 REQUIRED = Path("/run/reboot-required")
-LOCKS = (Path("/var/lib/dpkg/lock-frontend"), Path("/var/lib/dpkg/lock"), Path("/var/lib/apt/lists/lock"))
+LOCKS: tuple[Path, ...] = (
+    Path("/var/lib/dpkg/lock-frontend"),
+    Path("/var/lib/dpkg/lock"),
+    Path("/var/lib/apt/lists/lock"),
+    Path("/run/unattended-upgrades.lock"),  # held for all of an upgrade, also between two steps that dpkg does
+)
 PROC = Path("/proc")
 ROOT = 0
 """The user of package managers."""
@@ -23,8 +28,8 @@ def reboot_required() -> bool:
 
 
 def package_manager() -> list[Blocker]:
-    """Returns the process that holds a lock of dpkg or apt. The files are root's, but everybody may read in /proc/locks
-    which process holds them.
+    """Returns the process that holds a lock of dpkg, apt or unattended-upgrades. The files are root's, but everybody
+    may read in /proc/locks which process holds them.
 
     Inodes of other file systems have the same numbers, and everybody can have one made with a certain number: a lock
     counts only on the device of the file, and only where root holds it. A process that is gone counts as root's, and

@@ -1,6 +1,7 @@
 """The people of a machine: they ask for reboots, and are told of them."""
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +12,13 @@ from agentd.core.quantities import MINUTE, SECOND
 from agentd.core.reboots.model import RebootWarns, RebootWithdrawn
 from agentd.part import Host
 from agentd.peers.logind import Logind, user_name
+from agentd.peers.systemd import MANAGER
 from agentd.reboots.terminals import Terminals
 from agentd.tasks import Tasks
 
 log = logging.get()
 
+_PATIENCE = 5.0  # seconds for which a program that asks for a reboot waits for systemd
 _KNOWN = 32  # callers whose user is remembered
 
 
@@ -43,6 +46,18 @@ class People:
             for forgotten in list(self._known)[:-_KNOWN]:
                 del self._known[forgotten]
         return await asyncio.shield(asked)
+
+    async def program(self, caller: Caller) -> str:
+        """Returns what a program that calls is called where it does not say: its service, or the user who runs it, so
+        that no two programs that name no cause are taken for one another."""
+        unit = ""
+        with contextlib.suppress(CallFailed):
+            pid = await self._bus.call_bus("GetConnectionUnixProcessID", "s", caller.sender)
+            (path,) = await self._bus.call(MANAGER, "GetUnitByPID", "u", pid, patience=_PATIENCE)
+            unit = str(await self._bus.get((MANAGER[0], path, f"{MANAGER[0]}.Unit"), "Id", patience=_PATIENCE))
+        if unit.endswith(".service") and not unit.startswith("user@"):
+            return unit
+        return f"user {await self.user(caller) or 'unknown'}"
 
     async def _user(self, sender: str) -> str:
         try:

@@ -6,6 +6,7 @@ from agentd.core.jobs.model import Run
 from agentd.core.quantities import SECOND, format_duration
 from agentd.core.reboots.book import Book
 from agentd.core.reboots.model import FINAL, Boot, Reboot
+from agentd.core.reboots.policy import Hooks
 from agentd.core.reboots.work import Work
 
 _LEFT = "this machine may still hold a slot in a fleet that is no longer configured; release it on that fleet's server"
@@ -14,7 +15,7 @@ _LEFT = "this machine may still hold a slot in a fleet that is no longer configu
 class AfterBoot:
     """Has the machine checked so many microseconds after agentd's start in a new boot.
 
-    `due` is the instant of the check, 0 where none is wanted.
+    `due` is the instant of the check, or that by which the check must have ended; 0 where nothing is waited for.
     """
 
     def __init__(self, book: Book, jobs: Work, check: int) -> None:
@@ -76,21 +77,35 @@ class AfterBoot:
             if abs(delta) >= SECOND:
                 self._book.decide(now, f"reboot {moved.id}: {_down_for(moved)}, as the clock shows it now")
 
-    def over(self, hook: str | None, now: int) -> bool:
-        """Has the machine checked when that is due, by the job `hook` if there is one; tells whether the check has just
-        ended."""
-        if self.due and now >= self.due:
+    def over(self, hooks: Hooks, now: int) -> bool:
+        """Has the machine checked when that is due, by the job hooks.after if there is one; tells whether the check has
+        just ended."""
+        if self._check is None and self.due and now >= self.due:
             self.due = 0
-            wanted = hook is not None and self._unseen is not None
-            self._check = self._jobs.run_hook(hook, "hook", now) if hook is not None and wanted else None
+            if hooks.after is not None and self._unseen is not None:
+                self._check = self._jobs.run_hook(hooks.after, "hook", now)
             if self._check is None:
                 self._found("", now)
                 return True
-        if self._check is None or (ended := self._jobs.outcome(self._check)) is None:
+            self.due = now + hooks.after_within
+        if self._check is None:
             return False
-        self._check = None
-        self._found("" if ended.result == "success" else f"{ended.run_id}: {ended.result}", now)
+        ended = self._jobs.outcome(self._check)
+        if ended is None and now < self.due:
+            return False
+        if ended is None:
+            wrong = f"{self._check.run_id} did not end within {format_duration(hooks.after_within)}"
+            self._stop(self._check, now)
+        else:
+            wrong = "" if ended.result == "success" else f"{ended.run_id}: {ended.result}"
+        self._check, self.due = None, 0
+        self._found(wrong, now)
         return True
+
+    def _stop(self, check: Run, now: int) -> None:
+        """Stops a check that takes too long, unless somebody else began that run or it waits for another try."""
+        if check.cause == "hook" and check.run_id in {run.run_id for run in self._jobs.running()}:
+            self._jobs.stop(check.run_id, now)
 
     @property
     def ill(self) -> bool:

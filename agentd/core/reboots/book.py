@@ -73,6 +73,11 @@ class Book:
         self.ledger = replace(self.ledger, reboots=reboots)
         self.effects += [RebootSaved(reboot), RebootChanged()]
 
+    @property
+    def last_window(self) -> Reboot | None:
+        """The newest reboot of a window that is over, one way or the other; None where no window had its try."""
+        return next((reboot for reboot in self.ledger.reboots if reboot.occurrence), None)
+
     def breaker(self, cause: str, boot: Boot, now: int) -> str:
         """Returns why a cause must not reboot the machine again, or "". The breaker of a cause that its reboot did not
         cure opens, and stays open until clear()."""

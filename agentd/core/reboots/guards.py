@@ -27,6 +27,8 @@ def of_people(reboot: Reboot, policy: RebootPolicy, facts: Facts, boot: Boot, no
         Blocker("session", session.user, _presence(session), plainly=f"{session.user} is logged in")
         for session in facts.sessions
         if session.user != reboot.owner
+        and session.user not in policy.wait_for.except_users
+        and not (policy.wait_for.except_system_users and session.system)
         and not (idle is not None and session.idle_since and now - session.idle_since >= idle)
     ]
 

@@ -113,13 +113,15 @@ class Blocker(Struct, frozen=True):
 class Session(Struct, frozen=True):
     """A person who is logged in; `terminal` is that or the seat, `idle_since` an instant, or 0 for a session in use.
 
-    `unsure` tells why it is not known whether that is so, as a sentence.
+    `unsure` tells why it is not known whether that is so, as a sentence; `system` whether the user is one that a
+    package made, such as nagios.
     """
 
     user: str
     terminal: str
     idle_since: int = 0
     unsure: str = ""
+    system: bool = False
 
 
 class Facts(Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ from agentd.core.fields import (
     Fault,
     Parser,
     Raw,
+    UserName,
     by_name,
     parse_each,
     parse_text,
@@ -25,6 +26,7 @@ from agentd.core.quantities import (
     DAY,
     HOUR,
     MINUTE,
+    SECOND,
     format_duration,
     format_time_of_day,
     format_weekdays,
@@ -80,12 +82,15 @@ class Window(Struct, frozen=True, kw_only=True):
 
 class WaitFor(Struct, frozen=True, kw_only=True):
     """The time that running jobs and people who are logged in may hold a reboot; a session without input for longer
-    than `idle` does not hold the reboot. Inhibitors hold a reboot as long as they last."""
+    than `idle` does not hold the reboot, nor do those of `except_users`, by their names, and with `except_system_users`
+    those of users whom packages made. Inhibitors hold a reboot as long as they last."""
 
     jobs: Duration = 10 * MINUTE
     users: Patience = None
     inhibitors: Patience = None
     idle: Annotated[int, Meta(ge=MINUTE, extra={"kind": "duration"})] | None = None
+    except_users: tuple[UserName, ...] = ()
+    except_system_users: bool = False
 
 
 class RebootLimits(Struct, frozen=True, kw_only=True):
@@ -97,10 +102,12 @@ class RebootLimits(Struct, frozen=True, kw_only=True):
 
 
 class Hooks(Struct, frozen=True, kw_only=True):
-    """Names of jobs: `before` prepares a reboot, or prevents one by failing; `after` checks the machine afterwards."""
+    """Names of jobs: `before` prepares a reboot, or prevents one by failing; `after` checks the machine afterwards, and
+    has `after_within` microseconds for that, its retries included."""
 
     before: JobName | None = None
     after: JobName | None = None
+    after_within: Annotated[int, Meta(ge=SECOND, extra={"kind": "duration"})] = HOUR
 
 
 class FleetPolicy(Struct, frozen=True, kw_only=True):

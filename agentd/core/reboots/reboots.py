@@ -164,7 +164,7 @@ class Reboots(Core):
         """Deals with everything that is due, and with what changed among the jobs."""
         if self.going_down or self._draining:
             return
-        if self._after.over(self.policy.hooks.after, now) and not self.wants_slot(now):
+        if self._after.over(self.policy.hooks, now) and not self.wants_slot(now):
             self._course.give_slot_back()
         for wish in self._beside.over(now):
             self._finish(wish, "deferred", self._why_not(), now)

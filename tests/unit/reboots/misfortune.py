@@ -294,6 +294,7 @@ class Misfortune(World):
     def configures(self) -> None:
         if self.forgetful:
             return  # by lower limits than before, nobody knows what they were
+        self.check()  # what is over was so by the policy until now
         self.taken_back += 1  # a window may be another
         self.configure(policy_of(self.chance))
 

@@ -10,9 +10,9 @@ from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved
 from agentd.core.part import Effect, Refused
-from agentd.core.quantities import DAY, HOUR, MINUTE
+from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from agentd.core.reboots import wishes
-from agentd.core.reboots.model import Boot, Ledger, RebootIssues, Session
+from agentd.core.reboots.model import Boot, Ledger, Reboot, RebootIssues, Session
 from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.reboots.reboots import Reboots
 from agentd.part import members
@@ -164,6 +164,47 @@ def test_who_took_a_reboot_back_is_noted() -> None:
         assert plain(await own.api.CancelReboot(caller()))["note"] == "taken back by alice"
         with pytest.raises(Refused, match="no reboot is pending"):
             await own.api.CancelReboot(caller())
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("unit", "cause"),
+    [
+        ("smartd.service", "smartd.service"),
+        ("agentd-job@backup.service", "agentd-job@backup.service"),
+        ("session-3.scope", "user alice"),
+        ("user@1000.service", "user alice"),
+        (GONE, "user alice"),
+    ],
+)
+def test_a_program_that_names_no_cause_has_its_own(unit: Any, cause: str) -> None:
+    async def scenario() -> None:
+        own = Machine(RebootPolicy())
+        own.bus.answers = {"GetUnitByPID": "/unit", "Id": unit}
+        await own.api.RequestReboot("why", {}, caller())
+        await own.api.RequestReboot("why", {"cause": "mine"}, caller())
+        assert [wish.cause for wish in own.reboots.wishes] == [cause, "mine"]
+        with pytest.raises(Refused, match="cannot be the cause"):
+            await own.api.RequestReboot("why", {"cause": ""}, caller())
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("over", "told"),
+    [
+        ({"state": "deferred", "note": "alice is logged in"}, "2026-01-01 03:00: deferred: alice is logged in"),
+        ({"state": "verified", "down": START, "up": START + 31 * SECOND}, "2026-01-01 03:00: verified: down for 31s"),
+    ],
+)
+def test_the_status_tells_what_became_of_the_last_window(over: dict[str, Any], told: str) -> None:
+    async def scenario() -> None:
+        own = Machine(nightly("03:00"))
+        assert plain(await own.api.GetStatus())["last_window"] == ""
+        for key, occurrence in enumerate(("2025-12-31 03:00", "2026-01-01 03:00", ""), 1):
+            own.reboots.book.enter(Reboot(id=key, cause="x", reason="x", occurrence=occurrence, **over))
+        assert plain(await own.api.GetStatus())["last_window"] == told
 
     run(scenario)
 

@@ -424,6 +424,29 @@ def test_the_machine_is_judged_by_the_last_try_of_its_check() -> None:
     assert world.rows[1].health == "well"
 
 
+def test_a_check_that_does_not_end_is_stopped_and_the_machine_is_not_well() -> None:
+    hooks = Hooks(after="check", after_within=20 * MINUTE)
+    world = World(nightly("03:00", limits=FREE, hooks=hooks, fleet=FLEET), CHECK)
+    world.takes = {"check": 99 * HOUR}
+    world.until(NIGHT + 15 * MINUTE)
+    assert world.rows[1].health == "pending"
+    world.step_clock(6 * HOUR)
+    assert world.rows[1].health == "pending", "the bound is one of elapsed time"
+    world.after(20 * MINUTE)
+    assert world.rows[1].health == "check.1 did not end within 20min"
+    assert not world.running
+    assert world.ledger.slot, "as a warning to all"
+    assert not world.told(SlotFreed)
+
+
+def test_a_check_that_ends_in_its_time_is_waited_for() -> None:
+    hooks = Hooks(after="check", after_within=20 * MINUTE)
+    world = World(nightly("03:00", limits=FREE, hooks=hooks, fleet=FLEET), CHECK)
+    world.takes = {"check": 19 * MINUTE}
+    world.until(NIGHT + HOUR)
+    assert (world.rows[1].health, world.ledger.slot) == ("well", False)
+
+
 def test_a_check_that_runs_already_is_the_check() -> None:
     world = World(nightly("03:00", limits=FREE, hooks=Hooks(after="check")), CHECK)
     world.takes = {"check": 5 * MINUTE}

@@ -9,7 +9,7 @@ from agentd.bus.connection import CallFailed
 from agentd.core.quantities import DAY
 from agentd.core.reboots import guards
 from agentd.core.reboots.model import Boot, Facts, Reboot, Session
-from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.reboots.policy import RebootPolicy, WaitFor
 from agentd.peers.logind import Logind, watch_sleep
 
 ERROR = "org.freedesktop.DBus.Error"
@@ -19,14 +19,15 @@ USER = {"Class": "user", "State": "active", "TTY": "tty2"}
 class Bus:
     """A logind with alice's session 7, which answers GetAll with what it was given, after all were asked."""
 
-    def __init__(self, *answers: Any) -> None:
+    def __init__(self, *answers: Any, uid: int = 1000) -> None:
         self.answers = answers
+        self.uid = uid
         self.asked = 0
 
     async def call(self, remote: Any, member: str, *_: Any, patience: float) -> Any:
         assert patience <= 5, "somebody waits"
         if member == "ListSessions":
-            return [[[str(7 + n), 1000, "alice", "seat0", f"/session/{7 + n}"] for n in range(len(self.answers))]]
+            return [[[str(7 + n), self.uid, "alice", "seat0", f"/session/{7 + n}"] for n in range(len(self.answers))]]
         self.asked += 1
         await asyncio.sleep(0)
         assert self.asked == len(self.answers), "one after the other takes too long"
@@ -36,8 +37,8 @@ class Bus:
         return [answer]
 
 
-def sessions(*answers: Any) -> list[Session]:
-    bus: Any = Bus(*answers)
+def sessions(*answers: Any, uid: int = 1000) -> list[Session]:
+    bus: Any = Bus(*answers, uid=uid)
     return asyncio.run(Logind(bus, None, lambda _: None, lambda: None, lambda _: None).sessions())
 
 
@@ -90,6 +91,16 @@ def test_a_logind_that_went_away_tells_nothing(name: str) -> None:
 )
 def test_a_session_of_an_unknown_class_is_a_persons(facts: dict[str, Any], counts: bool) -> None:
     assert len(sessions(facts)) == counts
+
+
+@pytest.mark.parametrize(("uid", "holds"), [(0, True), (1, False), (999, False), (1000, True), (65534, True)])
+@pytest.mark.parametrize("answer", [USER, CallFailed(f"{ERROR}.Timeout", "no answer")])
+def test_users_that_packages_made_count_unless_the_policy_leaves_them_out(uid: int, holds: bool, answer: Any) -> None:
+    found = sessions(answer, uid=uid)
+    facts, boot, reboot = Facts(sessions=tuple(found)), Boot("b", 0), Reboot(id=1, cause="x", reason="x")
+    assert guards.of_people(reboot, RebootPolicy(), facts, boot, DAY)
+    policy = RebootPolicy(wait_for=WaitFor(except_system_users=True))
+    assert bool(guards.of_people(reboot, policy, facts, boot, DAY)) == holds
 
 
 def test_all_sessions_are_asked_at_once() -> None:

@@ -113,6 +113,10 @@ def test_a_real_lock_is_found_and_one_on_a_file_with_its_number_elsewhere_is_not
         assert machine.package_manager() == []
 
 
+def test_an_upgrade_that_runs_by_itself_is_in_the_way_between_its_steps_too() -> None:
+    assert Path("/run/unattended-upgrades.lock") in machine.LOCKS
+
+
 def test_locks_that_cannot_be_read_are_in_the_way(lock: Path) -> None:
     assert "cannot be read" in machine.package_manager()[0].why
     assert lock.exists()

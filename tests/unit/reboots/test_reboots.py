@@ -366,6 +366,17 @@ def test_people_and_jobs_hold_it_no_longer_than_the_policy_lets_them() -> None:
     assert [(at - START) // MINUTE for at in world.rebooted] == [3 * 60 + 30]
 
 
+def test_users_who_are_left_out_hold_nothing() -> None:
+    people = Facts(sessions=(Session("nagios", ""), Session("alice", "tty2"), Session("ansible", "")))
+    world = World(nightly("03:00", grace=0, wait_for=WaitFor(except_users=("nagios", "ansible"))))
+    world.facts = people
+    world.until(START + 3 * HOUR + MINUTE)
+    assert [blocker.who for blocker in world.reboots.blockers] == ["alice"]
+    world.facts = Facts(sessions=people.sessions[::2])
+    world.after(MINUTE)
+    assert len(world.rebooted) == 1
+
+
 def test_a_machine_that_is_up_for_too_long_does_not_wait_for_people() -> None:
     world = World(nightly("03:00", latest=3 * DAY))
     world.facts = Facts(sessions=(Session("alice", "tty2"),))
