@@ -12,6 +12,7 @@ _UNTOLD = re.compile(r"reboot\.\S+: ")
 """Changes of settings that 0.1.0 read without telling them: its reload told those of jobs."""
 _WHO = re.compile(r"( by \w[\w.-]*| \(by \w[\w.-]*\))\Z")
 """The end of a sentence about what a person wanted: 0.1.0 did not say who."""
+_NO_CAUSE = "request"  # in 0.1.0 the cause of whoever named none; now it is the caller's service or user
 CLOSE = 5 * 60_000_000
 _SENTENCES = {"note", "reason", "last_skip", "why", "Warnings", "ConfigurationError"}
 _MEASURED = {"cpu_usec", "peak_memory"}
@@ -123,6 +124,8 @@ class Rules:
             return re.fullmatch(r"\d+\.\d+\.\d+\S*", found) is not None
         if isinstance(wanted, str) and wanted.startswith(_BY):  # whoever runs the test, not who recorded
             return isinstance(found, str) and found.startswith(_BY) and len(found) > len(_BY)
+        if kind in {"cause", "pending_cause"} and wanted == _NO_CAUSE:
+            return bool(found == wanted or found.startswith("user ") or found.endswith(".service"))
         if kind in _SENTENCES and wanted and wanted not in self._stored:
             return bool(found.strip())
         if kind in _SENTENCES and isinstance(found, str) and wanted == _WHO.sub("", found):
