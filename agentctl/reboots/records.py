@@ -41,7 +41,7 @@ def status_json(status: Record) -> Record:
     """Returns the keys of GetStatus; the pending reboot as an object of its own."""
     reboot = pending(status)
     keys = (
-        *("state", "required", "booted", "pending", "beside", "next_begin", "next_end", "next_at"),
+        *("state", "required", "required_by", "booted", "pending", "beside", "next_begin", "next_end", "next_at"),
         *(
             "last_window",
             "last_day",
@@ -156,7 +156,7 @@ def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
     facts = [
         ("state", f"{state}: {_MEANINGS[state]}" if state in _MEANINGS else str(state)),
         ("booted", _moment(booted, now)),
-        ("required", "the machine asks for a reboot (/run/reboot-required)" if status.get("required") else ""),
+        ("required", f"the machine asks for a reboot ({_asks(status)})" if status.get("required") else ""),
         *_pending_facts(pending(status), now),
         *_labelled("beside it", status.get("beside", [])),
         *_labelled("in the way", [blocker_line(blocker, now) for blocker in blockers]),
@@ -172,6 +172,10 @@ def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
         ("fleet", _slot(status)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _asks(status: Record) -> str:
+    return str(status.get("required_by") or "/run/reboot-required")
 
 
 def _labelled(label: str, lines: list[str]) -> Facts:

@@ -29,7 +29,7 @@ _REBOOT = {
 }
 _BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
 _STATUS = {
-    **dict.fromkeys(("state", "ledger", "can", "fleet", "last_window"), "s"),
+    **dict.fromkeys(("state", "ledger", "can", "fleet", "last_window", "required_by"), "s"),
     **dict.fromkeys(("required", "slot", "slot_asked"), "b"),
     **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime"), "t"),
     **dict.fromkeys(("last_day", "last_week", "ahead", "per_day", "per_week"), "u"),
@@ -81,7 +81,8 @@ class Api:
         policy, coming = reboots.policy, reboots.coming(now)
         values: dict[str, Any] = {
             "state": reboots.state,
-            "required": look.facts.required,
+            "required": reboots.job_requires if policy.asks_job else look.facts.required,
+            "required_by": f"the job {policy.asks_job}" if policy.asks_job else policy.required_file,
             "booted": reboots.boot.at,
             "next_begin": coming.opens if coming else 0,
             "next_end": coming.end if coming else 0,

@@ -14,6 +14,7 @@ from msgspec import Struct
 from agentd.bus.connection import Bus, CallFailed
 from agentd.core.quantities import HOUR
 from agentd.core.reboots.model import Blocker, Facts
+from agentd.core.reboots.policy import REQUIRED
 from agentd.peers.logind import Logind
 from agentd.reboots import machine
 from agentd.tasks import Tasks
@@ -38,7 +39,7 @@ class Look(Struct, frozen=True):
 
 class Looks:
     """Looks at the machine. `uptime` tells how long the machine is up, in microseconds, `clock` elapsed seconds;
-    `forgets` why what is stored does not outlive a boot, as a sentence."""
+    `forgets` why what is stored does not outlive a boot, as a sentence; `sign` the file that asks for a reboot."""
 
     def __init__(
         self,
@@ -48,6 +49,7 @@ class Looks:
         tasks: Tasks,
         clock: Callable[[], float] = time.monotonic,
         forgets: str = "",
+        sign: Callable[[], str] = lambda: REQUIRED,
     ) -> None:
         self._bus = bus
         self._logind = logind
@@ -55,6 +57,7 @@ class Looks:
         self._tasks = tasks
         self._clock = clock
         self._forgets = forgets
+        self._sign = sign
         self._synchronised = False
         self._shared: asyncio.Task[Look] | None = None
         self._since = 0.0  # when the shared look began
@@ -99,7 +102,7 @@ class Looks:
             blockers=(*inhibitors, *blockers),
             sessions=tuple(sessions),
             clock=clock,
-            required=machine.reboot_required(),
+            required=machine.reboot_required(self._sign()),
             forgets=self._forgets,
         )
         return Look(facts, "yes" if inhibitors else "na" if isinstance(can, CallFailed) else can)

@@ -5,16 +5,18 @@ import os
 import re
 from pathlib import Path
 
+from agentd.core.reboots import policy
 from agentd.core.reboots.model import Blocker
 from agentd.reboots import mounts
 
-REQUIRED = Path("/run/reboot-required")
+REQUIRED = Path(policy.REQUIRED)
 LOCKS: tuple[Path, ...] = (
     Path("/var/lib/dpkg/lock-frontend"),
     Path("/var/lib/dpkg/lock"),
     Path("/var/lib/apt/lists/lock"),
     Path("/run/unattended-upgrades.lock"),  # held for all of an upgrade, also between two steps that dpkg does
 )
+WRITERS = policy.WRITERS
 PROC = Path("/proc")
 ROOT = 0
 """The user of package managers."""
@@ -22,9 +24,23 @@ _HELD = re.compile(r"^\d+: (\S+) +\S+ +WRITE +(-?\d+) +([0-9a-f]+):([0-9a-f]+):(
 _Key = tuple[int, int, int]  # of a file, as /proc/locks names it: the major and minor number of its device, the inode
 
 
-def reboot_required() -> bool:
-    """Tells whether an upgrade asks for a reboot."""
-    return REQUIRED.exists()
+def reboot_required(file: str = policy.REQUIRED) -> bool:
+    """Tells whether the machine asks for a reboot, by a file that exists."""
+    return os.path.exists(REQUIRED if file == policy.REQUIRED else file)  # noqa: PTH110 - what may not be seen is absent
+
+
+def unwritten(file: str) -> str:
+    """Returns why that file may never say that the machine asks for a reboot, as a sentence; "" where it may."""
+    if file == policy.REQUIRED:
+        written = REQUIRED.exists() or any(map(os.path.exists, WRITERS))
+        return "" if written else f"nothing on this machine would write {file} (unattended-upgrades does)"
+    try:
+        Path(file).lstat()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"agentd cannot see {file} ({(error.strerror or '').lower()})"
+    return ""
 
 
 def package_manager() -> list[Blocker]:

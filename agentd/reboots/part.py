@@ -34,7 +34,7 @@ from agentd.core.reboots.work import Work
 from agentd.part import Host, Part, absent
 from agentd.peers.logind import Logind
 from agentd.peers.systemd import Systemd
-from agentd.reboots import checks, mounts
+from agentd.reboots import checks, machine, mounts
 from agentd.reboots.api import Api, reboot_record, standalone_answers
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
@@ -74,7 +74,14 @@ class Shell:
         self.tasks = Tasks(lambda error: host.defect("rebooting", error))
         self.logind = Logind(bus, address, self.prepare, self.look_soon, self._trouble)
         self.forgets = mounts.forgets(host.folder)
-        self.looks = Looks(bus, self.logind, lambda: host.now() - reboots.boot.at, self.tasks, forgets=self.forgets)
+        self.looks = Looks(
+            bus,
+            self.logind,
+            lambda: host.now() - reboots.boot.at,
+            self.tasks,
+            forgets=self.forgets,
+            sign=lambda: reboots.policy.required_file,
+        )
         self.people = People(host, bus, self.logind, Terminals(host, systemd, self.tasks, calm), self.tasks)
         self.slots = Slots(host, reboots, machine_id, self.tasks)
         self._host = host
@@ -124,7 +131,11 @@ class Shell:
     def warnings(self) -> list[str]:
         """Returns the things that somebody should see to, as sentences."""
         memory = [f"{self.forgets}: {_NO_MEMORY}"] if self.forgets else []
-        return [*memory, *doubts(self.reboots.policy)]
+        policy, never = self.reboots.policy, ""
+        if policy.only_if_required and policy.all_windows and not policy.asks_job:
+            never = machine.unwritten(policy.required_file)
+        silent = [f"reboot.only_if_required: {never}, so that no window reboots the machine"] if never else []
+        return [*memory, *silent, *doubts(policy)]
 
     def prepare(self, down: bool) -> None:
         """Has the machine go down once work has had its time, or go on where it does not go down after all."""

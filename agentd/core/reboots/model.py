@@ -27,6 +27,8 @@ class Times(Struct, frozen=True, kw_only=True):
     """Between two looks at what is in the way."""
     look_required: int = MINUTE
     """Between two looks whether the machine asks for a reboot, within a window."""
+    ask_required: int = 10 * MINUTE
+    """Before a job that said that no reboot is required is asked again, within a window."""
     answer: int = 2 * MINUTE
     """After logind was asked: by then the machine goes down, or the reboot did not happen."""
     stays_up: int = MINUTE

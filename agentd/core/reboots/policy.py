@@ -16,6 +16,9 @@ from agentd.core.fields import (
     Parser,
     Raw,
     UserName,
+    absolute_path,
+    as_mapping,
+    as_text,
     by_name,
     parse_each,
     parse_text,
@@ -47,9 +50,19 @@ TimeOfDay = Annotated[int, Meta(extra={"kind": "time-of-day"})]
 """Seconds since local midnight."""
 JobName = Annotated[str, Meta(min_length=1, max_length=100)]
 
+REQUIRED = "/run/reboot-required"
+"""The file that Debian's upgrades write where they want a reboot."""
+WRITERS = (
+    "/usr/share/unattended-upgrades",
+    "/etc/kernel/postinst.d/unattended-upgrades",
+    "/usr/share/update-notifier/notify-reboot-required",
+)
+"""The files of those who write REQUIRED: without any of them it tells nothing that REQUIRED is absent. reboot-notifier
+has the last one as well."""
 _EVERY_DAY = (0, 1, 2, 3, 4, 5, 6)
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _WARNINGS = (10 * MINUTE, MINUTE)
+_WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _GROUP = r"^[a-zA-Z0-9.-]+\Z"
 
 
@@ -123,13 +136,24 @@ class FleetPolicy(Struct, frozen=True, kw_only=True):
     user: str = ""
 
 
+class RequiredBy(Struct, frozen=True, kw_only=True):
+    """The thing that says that the machine asks for a reboot: a `file` that exists, or a `job` that succeeds."""
+
+    file: str = ""
+    job: str = ""
+
+    def phrase(self) -> str:
+        """Returns what it is in words."""
+        return f"the job {self.job}" if self.job else self.file
+
+
 class RebootPolicy(Struct, frozen=True, kw_only=True):
     """The section `reboot` of the configuration."""
 
     nightly: Window | None = None
     windows: Annotated[dict[str, Window], by_name("window", or_list=True)] = {}
     kind: Kind = "reboot"
-    only_if_required: bool = False
+    only_if_required: Annotated[bool | RequiredBy, Meta(extra={"kind": "required"})] = False
     latest: Annotated[int, Meta(ge=HOUR, extra={"kind": "duration"})] | None = None
     grace: Duration = 10 * MINUTE
     warnings: tuple[Duration, ...] = _WARNINGS
@@ -137,6 +161,17 @@ class RebootPolicy(Struct, frozen=True, kw_only=True):
     limits: RebootLimits = RebootLimits()
     hooks: Hooks = Hooks()
     fleet: FleetPolicy | None = None
+
+    @property
+    def asks_job(self) -> str:
+        """The job that says whether the machine asks for a reboot; "" where a file does."""
+        return self.only_if_required.job if isinstance(self.only_if_required, RequiredBy) else ""
+
+    @property
+    def required_file(self) -> str:
+        """The file that says by its presence that the machine asks for a reboot."""
+        by = self.only_if_required
+        return (by.file if isinstance(by, RequiredBy) else "") or REQUIRED
 
     @property
     def phrases(self) -> dict[str, str]:
@@ -156,6 +191,8 @@ def faults(policy: RebootPolicy, jobs: Collection[str]) -> Iterator[Fault]:
     for key, hook in (("before", policy.hooks.before), ("after", policy.hooks.after)):
         if hook is not None and hook not in jobs:
             yield Fault(("reboot", "hooks", key), f'there is no job "{hook}"{nearest(hook, jobs)}')
+    if (job := policy.asks_job) and job not in jobs:
+        yield Fault(("reboot", "only_if_required", "job"), f'there is no job "{job}"{nearest(job, jobs)}')
     if policy.nightly is not None:
         yield from _of_window(policy.nightly, "nightly")
     for name, window in policy.windows.items():
@@ -271,7 +308,19 @@ def _dates(raw: Raw) -> tuple[tuple[str, str], ...]:
     return tuple(parse_each(raw, parse_dates, "a date such as 2026-12-24, or 2026-12-31/2027-01-02"))
 
 
+def _required(raw: Raw) -> bool | RequiredBy:
+    if isinstance(raw, str) and raw.lower() in _WORDS:
+        return _WORDS[raw.lower()]
+    found = as_mapping(raw, {"file", "job"}, "file: /run/reboot-required")
+    if len(found) != 1:
+        raise ValueError("expected true, false, {file: /run/reboot-required} or {job: needs-reboot}")
+    if "file" in found:
+        return RequiredBy(file=absolute_path(found["file"], "file"))
+    return RequiredBy(job=as_text(found["job"], "the name of a job", "job"))
+
+
 KINDS: dict[str, Parser] = {
+    "required": _required,
     "patience": _patience,
     "weekdays": weekdays,
     "dates": _dates,

@@ -25,6 +25,7 @@ from agentd.core.reboots.model import (
 )
 from agentd.core.reboots.nights import Nights
 from agentd.core.reboots.policy import RebootPolicy
+from agentd.core.reboots.required import Required
 from agentd.core.reboots.shutdown import Shutdown
 from agentd.core.reboots.windows import Occurrence
 from agentd.core.reboots.work import Work
@@ -58,6 +59,7 @@ class Reboots(Core):
         self._after = AfterBoot(self.book, jobs, times.check)
         self._course = Course(self.book, jobs, self._after, policy, boot, times)
         self._slot, self._lookout = self._course.slot, self._course.lookout
+        self._required = Required(self.book, jobs, self._lookout, times)
         self._shutdown = Shutdown(self._course, self.book, jobs, times)
         self._beside = Beside()
         done = (reboot.occurrence for reboot in ledger.reboots)
@@ -118,6 +120,11 @@ class Reboots(Core):
     def blockers(self) -> list[Blocker]:
         """The things in the way of the pending reboot, as of the last look."""
         return self._lookout.blockers
+
+    @property
+    def job_requires(self) -> bool:
+        """Whether the job that says so (only_if_required) said that the machine asks for a reboot."""
+        return self._required.yes
 
     @property
     def runs(self) -> int:
@@ -288,7 +295,8 @@ class Reboots(Core):
             if not self.wants_slot(now):
                 self._course.give_slot_back()
             return
-        if reboot.occurrence and self.policy.only_if_required and not facts.required:
+        policy = self.policy
+        if reboot.occurrence and policy.only_if_required and not policy.asks_job and not facts.required:
             self.finish("cancelled", "the machine does not ask for a reboot any more", now)
             return
         self._course.look_on(now)
@@ -338,9 +346,7 @@ class Reboots(Core):
 
     def _begin_window(self, now: int) -> None:
         wish = self._nights.wish(now)
-        if wish is not None and self.policy.only_if_required and not self._lookout.required(now):
-            self._lookout.look_whether_required(now)
-        elif wish is not None:
+        if wish is not None and self._required.wanted(wish, self.policy, now):
             self.begin(wish, now)
 
     def _pass_over_open_windows(self, now: int) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from agentd.core.reboots.policy import REQUIRED, WRITERS
 from agentd.core.rules.kpis import RESOURCES, Disk, Memory, Missing, Swap
 
 NO_LOOK = "no look before this one"
@@ -18,12 +19,6 @@ _SHORT = 2048  # bytes: the kernel gives a long file by whole lines, as many as 
 _TICKS = 8  # counters of /proc/stat; those of guests, which follow, are in user and nice already
 _IDLE, _IOWAIT = 3, 4
 _COLDEST, _HOTTEST = -50.0, 126.0  # degrees Celsius; an input without a sensor reads 127 or more, or far below zero
-_REBOOT_REQUIRED = "/run/reboot-required"
-_WRITERS = (  # without any of them it tells nothing that the file is absent; reboot-notifier has the last one as well
-    "/usr/share/unattended-upgrades",
-    "/etc/kernel/postinst.d/unattended-upgrades",
-    "/usr/share/update-notifier/notify-reboot-required",
-)
 _HIDDEN = "/run/systemd/inaccessible/dir"  # what systemd puts in the place of a folder that a unit must not see
 _UNKEPT = 16_000_000  # microseconds of error, from which on timedatectl calls the clock not synchronised
 _STALE = 32_000  # seconds after which the kernel, which adds 500 us of error a second, would say so too
@@ -255,10 +250,10 @@ class Host:
 
     def reboot_required(self, _: str) -> float:
         """Returns 1 where an upgrade wants a reboot, else 0."""
-        if self._is_there(_REBOOT_REQUIRED):
+        if self._is_there(REQUIRED):
             return 1.0
-        if not any(self._is_there(writer) for writer in _WRITERS):
-            raise Missing(f"nothing on this machine would write {_REBOOT_REQUIRED} (unattended-upgrades does)")
+        if not any(self._is_there(writer) for writer in WRITERS):
+            raise Missing(f"nothing on this machine would write {REQUIRED} (unattended-upgrades does)")
         return 0.0
 
     def clock(self, _: str) -> float:

@@ -44,6 +44,7 @@ MANUAL = {**REBOOT, "cause": "manual", "reason": "new firmware", "automatic": Fa
 IDLE = {
     "state": "idle",
     "required": False,
+    "required_by": "/run/reboot-required",
     "booted": NOW - DAY,
     "next_begin": NOW + 3 * HOUR,
     "next_end": NOW + 5 * HOUR,
