@@ -11,13 +11,15 @@ from agentctl.cli import (
     Session,
     address_option,
     command,
+    completed,
     count_option,
     json_option,
     listed,
     now,
     parsed,
+    pass_session,
 )
-from agentctl.client import ExitCode, Failure, Record
+from agentctl.client import Client, ExitCode, Failure, Record, safe
 from agentctl.reboots import calls, records
 from agentctl.show import print_json, print_line, print_table
 
@@ -284,16 +286,52 @@ def clear(session: Session) -> None:
             print_line(sentence)
 
 
-@command("fleet")
-def fleet(session: Session) -> None:
+def _holders(client: Client) -> list[str]:
+    (holders,) = client.call(calls.LIST_HOLDERS)
+    return [records.holder_name(holder) for holder in holders if not holder.get("mine")]
+
+
+@click.group("fleet", cls=Commands, invoke_without_command=True)
+@address_option
+@json_option
+@pass_session
+@click.pass_context
+def fleet(context: click.Context, session: Session) -> None:
     """Shows which machines of the fleet hold a slot to reboot.
 
     A machine that did not come back in time is overdue. agentd never evicts a machine: the slot stays taken.
 
     \b
-    Example:
+    Examples:
       agentctl fleet
+      agentctl fleet release web2
     """
+    if context.invoked_subcommand is None:
+        _show_fleet(session)
+
+
+@command("release", fleet)
+@click.argument("holder", metavar="HOLDER", shell_complete=completed(_holders))
+@click.option("--yes", is_flag=True, help="Do not ask back.")
+def release(session: Session, holder: str, yes: bool) -> None:
+    """Frees the slot of a machine that does not come back.
+
+    HOLDER is the name of its host or its id, as agentctl fleet shows it. A machine that is not overdue yet is refused.
+
+    \b
+    Example:
+      agentctl fleet release web2
+    """
+    if not yes:
+        click.confirm(f"May another machine reboot though {safe(holder)} did not come back?", abort=True, err=True)
+    (key,) = session.client.call(calls.RELEASE_HOLDER, holder)
+    if session.json:
+        print_json({"released": key})
+    else:
+        print_line(f"the slot of {holder} is free; should that machine come back, it has to get one anew")
+
+
+def _show_fleet(session: Session) -> None:
     (holders,) = session.client.call(calls.LIST_HOLDERS)
     if session.json:
         print_json([records.holder_json(holder) for holder in holders])
@@ -306,4 +344,5 @@ def fleet(session: Session) -> None:
     if late:
         click.echo()
         print_line(f"did not come back in time: {', '.join(late)}", "red", bold=True)
-        print_line("agentd never evicts a machine: its slot stays taken until it comes back or you free it.")
+        print_line("agentd never evicts a machine: its slot stays taken until it comes back or you free it:")
+        print_line("agentctl fleet release HOST")

@@ -68,7 +68,7 @@ class Api:
         """Returns the handlers by their members' names."""
         handlers = (
             self.GetStatus, self.RequestReboot, self.RebootNow, self.Examine, self.CancelReboot, self.Clear,
-            self.ListReboots, self.ListHolders,
+            self.ListReboots, self.ListHolders, self.ReleaseHolder,
         )  # fmt: skip
         return {handler.__name__: handler for handler in handlers}
 
@@ -150,6 +150,11 @@ class Api:
 
     async def ListHolders(self) -> list[dict[str, Any]]:
         return [record(structs.asdict(holder), _HOLDER) for holder in await self._slots.holders()]
+
+    async def ReleaseHolder(self, holder: str, caller: Caller) -> str:
+        if not holder or not holder.isprintable():
+            raise Refused("InvalidArgument", "expected the id of a machine, or the name of its host (agentctl fleet)")
+        return await self._slots.evict(holder, await self._people.user(caller))
 
 
 async def _listed(host: Host, filter: dict[str, Any]) -> Records[Reboot]:

@@ -86,9 +86,7 @@ class Slots:
         keeper is asked with the fleet's password. Raises Refused Unsupported, PeerFailed.
         """
         async with self._listing:  # who waits here gets the answer to the question under way
-            fleet, told = self.fleet, self._told
-            if fleet is None:
-                raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
+            fleet, told = self._configured(), self._told
             if told is None or not 0 <= self._host.now() - told[0] < _GOOD_FOR:
                 told = await self._list(fleet)
                 if fleet is self.fleet:
@@ -96,6 +94,32 @@ class Slots:
         if isinstance(told[1], str):
             raise Refused("PeerFailed", told[1])
         return told[1]
+
+    async def evict(self, holder: str, who: str) -> str:
+        """Frees the slot of another machine, because a person (`who`) says that it does not come back; returns its id.
+
+        Raises Refused Unsupported, PeerFailed, NoSuchHolder, Busy, InvalidArgument.
+        """
+        async with self._listing:
+            fleet, self._told = self._configured(), None
+            try:
+                key = await asyncio.get_running_loop().run_in_executor(None, fleet.evict, holder)
+            except Refused:
+                raise
+            except Exception as error:  # noqa: BLE001 - as below
+                raise Refused("PeerFailed", str(error)) from None
+        shown = key if key == holder else f"{holder} ({key})"
+        text = f"the slot of {shown} in the fleet was freed by {who or 'somebody'}"
+        log.warning(text, id="reboot")
+        now = self._host.now()
+        self._host.hear(PART, lambda: self._reboots.book.decide(now, text))
+        return key
+
+    def _configured(self) -> "Fleet":
+        """Returns the keeper of the fleet's slots. Raises Refused Unsupported."""
+        if self.fleet is None:
+            raise Refused("Unsupported", "no fleet is configured (reboot.fleet in agentd.yaml(5))")
+        return self.fleet
 
     async def _list(self, fleet: "Fleet") -> "tuple[int, list[Holder] | str]":
         """Asks the keeper who holds slots; returns when the answer came, and the answer or why there is none."""

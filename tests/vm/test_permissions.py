@@ -33,6 +33,7 @@ CHANGES: dict[str, list[tuple[str, ...]]] = {
     ],
     "org.agentd1.reload": [("Manager", "Reload")],
     "org.agentd1.reboot": [("Reboot", "Clear")],
+    "org.agentd1.manage-fleet": [("Reboot", "ReleaseHolder", "s", "web1")],
     "org.agentd1.report-progress": [
         ("Jobs", "ReportProgress", "ss", "quick.1", "hello"),
         ("Jobs", "Report", "ssa{sv}", "quick.1", "hello", "0"),
@@ -48,6 +49,7 @@ PERMITTED = {
     "Keep": "no scheduler of agentd's is on",
     "Verify": "there is nothing in it",
     "RemoveCustom": "mine",
+    "ReleaseHolder": "no fleet is configured",
 }
 READING = [
     ("Jobs", "ListJobs", "a{sv}", "0"),

@@ -9,9 +9,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from agentd.core.part import Refused
+from agentd.core.quantities import SECOND, format_duration
 from agentd.core.reboots.policy import FleetPolicy
 from agentd.peers.http import CONFUSING, Peer, Unavailable, clip, credential
-from agentd.reboots.fleet.lock import Holder, State
+from agentd.reboots.fleet.lock import OWN, Holder, State
 
 PASSWORD = "agentd.fleet-password"  # noqa: S105 - the name of the credential
 TRIES = 7  # how often a change is tried while others change the same key
@@ -126,10 +128,30 @@ class Etcd:
             seen = self._look()
             if not (self._id in seen.semaphore.holders or self._id in seen.records or self._id in seen.alive):
                 return
-            keys = (prefix + self._id.encode() for prefix in (self._records, self._alive))
-            deletions = ({"request_delete_range": {"key": key}} for key in keys)
-            if self._change(seen, {*seen.semaphore.holders} - {self._id}, *deletions):
+            if self._free(seen, self._id):
                 return
+
+    def evict(self, holder: str) -> str:
+        for _ in self._tries():
+            seen = self._look()
+            found = [one for one in self._listed(seen) if holder in {one.id, one.host}]
+            if len(found) != 1:
+                which = "several machines hold slots under" if found else "no machine holds a slot under"
+                raise Refused("NoSuchHolder", f"{which} the name or id {clip(holder)} (agentctl fleet lists them)")
+            one = found[0]
+            if one.mine:
+                raise Refused("InvalidArgument", OWN)
+            if one.state == "rebooting":
+                late = f"it is overdue at the latest {format_duration(self._lifetime * SECOND)} after it took the slot"
+                raise Refused("Busy", f"{clip(one.host or one.id)} reboots just now; {late}, and can be evicted then")
+            if self._free(seen, one.id):
+                return one.id
+        raise AssertionError("unreachable: _tries() ends with Unavailable")
+
+    def _free(self, seen: _Seen, holder: str) -> bool:
+        keys = (prefix + holder.encode() for prefix in (self._records, self._alive))
+        deletions = ({"request_delete_range": {"key": key}} for key in keys)
+        return self._change(seen, {*seen.semaphore.holders} - {holder}, *deletions)
 
     def holders(self) -> list[Holder]:
         return self._listed(self._look())

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 APPLICATION = bytes.fromhex("ad284f005f91496899d2f8fe3603450e")
 """agentd's own number, by which its id of a machine differs from that of other programs; the number never changes."""
+OWN = "that is this machine, which gives its slot back by itself (agentctl reboot cancel, agentctl reboot clear)"
 State = Literal["rebooting", "overdue", "unknown"]
 
 
@@ -43,6 +44,12 @@ class Fleet(Protocol):
 
     def holders(self) -> list[Holder]:
         """Returns the machines that hold the group's slots, by their ids."""
+
+    def evict(self, holder: str) -> str:
+        """Frees the slot of another machine, by its id or, where the keeper knows it, its host's name; returns the id.
+
+        Raises Refused NoSuchHolder, Busy, InvalidArgument.
+        """
 
 
 def application_id(machine_id: str) -> str:

@@ -1,5 +1,6 @@
 """agentctl's commands about reboots, against a fake daemon on a real bus."""
 
+import io
 import os
 import subprocess
 import sys
@@ -450,7 +451,10 @@ def test_fleet_lists_the_holders_and_who_is_overdue(daemon: FakeDaemon, ctl: Ctl
     assert lines[2].split() == [HARMLESS, "Sat", "21:26", "(3h", "ago)", "overdue"]
     assert lines[3].split() == ["ef56", "-", "unknown"]
     assert lines[4:6] == ["", f"did not come back in time: {HARMLESS}"]
-    assert lines[6].startswith("agentd never evicts a machine: its slot stays taken until it comes back")
+    assert lines[6:] == [
+        "agentd never evicts a machine: its slot stays taken until it comes back or you free it:",
+        "agentctl fleet release HOST",
+    ]
     assert ctl("fleet", "--json").json[0] == {**web1, "since": "2026-10-25T00:25:40.000000+02:00"}
     assert ctl("fleet", "--json").json[2] == {
         "id": "ef56",
@@ -464,6 +468,28 @@ def test_fleet_lists_the_holders_and_who_is_overdue(daemon: FakeDaemon, ctl: Ctl
     daemon.answers["ListHolders"] = []
     assert ctl("fleet").out == "nobody holds a slot\n"
     assert ctl("fleet", "--json").json == []
+
+
+@pytest.mark.parametrize(("words", "typed"), [((), "y\n"), (("--yes",), "")])
+def test_a_slot_of_another_machine_is_freed_once_that_was_confirmed(
+    daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], typed: str
+) -> None:
+    daemon.answers["ReleaseHolder"] = "cd34"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+    ended = ctl("fleet", "release", "web2", *words)
+    told = "the slot of web2 is free; should that machine come back, it has to get one anew\n"
+    assert (ended.code, ended.out) == (0, told)
+    assert ctl("fleet", "release", "web2", "--yes", "--json").json == {"released": "cd34"}
+    assert daemon.calls == [("ReleaseHolder", "web2")] * 2
+
+
+def test_a_slot_is_not_freed_without_a_yes(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
+    for typed in ("n\n", "\n", ""):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(typed))
+        assert ctl("fleet", "release", "web2").code == 130
+    assert daemon.calls == []
+    daemon.answers["ReleaseHolder"] = refusing("NoSuchHolder", "no machine holds a slot under the name or id web2")
+    assert ctl("fleet", "release", "web2", "--yes").code == 5
 
 
 # The status of the jobs

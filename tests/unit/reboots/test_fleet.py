@@ -24,6 +24,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agentd.core.part import Refused
 from agentd.core.reboots.policy import FleetPolicy, check_group, check_url
 from agentd.peers import http
 from agentd.peers.http import Unavailable
@@ -243,6 +244,36 @@ def test_the_sign_of_life_ends_after_twice_the_expected_downtime(web: Group) -> 
     lease = web.gateway.call("lease/timetolive", {"ID": web.alive(1)["lease"], "keys": True})
     assert lease["grantedTTL"] == "154"
     assert web.gateway.entry(f"/agentd/holders/{web.name}/{ids(1)[0]}").get("lease") is None
+
+
+@pytest.mark.parametrize("by", ["host2", ids(2)[0]])
+def test_the_slot_of_a_machine_that_does_not_come_back_can_be_freed(web: Group, by: str) -> None:
+    web.member(1).acquire("kernel")
+    web.member(2).acquire("kernel")
+    for holder, name, sentence in (
+        (by, "Busy", "host2 reboots just now; it is overdue at the latest 10min after it took the slot"),
+        ("host1", "InvalidArgument", "that is this machine"),
+        ("host3", "NoSuchHolder", "no machine holds a slot under the name or id host3"),
+    ):
+        with pytest.raises(Refused, match=sentence) as refused:
+            web.member(1).evict(holder)
+        assert refused.value.name == name
+    web.do_not_come_back(2)
+    assert web.member(1).evict(by) == ids(2)[0]
+    assert web.record(2) is web.alive(2) is None
+    assert [holder.host for holder in web.member(1).holders()] == ["host1"]
+    web.member(3).acquire("kernel")
+
+
+def test_a_machine_that_only_its_id_is_known_of_can_be_freed_and_a_name_that_two_have_cannot(web: Group) -> None:
+    web.gateway.put(web.key, '{"total_slots":3,"holders":["zincati"]}')
+    assert web.member(1).evict("zincati") == "zincati"
+    for number in (2, 3):
+        web.member(number, slots=3).acquire("kernel")
+        web.do_not_come_back(number)
+        web.gateway.put(f"/agentd/holders/{web.name}/{ids(number)[0]}", '{"host":"twin"}')
+    with pytest.raises(Refused, match="several machines hold slots under the name or id twin"):
+        web.member(1).evict("twin")
 
 
 def test_a_release_leaves_nothing_behind(web: Group) -> None:
@@ -503,6 +534,16 @@ def test_fleetlock_is_asked_as_zincati_asks(server: FleetLockServer, group: str)
     client(server.url, group).release()
     body = {"client_params": {"id": ids(1)[0], "group": group}}
     assert server.asked == [("/v1/pre-reboot", body), ("/v1/steady-state", body)]
+
+
+def test_fleetlock_frees_the_slot_of_another_machine_by_its_id(server: FleetLockServer, group: str) -> None:
+    for number in (1, 2):
+        client(server.url, group, number).acquire("kernel")
+    assert client(server.url, group, 1).evict(ids(2)[0]) == ids(2)[0]
+    assert server.held[group] == ids(1)
+    with pytest.raises(Refused, match="that is this machine"):
+        client(server.url, group, 1).evict(ids(1)[0])
+    assert server.held[group] == ids(1)
 
 
 def test_a_path_before_the_protocols_own_is_kept(server: FleetLockServer, group: str) -> None:

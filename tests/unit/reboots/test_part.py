@@ -14,7 +14,7 @@ from agentd.core.jobs.model import Saved
 from agentd.core.part import Effect, Refused, Stored
 from agentd.core.reboots import model
 from agentd.core.reboots.model import Boot, Ledger, NothingRuns, Reboot, RebootIssues, RebootWarns, RebootWithdrawn
-from agentd.core.reboots.policy import FleetPolicy
+from agentd.core.reboots.policy import FleetPolicy, RebootPolicy
 from agentd.linux import now
 from agentd.peers.http import Unavailable
 from agentd.peers.logind import Logind
@@ -24,6 +24,7 @@ from agentd.reboots.part import Shell, plug
 from agentd.reboots.slots import Slots
 from agentd.tasks import Tasks
 from tests.unit.reboots.fakes import Bus, Host, Systemd
+from tests.unit.reboots.world import World
 
 ISSUED = Reboot(id=7, cause="nightly", reason="the window", state="issued", attempts=1, until=1 << 60)
 MACHINE = "0" * 31 + "1"
@@ -219,6 +220,27 @@ def test_everybody_who_asks_within_ten_seconds_has_the_keepers_one_answer() -> N
         assert await made.holders() == []
 
     asyncio.run(scenario())
+
+
+def test_a_slot_that_a_person_frees_is_noted_with_who_did_it() -> None:
+    world = World(RebootPolicy())
+
+    async def scenario() -> None:
+        host: Any = Host(world.now)
+        made = Slots(host, world.reboots, MACHINE, Tasks(lambda _: None))
+        with pytest.raises(Refused, match="no fleet is configured"):
+            await made.evict("web2", "alice")
+        fleet: Any = SimpleNamespace(evict=lambda holder: f"id of {holder}")
+        made.fleet = fleet
+        assert await made.evict("web2", "alice") == "id of web2"
+        fleet.evict = lambda _: 1 / 0
+        with pytest.raises(Refused, match="division by zero") as refused:
+            await made.evict("web2", "alice")
+        assert refused.value.name == "PeerFailed"
+
+    asyncio.run(scenario())
+    world.pump()
+    assert world.reasons().splitlines() == ["the slot of web2 (id of web2) in the fleet was freed by alice"]
 
 
 def test_who_holds_the_machine_up_is_one_line_however_it_is_written() -> None:
