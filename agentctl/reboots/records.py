@@ -43,6 +43,9 @@ def status_json(status: Record) -> Record:
     keys = (
         *("state", "required", "required_by", "booted", "pending", "beside", "next_begin", "next_end", "next_at"),
         *(
+            "scheduled",
+            "scheduled_at",
+            "scheduled_by",
             "last_window",
             "last_day",
             "last_week",
@@ -66,7 +69,7 @@ def status_json(status: Record) -> Record:
             "min_uptime_s": _seconds(status.get("min_uptime")),
         },
         *keys,
-        instants=("booted", "next_begin", "next_end", "next_at"),
+        instants=("booted", "next_begin", "next_end", "next_at", "scheduled_at"),
     )
 
 
@@ -160,6 +163,7 @@ def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
         *_pending_facts(pending(status), now),
         *_labelled("beside it", status.get("beside", [])),
         *_labelled("in the way", [blocker_line(blocker, now) for blocker in blockers]),
+        ("shutdown", _scheduled(status, now)),
         ("last window", status.get("last_window", "")),
         ("next window", _window(status, now)),
         ("automatic", _limits(status)),
@@ -172,6 +176,14 @@ def status_facts(status: Record, blockers: list[Record], now: int) -> Facts:
         ("fleet", _slot(status)),
     ]
     return [(label, text) for label, text in facts if text]
+
+
+def _scheduled(status: Record, now: int) -> str:
+    if not status.get("scheduled"):
+        return ""
+    by = f" by {status['scheduled_by']}" if status.get("scheduled_by") else ""
+    when = _moment(status.get("scheduled_at", 0), now)
+    return f"{status['scheduled']} scheduled{by} for {when} (shutdown -c cancels it)"
 
 
 def _asks(status: Record) -> str:

@@ -22,6 +22,7 @@ _NOBODY = {"greeter", "lock-screen", "background", "background-light", "manager"
 # logind has no such session any more; whatever else goes wrong, the session may be a person's.
 _ENDED = {"UnknownObject", "NoSuchSession"}
 _SYSTEM = range(1, 1000)  # the users whom packages make: login.defs(5) has SYS_UID_MAX 999; root is a person's
+_NEVER = (1 << 63) - 1  # microseconds; logind says "at no time" by a greater number
 _LONGEST = 200  # characters of a program's text about its inhibitor
 _AGAIN = 60.0  # seconds until a lock that was not given is asked for again
 _POLL = 1.0  # seconds; a cancelled shutdown is not always told
@@ -170,6 +171,14 @@ class Logind:
         idle = int(facts.get("IdleSinceHint", 0)) if facts.get("IdleHint") else 0
         terminal = facts.get("TTY") or facts.get("Display") or facts.get("RemoteHost") or seat
         return Session(who, str(terminal or ""), idle, system=uid in _SYSTEM)
+
+    async def scheduled(self) -> tuple[str, int]:
+        """Returns what was scheduled with shutdown(8), such as poweroff, and its instant; "" and 0 where nothing was.
+
+        Raises CallFailed.
+        """
+        kind, at = await self._bus.get(_MANAGER, "ScheduledShutdown", patience=_PATIENCE)
+        return (_line(kind), int(at)) if kind and int(at) < _NEVER else ("", 0)
 
     async def user_of(self, pid: int) -> str:
         """Returns the user of the session that a process belongs to, or ""."""

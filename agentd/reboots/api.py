@@ -16,6 +16,8 @@ from agentd.core.reboots.policy import KINDS_OF_REBOOT
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.wishes import ByHand
 from agentd.part import Host
+from agentd.peers.logind import user_name
+from agentd.reboots import machine
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
 from agentd.reboots.slots import Slots
@@ -29,9 +31,11 @@ _REBOOT = {
 }
 _BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
 _STATUS = {
-    **dict.fromkeys(("state", "ledger", "can", "fleet", "last_window", "required_by"), "s"),
+    **dict.fromkeys(
+        ("state", "ledger", "can", "fleet", "last_window", "required_by", "scheduled", "scheduled_by"), "s"
+    ),
     **dict.fromkeys(("required", "slot", "slot_asked"), "b"),
-    **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime"), "t"),
+    **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime", "scheduled_at"), "t"),
     **dict.fromkeys(("last_day", "last_week", "ahead", "per_day", "per_week"), "u"),
     **dict.fromkeys(("beside", "breakers", "kinds"), "as"),
     **{f"pending_{key}": kind for key, kind in _REBOOT.items()},
@@ -87,6 +91,9 @@ class Api:
             "next_begin": coming.opens if coming else 0,
             "next_end": coming.end if coming else 0,
             "next_at": coming.begin if coming else 0,
+            "scheduled": look.scheduled[0],
+            "scheduled_at": look.scheduled[1],
+            "scheduled_by": _scheduler() if look.scheduled[0] else "",
             "last_window": _last_window(reboots.book.last_window),
             "last_day": guards.issued_within(reboots.ledger, DAY, now),
             "last_week": guards.issued_within(reboots.ledger, WEEK, now),
@@ -165,6 +172,12 @@ async def _listed(host: Host, filter: dict[str, Any]) -> Records[Reboot]:
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:
     return [record({key: getattr(blocker, key) for key in _BLOCKER}, _BLOCKER) for blocker in blockers]
+
+
+def _scheduler() -> str:
+    """Returns the name of the user who scheduled a shutdown; "" where nobody knows."""
+    uid = machine.scheduler()
+    return "" if uid is None else user_name(uid)
 
 
 def _last_window(reboot: Reboot | None) -> str:

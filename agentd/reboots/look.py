@@ -30,11 +30,13 @@ _Answer = TypeVar("_Answer")
 class Look(Struct, frozen=True):
     """The facts that were seen, and logind's answer to a reboot: yes, no, challenge or na.
 
-    Under an inhibitor the answer is yes: the inhibitor is among the facts itself.
+    Under an inhibitor the answer is yes: the inhibitor is among the facts itself. `scheduled` is the kind of shutdown
+    that somebody has scheduled, and its instant: "" and 0 where nobody has, or logind does not tell.
     """
 
     facts: Facts
     can: str
+    scheduled: tuple[str, int] = ("", 0)
 
 
 class Looks:
@@ -84,10 +86,11 @@ class Looks:
 
     async def _look(self) -> Look:
         blockers = machine.package_manager()
-        inhibitors, sessions, can, clock = await asyncio.gather(
+        inhibitors, sessions, can, scheduled, clock = await asyncio.gather(
             _told(self._logind.inhibitors()),
             _told(self._logind.sessions()),
             _told(self._logind.can_reboot()),
+            _told(self._logind.scheduled()),
             self._distrust(),
         )
         wanted = (inhibitors, sessions) if inhibitors else (inhibitors, sessions, can)
@@ -105,7 +108,8 @@ class Looks:
             required=machine.reboot_required(self._sign()),
             forgets=self._forgets,
         )
-        return Look(facts, "yes" if inhibitors else "na" if isinstance(can, CallFailed) else can)
+        answer = "yes" if inhibitors else "na" if isinstance(can, CallFailed) else can
+        return Look(facts, answer, ("", 0) if isinstance(scheduled, CallFailed) else scheduled)
 
     async def _distrust(self) -> str:
         """Returns why the clock should not be trusted yet: a time service is on and has not reached anybody."""

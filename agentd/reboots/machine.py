@@ -17,10 +17,12 @@ LOCKS: tuple[Path, ...] = (
     Path("/run/unattended-upgrades.lock"),  # held for all of an upgrade, also between two steps that dpkg does
 )
 WRITERS = policy.WRITERS
+SCHEDULED = Path("/run/systemd/shutdown/scheduled")
 PROC = Path("/proc")
 ROOT = 0
 """The user of package managers."""
 _HELD = re.compile(r"^\d+: (\S+) +\S+ +WRITE +(-?\d+) +([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE)
+_BY = re.compile(r"^UID=(\d{1,10})$", re.MULTILINE)
 _Key = tuple[int, int, int]  # of a file, as /proc/locks names it: the major and minor number of its device, the inode
 
 
@@ -41,6 +43,15 @@ def unwritten(file: str) -> str:
     except OSError as error:
         return f"agentd cannot see {file} ({(error.strerror or '').lower()})"
     return ""
+
+
+def scheduler() -> int | None:
+    """Returns the number of the user who scheduled the shutdown that logind waits for; None where logind did not write
+    that down, as older ones do not."""
+    with contextlib.suppress(OSError):
+        found = _BY.search(SCHEDULED.read_text(errors="replace"))
+        return None if found is None else int(found[1])
+    return None
 
 
 def package_manager() -> list[Blocker]:

@@ -51,6 +51,9 @@ IDLE = {
     "next_end": NOW + 5 * HOUR,
     "next_at": NOW + 3 * HOUR + 12 * MINUTE,
     "beside": [],
+    "scheduled": "",
+    "scheduled_at": 0,
+    "scheduled_by": "",
     "last_window": "2026-10-23 03:00: deferred: alice is logged in on tty1",
     "last_day": 0,
     "last_week": 1,
@@ -102,6 +105,15 @@ def test_what_became_of_the_last_window_stands_in_the_status(daemon: FakeDaemon,
     assert "last window  2026-10-23 03:00: deferred: alice is logged in on tty1\n" in ctl("reboot").out
     arrange(daemon, {**IDLE, "last_window": ""})
     assert "last window" not in ctl("reboot").out, "no window had its try"
+
+
+@pytest.mark.parametrize(("by", "told"), [("alice", " by alice"), ("", "")])
+def test_a_shutdown_that_somebody_scheduled_stands_in_the_status(
+    daemon: FakeDaemon, ctl: Ctl, by: str, told: str
+) -> None:
+    arrange(daemon, {**IDLE, "scheduled": "poweroff", "scheduled_at": NOW + HOUR, "scheduled_by": by})
+    when = f"poweroff scheduled{told} for Sun 2026-10-25 01:26:40 +0200  in 1h (shutdown -c cancels it)"
+    assert f"   shutdown  {when}\n" in ctl("reboot").out
 
 
 def test_a_reboot_at_now_is_one_now(daemon: FakeDaemon, ctl: Ctl) -> None:
@@ -379,6 +391,7 @@ def test_the_status_as_json_nests_what_is_pending(daemon: FakeDaemon, ctl: Ctl) 
         "next_begin": "2026-10-25T02:26:40.000000+01:00",
         "next_end": "2026-10-25T04:26:40.000000+01:00",
         "next_at": "2026-10-25T02:38:40.000000+01:00",
+        "scheduled_at": None,
         "min_uptime_s": 3600,
         "pending": {
             **REBOOT,

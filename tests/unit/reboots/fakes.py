@@ -46,6 +46,7 @@ class Logind:
         self.held: list[Blocker] | CallFailed = []
         self.people: list[Session] | CallFailed = []
         self.can: str | CallFailed = "yes"
+        self.coming: tuple[str, int] | CallFailed = ("", 0)
         self.user = "alice"
         self.asked: Counter[str] = Counter()
 
@@ -57,6 +58,9 @@ class Logind:
 
     async def can_reboot(self) -> Any:
         return await self._answer("can_reboot", self.can)
+
+    async def scheduled(self) -> Any:
+        return await self._answer("scheduled", self.coming)
 
     async def user_of(self, _pid: int) -> Any:
         return await self._answer("user_of", self.user)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -82,7 +83,7 @@ def test_reading_costs_logind_the_same_however_often_it_is_done(together: bool) 
         else:
             for read in reads:
                 await read()
-        assert own.logind.asked == {"inhibitors": 1, "sessions": 1, "can_reboot": 1, "user_of": 1}
+        assert own.logind.asked == {"inhibitors": 1, "sessions": 1, "can_reboot": 1, "scheduled": 1, "user_of": 1}
         assert own.bus.asked.total() == 2  # whose the caller's process is
 
     run(scenario)
@@ -187,6 +188,29 @@ def test_a_program_that_names_no_cause_has_its_own(unit: Any, cause: str) -> Non
         assert [wish.cause for wish in own.reboots.wishes] == [cause, "mine"]
         with pytest.raises(Refused, match="cannot be the cause"):
             await own.api.RequestReboot("why", {"cause": ""}, caller())
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("written", "by"),
+    [("USEC=1\nMODE=poweroff\nUID=0\nTTY=pts/0\n", "root"), ("USEC=1\nWALL_MESSAGE=UID=0\n", ""), (None, "")],
+)
+def test_a_shutdown_that_somebody_scheduled_is_told_with_who_did(
+    written: str | None, by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "SCHEDULED", tmp_path / "scheduled")
+    if written is not None:
+        (tmp_path / "scheduled").write_text(written)
+
+    async def scenario() -> None:
+        own = Machine(RebootPolicy())
+        own.logind.coming = ("poweroff", START + HOUR)
+        status = plain(await own.api.GetStatus())
+        told = (status["scheduled"], status["scheduled_at"], status["scheduled_by"])
+        assert told == ("poweroff", START + HOUR, by)
+        own.logind.coming, own.clock = GONE, 9.0
+        assert plain(await own.api.GetStatus())["scheduled"] == ""
 
     run(scenario)
 

@@ -11,6 +11,7 @@ from agentd.core.reboots import guards
 from agentd.core.reboots.model import Boot, Facts, Reboot, Session
 from agentd.core.reboots.policy import RebootPolicy, WaitFor
 from agentd.peers.logind import Logind, watch_sleep
+from tests.unit.reboots.fakes import Bus as FakeBus
 
 ERROR = "org.freedesktop.DBus.Error"
 USER = {"Class": "user", "State": "active", "TTY": "tty2"}
@@ -121,6 +122,21 @@ class Slow(Bus):
             raise CallFailed(f"{ERROR}.Timeout", f"login1 did not answer SetWallMessage within {patience} s")
         self.reboots.append((member, *arguments))
         return []
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [
+        (["reboot", 1_767_225_600_000_000], ("reboot", 1_767_225_600_000_000)),
+        (["", (1 << 64) - 1], ("", 0)),
+        (["", 0], ("", 0)),
+        (["reboot", (1 << 64) - 1], ("", 0)),
+    ],
+)
+def test_a_shutdown_is_scheduled_where_it_has_a_kind_and_an_instant(told: list[Any], found: tuple[str, int]) -> None:
+    bus: Any = FakeBus(ScheduledShutdown=told)
+    logind = Logind(bus, None, lambda _: None, lambda: None, lambda _: None)
+    assert asyncio.run(logind.scheduled()) == found
 
 
 def test_a_reboot_waits_two_seconds_at_most_for_its_message() -> None:

@@ -64,7 +64,7 @@ def test_what_cannot_be_seen_is_in_the_way(
         assert len(look.facts.blockers) == len(blockers)
         assert all(text in blocker.why for text, blocker in zip(blockers, look.facts.blockers, strict=True))
         assert (len(look.facts.sessions), look.can) == (sessions, can)
-        assert logind.asked == {"inhibitors": 1, "sessions": 1, "can_reboot": 1}
+        assert logind.asked == {"inhibitors": 1, "sessions": 1, "can_reboot": 1, "scheduled": 1}
 
     run(scenario)
 
@@ -76,7 +76,7 @@ def test_those_who_read_share_a_look_for_some_seconds() -> None:
         await asyncio.gather(*(own.recent() for _ in range(100)))
         for _ in range(100):
             await own.recent()
-        assert logind.asked == {"inhibitors": 1, "sessions": 1, "can_reboot": 1}
+        assert logind.asked == {"inhibitors": 1, "sessions": 1, "can_reboot": 1, "scheduled": 1}
         at[0] += RECENT - 0.01
         await own.recent()
         assert logind.asked["inhibitors"] == 1
