@@ -21,6 +21,7 @@ from agentd.core.config import Config
 from agentd.core.notices.settings import uses
 from agentd.core.part import Refused
 from agentd.core.quantities import counted
+from agentd.peers.startable import unstartable
 from agentd.peers import credentials
 from agentd.peers.packages import missing_for
 
@@ -131,7 +132,7 @@ def _check(given: Path | None, *, as_json: bool) -> int:
     else:
         jobs = {name: job.trigger.phrase() for name, job in loaded.config.jobs.items()}
         doubts = (text for part in PARTS for text in part.doubts(loaded.config))
-        warnings = [*loaded.warnings, *doubts, *_unusable(loaded.config, given)]
+        warnings = [*loaded.warnings, *doubts, *unstartable(loaded.config.jobs), *_unusable(loaded.config, given)]
         report = {"ok": True, "files": list(loaded.files), "jobs": jobs, "errors": []}
         report |= {"timezone": loaded.config.timezone, "warnings": warnings}
         rules = {name: rule.when for name, rule in loaded.config.rules.items()}

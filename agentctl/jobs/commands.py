@@ -63,7 +63,8 @@ def status(session: Session, job: str | None = None) -> None:
         print_line(line, "yellow", bold=True)
     click.echo()
     if not (jobs or gone):
-        click.echo("There are no jobs yet: add some to the configuration, then: agentctl reload")
+        where = next(iter(daemon.get("ConfigurationFiles", [])), "the configuration")
+        print_line(f"There are no jobs yet: add some to {where}, then: agentctl reload")
         return
     rows = [records.job_row(job, at) for job in jobs]
     print_table(records.JOB_HEADER, [*rows, *(records.removed_row(run) for run in gone)])

@@ -163,6 +163,10 @@ def _find_run(client: Client, name: str) -> str:
         (found,) = client.call(calls.LIST_RUNS, {"run_id": name})
     if found:
         return str(found[0]["run_id"])
+    job, _, number = name.rpartition(".")
+    (known,) = client.call(calls.LIST_RUNS, {"job": job, "limit": 1}) if job and number.isdecimal() else ([],)
+    if known:
+        raise Failure(f"there is no run {name} (agentctl history {job} lists those that are known)", ExitCode.NO_SUCH)
     client.call(calls.GET_JOB, name)  # its error suggests the nearest name
     raise Failure(f"{name} has not run yet: start it with: agentctl run {name}", ExitCode.NO_SUCH)
 

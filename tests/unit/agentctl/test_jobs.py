@@ -43,7 +43,7 @@ def test_troubles_of_the_daemon_come_first(daemon: FakeDaemon, ctl: Ctl) -> None
     assert "agentd is draining" in out
     assert "configuration error: the last reload was refused, that of Sat 23:26 stays in force:\n  a.yaml:3:1" in out
     assert "\n  a.yaml:4:1: and this\nwarning: the old state was damaged\n" in out
-    assert "There are no jobs yet" in out
+    assert "There are no jobs yet: add some to /etc/agentd/agentd.yaml, then: agentctl reload\n" in out
 
 
 def test_status_as_json_has_the_contracts_keys(daemon: FakeDaemon, ctl: Ctl) -> None:

@@ -205,6 +205,10 @@ def test_log_takes_a_run_and_tells_when_there_is_none(daemon: FakeDaemon, ctl: C
     assert ctl("log", "feed.6").out == "x"
     daemon.answers["GetJob"] = FEED
     assert ctl("log", "feed") == (5, "", "agentctl: feed has not run yet: start it with: agentctl run feed\n")
+    daemon.answers["ListRuns"] = lambda chosen: [RUN] if chosen.get("job") == "feed" else []
+    none = "agentctl: there is no run feed.99 (agentctl history feed lists those that are known)\n"
+    assert ctl("log", "feed.99") == (5, "", none)
+    assert "other.99 has not run yet" in ctl("log", "other.99").err, "no such job is known to have run"
 
 
 def test_history_shows_runs_in_a_table_and_in_json(daemon: FakeDaemon, ctl: Ctl) -> None:
