@@ -70,10 +70,12 @@ class Slots:
         """Gives the slot back, however often that must be tried, unless the slot is wanted again meanwhile."""
         if self._freeing:
             return
-        self._freeing = True
+        self._freeing, told = True, ""
         try:
             while why := await self._ask_fleet(lambda fleet: fleet.release()):
-                log.warning(f"the fleet's slot may still be held: {why}", id="reboot")
+                if why != told:  # once, not every minute of a server's night
+                    log.warning(f"the fleet's slot may still be held: {why}", id="reboot")
+                told = why
                 await asyncio.sleep(_FREE_AGAIN)
                 if self._reboots.wants_slot(self._host.now()):
                     return
@@ -131,8 +133,11 @@ class Slots:
 
     async def _leave(self, fleet: "Fleet") -> None:
         """Gives the slot back to a fleet that is no longer configured."""
+        told = ""
         while why := await self._ask(lambda _: fleet.release(), fleet):
-            log.warning(f"the slot of the fleet that was configured before may still be held: {why}", id="reboot")
+            if why != told:
+                log.warning(f"the slot of the fleet that was configured before may still be held: {why}", id="reboot")
+            told = why
             await asyncio.sleep(_FREE_AGAIN)
 
     async def _ask_fleet(self, question: "Callable[[Fleet], None]") -> str:

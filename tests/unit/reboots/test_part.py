@@ -18,7 +18,7 @@ from agentd.core.reboots.policy import FleetPolicy, RebootPolicy
 from agentd.linux import now
 from agentd.peers.http import Unavailable
 from agentd.peers.logind import Logind
-from agentd.reboots import part
+from agentd.reboots import part, slots
 from agentd.reboots.fleet.lock import Holder
 from agentd.reboots.part import Shell, plug
 from agentd.reboots.slots import Slots
@@ -220,6 +220,28 @@ def test_everybody_who_asks_within_ten_seconds_has_the_keepers_one_answer() -> N
         assert await made.holders() == []
 
     asyncio.run(scenario())
+
+
+def test_a_slot_that_cannot_be_given_back_is_told_once_for_each_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, told = [*["no route"] * 50, *["status 500"] * 50, *["no route"] * 2], list[str]()
+
+    def release() -> None:
+        if answers:
+            raise Unavailable(answers.pop(0))
+
+    async def scenario() -> None:
+        core: Any = SimpleNamespace(wants_slot=lambda _: False, slot_freed=lambda: told.append("freed"))
+        host: Any = Host()
+        made = Slots(host, core, MACHINE, Tasks(lambda _: None))
+        fleet: Any = SimpleNamespace(release=release)
+        made.fleet = fleet
+        await made.free()
+
+    monkeypatch.setattr(slots, "_FREE_AGAIN", 0.0)
+    monkeypatch.setattr(slots.log, "warning", lambda text, **_: told.append(text))
+    asyncio.run(scenario())
+    held = "the fleet's slot may still be held: "
+    assert told == [f"{held}no route", f"{held}status 500", f"{held}no route", "freed"]
 
 
 def test_a_slot_that_a_person_frees_is_noted_with_who_did_it() -> None:
