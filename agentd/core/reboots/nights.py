@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from agentd.core.quantities import DAY
 from agentd.core.reboots.model import Reboot
 from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.reboots.windows import Calendar, Occurrence
@@ -10,12 +11,14 @@ from agentd.core.times import timezone
 
 class Nights:
     """The windows on this machine's calendar. `zone` is the name of their time zone (empty: UTC), `host` seeds the
-    jitter, `done` are the keys of the windows that were dealt with, `booted` is the instant of the machine's boot."""
+    jitter, `known` are the reboots so far, `booted` is the instant of the machine's boot."""
 
     def __init__(
-        self, host: str, done: Iterable[str], policy: RebootPolicy, zone: str, *, booted: int, now: int
+        self, host: str, known: Iterable[Reboot], policy: RebootPolicy, zone: str, *, booted: int, now: int
     ) -> None:
-        self._calendar = Calendar(host, done, booted, now)
+        of_windows = [reboot for reboot in known if reboot.occurrence]
+        had = ((one.begin, one.until) for one in of_windows if one.state == "verified" and one.until > now - 2 * DAY)
+        self._calendar = Calendar(host, (one.occurrence for one in of_windows), had, booted, now)
         self.configure(policy, zone)
 
     def configure(self, policy: RebootPolicy, zone: str) -> None:

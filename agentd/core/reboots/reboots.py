@@ -62,11 +62,12 @@ class Reboots(Core):
         self._required = Required(self.book, jobs, self._lookout, times)
         self._shutdown = Shutdown(self._course, self.book, jobs, times)
         self._beside = Beside()
-        done = (reboot.occurrence for reboot in ledger.reboots)
-        self._nights = Nights(host, done, policy, zone, booted=boot.at, now=now)
+        left = self._after.take_up(boot, now, fleet=policy.fleet is not None)
+        known = (*self.ledger.reboots, *ledger.reboots)  # as they are over, and as they were left
+        self._nights = Nights(host, known, policy, zone, booted=boot.at, now=now)
         if ledger.fresh:
             self._pass_over_open_windows(now)
-        for wish in self._after.take_up(boot, now, fleet=policy.fleet is not None):
+        for wish in left:
             if wish.state == "issued":
                 self._shutdown.take_up(wish, now)
             else:

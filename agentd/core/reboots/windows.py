@@ -28,11 +28,13 @@ class Calendar:
     """The occurrences still to come. `host` seeds the jitter, `done` are the keys of those dealt with.
 
     An occurrence within which the machine booted, at the instant `booted`, is dealt with as well: it had its boot. That
-    takes no memory, so that no machine reboots again and again which has none.
+    takes no memory, so that no machine reboots again and again which has none. So is one that overlaps a span of `had`,
+    begin and end of a window that led to a reboot: a window that was moved, or another one, reboots nothing that night.
     """
 
-    def __init__(self, host: str, done: Iterable[str], booted: int, now: int) -> None:
+    def __init__(self, host: str, done: Iterable[str], had: Iterable[tuple[int, int]], booted: int, now: int) -> None:
         self.booted = booted
+        self._spans = list(had)
         self._host = host
         self._done = set(done)
         self._since = now
@@ -46,7 +48,9 @@ class Calendar:
         return self._next
 
     def _had(self, found: Occurrence) -> bool:
-        return found.key in self._done or found.opens <= self.booted < found.end
+        if found.key in self._done or found.opens <= self.booted < found.end:
+            return True
+        return any(begin < found.end and found.opens < end for begin, end in self._spans)
 
     def find(self, key: str, policy: RebootPolicy, zone: ZoneInfo) -> Occurrence | None:
         """Returns the occurrence with that key, which may be over; None where the policy has no such window."""

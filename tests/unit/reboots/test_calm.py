@@ -192,6 +192,41 @@ def test_windows_that_overlap_reboot_once_where_both_are_open() -> None:
     assert len(world.rebooted) == 1
 
 
+def test_windows_that_overlap_reboot_once_where_the_second_opens_later() -> None:
+    policy = nightly("03:00", window=2 * HOUR, limits=FREE)
+    later, apart = nightly("04:30", window=2 * HOUR).nightly, nightly("07:00", window=HOUR).nightly
+    assert later is not None
+    assert apart is not None
+    windows = {"later": later, "apart": apart}
+    world = World(RebootPolicy(nightly=policy.nightly, windows=windows, limits=FREE))
+    world.until(START + 12 * HOUR)
+    assert [(at - START) // HOUR for at in world.rebooted] == [3, 7], "one that overlaps neither has its own"
+    assert world.rebooted[0] < NIGHT + HOUR
+
+
+def test_a_window_that_overlaps_one_which_was_deferred_has_its_try() -> None:
+    policy = nightly("03:00", window=HOUR, limits=FREE)
+    later = nightly("03:30", window=2 * HOUR).nightly
+    assert later is not None
+    world = World(RebootPolicy(nightly=policy.nightly, windows={"later": later}, limits=FREE))
+    world.facts = HELD
+    world.until(NIGHT + 65 * MINUTE)
+    world.facts = Facts()
+    world.until(START + 12 * HOUR)
+    assert len(world.rebooted) == 1
+
+
+def test_a_window_that_is_moved_after_its_reboot_reboots_nothing_more_that_night() -> None:
+    world = World(nightly("03:00", window=2 * HOUR, limits=FREE))
+    world.until(NIGHT + 10 * MINUTE)
+    assert len(world.rebooted) == 1
+    world.configure(nightly("03:30", window=2 * HOUR, limits=FREE))
+    world.until(START + 12 * HOUR)
+    assert len(world.rebooted) == 1
+    world.until(START + 28 * HOUR)
+    assert len(world.rebooted) == 2
+
+
 def test_where_nothing_is_remembered_the_limits_are_kept_by_the_time_between_two_boots() -> None:
     world = World(RebootPolicy(limits=RebootLimits(min_uptime=MINUTE, per_day=2, per_week=100)))
     world.facts = Facts(forgets="the state lies in memory")
