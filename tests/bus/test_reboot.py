@@ -900,6 +900,37 @@ def test_a_request_and_a_plan_live_beside_each_other(machine: Machine) -> None:
     assert machine.reboot_state == "idle"
 
 
+def test_a_person_asks_for_a_reboot_as_a_program_does_and_by_a_cause_of_ones_own(machine: Machine) -> None:
+    machine.up()
+    machine.logind.block()
+    asked = machine.ctl("reboot", "request", "new libraries", "--within", "3h")
+    assert asked.stdout.startswith("reboot 1 is asked for, and comes once nothing is in the way: new libraries\n")
+    (wish,) = machine.reboots()
+    assert wish["cause"].startswith("user "), "not one that others have as well"
+    assert wish["until"] - wish["requested"] == 3 * HOUR
+    assert machine.request(cause=("s", "smart")) == 2
+
+
+def test_a_job_says_whether_a_window_reboots_the_machine(machine: Machine) -> None:
+    machine.times.update(look=0.2, ask_required=0.3)
+    opened = datetime.now(UTC) - timedelta(minutes=1)
+    nightly = f"nightly: {{at: '{opened:%H:%M}', window: 3h}}, {AT_ONCE}"
+    machine.uptime = 7200
+    machine.up()
+    assert machine.stop() == 0
+    machine.up(f"{nightly}, only_if_required: {{job: no}}")
+    machine.until(
+        lambda: "no.2 says that no reboot is required" in machine.ctl("history", "--decisions").stdout,
+        "the job to say no twice",
+    )
+    assert (machine.reboot_state, machine.reboots(), machine.status()["required"]) == ("idle", [], False)
+    assert machine.stop() == 0
+    machine.up(f"{nightly}, only_if_required: {{job: quick}}")
+    machine.until_asked(1)
+    assert machine.reboots()[0]["cause"] == "nightly"
+    assert machine.status()["required_by"] == "the job quick"
+
+
 def test_reboots_of_a_clock_that_was_ahead_are_forgiven_by_clear(machine: Machine) -> None:
     machine.times["look"] = 0.5
     policy = "grace: 0s, limits: {min_uptime: 0s, per_day: 1}"
