@@ -106,7 +106,7 @@ def test_an_end_that_a_unit_from_before_an_upgrade_noted_is_read() -> None:
         (1, 7, ("exited", "7")),
         (2, 9, ("killed", "KILL")),
         (3, 11, ("dumped", "SEGV")),
-        (2, 42, ("killed", "42")),
+        (2, 42, ("killed", "RTMIN+8")),
         (0, 0, ("", "")),
     ],
 )
