@@ -311,7 +311,7 @@ def _dates(raw: Raw) -> tuple[tuple[str, str], ...]:
 def _required(raw: Raw) -> bool | RequiredBy:
     if isinstance(raw, str) and raw.lower() in _WORDS:
         return _WORDS[raw.lower()]
-    found = as_mapping(raw, {"file", "job"}, "file: /run/reboot-required")
+    found = as_mapping(raw, {"file", "job"}, "file: /run/reboot-required") if isinstance(raw, dict) else {}
     if len(found) != 1:
         raise ValueError("expected true, false, {file: /run/reboot-required} or {job: needs-reboot}")
     if "file" in found:

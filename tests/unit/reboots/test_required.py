@@ -99,7 +99,8 @@ def test_what_says_so_is_a_file_or_a_job(tmp_path: Path, setting: str, file: str
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("maybe", "expected a mapping such as {file: /run/reboot-required}"),
+        ("maybe", "expected true, false, {file: /run/reboot-required} or {job: needs-reboot}"),
+        ("[]", "expected true, false,"),
         ("{}", "expected true, false, {file: /run/reboot-required} or {job: needs-reboot}"),
         ("{file: /a, job: asks}", "expected true, false,"),
         ("{file: a}", '"a" is not an absolute path'),
