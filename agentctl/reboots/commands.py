@@ -1,5 +1,6 @@
 """The commands about reboots: asking for one, taking it back, its blockers, and the past."""
 
+import sys
 from collections.abc import Callable
 
 import click
@@ -323,7 +324,11 @@ def release(session: Session, holder: str, yes: bool) -> None:
       agentctl fleet release web2
     """
     if not yes:
-        click.confirm(f"May another machine reboot though {safe(holder)} did not come back?", abort=True, err=True)
+        # Asked so, because prompts of click before 8.2 write a space to stdout.
+        question = f"May another machine reboot though {safe(holder)} did not come back? [y/N]: "
+        click.echo(question, nl=False, err=True)
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            raise click.Abort
     (key,) = session.client.call(calls.RELEASE_HOLDER, holder)
     if session.json:
         print_json({"released": key})
