@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.bus.harness import Agentd
 from tests.bus.phone import SECRET, Phone, put_credential
-from tests.unit.notices.servers import Handler, Mailbox, Server, answers, certificate, proxy, smtp
+from tests.unit.notices.servers import Handler, Mailbox, Server, answers, by_proxy, certificate, proxy, smtp
 
 _WEBHOOK = "1" * 18
 _LATE = 0.3
@@ -71,5 +71,5 @@ def services(agentd: Agentd) -> Iterator[Services]:
         phone.credential(agentd, "ntfy")
         put_credential(agentd, "discord", f"discord://{_WEBHOOK}/{SECRET}\n")
         put_credential(agentd, "mail", f"mailto://{where}\n")
-        agentd.environment |= {"HTTPS_PROXY": f"http://127.0.0.1:{port}", "REQUESTS_CA_BUNDLE": str(folder / "cert")}
+        agentd.environment |= by_proxy(port) | {"REQUESTS_CA_BUNDLE": str(folder / "cert")}
         yield Services(phone, discord, mailbox)

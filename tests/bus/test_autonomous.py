@@ -10,7 +10,7 @@ import pytest
 from tests.bus.harness import ROOT, Agentd
 from tests.bus.phone import SECRET, Phone
 from tests.bus.test_readme import README, tools
-from tests.unit.notices.servers import Server, answers, certificate, proxy
+from tests.unit.notices.servers import Server, answers, by_proxy, certificate, proxy
 
 MINUTE = 60_000_000
 FREQUENCIES = {"15min": 15, "30min": 30, "1hour": 60, "3hours": 180, "6hours": 360, "12hours": 720, "24hours": 1440}
@@ -48,8 +48,7 @@ def discord(agentd: Agentd, phone: Phone) -> Iterator[Server]:
     file.write_text(f"discord://{'1' * 18}/{SECRET}\n")
     server = Server(answers(204, b""), tls=certificate(agentd.folder, "discord.com"))
     with proxy(server.port) as (port, _):
-        agentd.environment["HTTPS_PROXY"] = f"http://127.0.0.1:{port}"
-        agentd.environment["REQUESTS_CA_BUNDLE"] = str(agentd.folder / "cert")
+        agentd.environment |= by_proxy(port) | {"REQUESTS_CA_BUNDLE": str(agentd.folder / "cert")}
         yield server
     server.stop()
 

@@ -203,8 +203,10 @@ def test_a_credential_that_cannot_be_used_is_told_before_anything_is_to_be_sent(
     ]
     checked = agentd.ctl("check", str(agentd.config))
     assert checked.returncode == 0, "a credential may come later"
-    for name, text in zip(("phone", "team"), warnings, strict=True):
-        assert f"warning: notices.channels.{name}: {text}" in checked.stdout
+    assert f"warning: notices.channels.phone: {warnings[0]}" in checked.stdout
+    # Whoever may not look where systemd keeps credentials is told of the user's own file alone.
+    own = "there is no file ~/.config/agentd/credentials/team, which an agentd that runs standalone expects"
+    assert any(f"warning: notices.channels.team: {text}" in checked.stdout for text in (warnings[1], own))
     agentd.start()
     told = [
         f"nothing gets through to the channel {name}: {text}"
