@@ -3,6 +3,7 @@
 from agentctl.client import Record
 from agentctl.show import picked
 from agentctl.times import clock, relative
+from agentd.core.quantities import counted
 
 HEADER = ("NUMBER", "IN FORCE", "MADE", "FROM", "LOG LOSS", "COUNTED RATE", "LIBRARY")
 _KEYS = (
@@ -55,4 +56,4 @@ def _source(network: Record) -> str:
     if not network.get("rows"):
         return ""
     drawn = " drawn at random" if network.get("synthetic") else ""
-    return f"{network['rows']} runs of {network.get('jobs')} jobs{drawn}"
+    return f"{counted(network['rows'], 'run')} of {counted(network.get('jobs', 0), 'job')}{drawn}"

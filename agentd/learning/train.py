@@ -31,6 +31,7 @@ from agentd.core.learning.learner import Row
 from agentd.core.learning.model import FEWEST_ROWS, MOST_ROWS
 from agentd.core.learning.rate import LEAST_RATE, MOST_RATE
 from agentd.core.learning.weights import Model, Nothing, Origin, Unusable
+from agentd.core.quantities import counted
 from agentd.learning import synthetic
 from agentd.learning.histories import DAY, KINDS
 from agentd.learning.replaying import beside
@@ -77,9 +78,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     origin, score = model.origin, model.score
+    source = f"{counted(origin.rows, 'row')} of {counted(origin.jobs, 'job')}"
     return _told(
         options,
-        f"made from {origin.rows} rows of {origin.jobs} jobs; log loss {score.model} on {score.rows} rows held out, "
+        f"made from {source}; log loss {score.model} on {score.rows} rows held out, "
         f"that of the counted rate {score.counted}",
         0,
     )

@@ -1217,6 +1217,11 @@ BAD: list[tuple[str, str, list[str]]] = [
     ),
     # Meant otherwise than it is read.
     (
+        "window of two days",
+        "reboot: {nightly: {at: '03:00', window: 2d}}\n",
+        ['1:41: reboot.nightly.window: "2d" must lie between 1min and 1d'],
+    ),
+    (
         "durations with a capital M",
         "history: {keep: 3M}\njobs:\n  a: {run: x, when: {every: 1M}, timeout: 1h 3M}\n",
         [

@@ -18,6 +18,7 @@ from agentd.core.quantities import (
     SECOND,
     WEEK,
     closest,
+    counted,
     format_duration,
     format_time_of_day,
     format_weekdays,
@@ -300,3 +301,7 @@ def test_few_of_many_names_are_compared_and_the_nearest_is_among_them(monkeypatc
     assert (closest("timout", ["run", "timeout"]), closest("zzz", ["run", "timeout"])) == ("timeout", "")
     assert unknown_key("timout", ["run", "timeout"]) == 'unknown key "timout" (did you mean timeout?)'
     assert unknown_key("zzz", ["run", "timeout"]) == 'unknown key "zzz"; expected one of run, timeout'
+
+
+def test_one_thing_is_no_several() -> None:
+    assert [counted(number, "job") for number in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]

@@ -159,7 +159,7 @@ def test_a_better_model_is_written_and_the_rows_are_left_alone(tmp_path: Path, c
     assert train.main(["--rows", str(database), "--result", str(result), "--told", str(tmp_path / "told")]) == 0
     told = capsys.readouterr()
     assert (tmp_path / "told").read_text() == told.out
-    assert told.out.startswith("made from 4000 rows of 1 jobs; log loss 0.")
+    assert told.out.startswith("made from 4000 rows of 1 job; log loss 0.")
     assert told.err == f"1 row of {database} is malformed or of other features: left out\n"
     model = parse(result.read_bytes(), "model")
     assert model.score.model < model.score.counted
