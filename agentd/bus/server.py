@@ -45,8 +45,8 @@ class Caller(Struct, frozen=True):
     who: str = ""
 
 
-Authorize = Callable[[Caller], Awaitable[str | None]]
-"""Returns who calls, where that is known. Raises Refused AccessDenied when the caller may not do that."""
+Admit = Callable[[Caller], Awaitable[str]]
+"""Returns who calls, "" where that is not known. Raises Refused AccessDenied when the caller may not do that."""
 
 
 class Object(Struct, frozen=True, kw_only=True):
@@ -73,13 +73,13 @@ class Server:
         bus: Bus,
         offers: Sequence[Offer],
         on_defect: Callable[[str, BaseException], None],
-        authorize: Authorize | None = None,
+        admit: Admit | None = None,
         own: Object = _AGENTD,
     ) -> None:
         self._bus = bus
         self._own = own
         self._on_defect = on_defect
-        self._authorize = authorize
+        self._admit = admit
         self._xml = joined([offer.contract for offer in offers], own.path)
         self._names: dict[str, str] = {}  # the interfaces, by the last word of the name
         self._methods: dict[tuple[str, str], Method] = {}  # by interface and member
@@ -108,7 +108,7 @@ class Server:
 
     def beside(self, bus: Bus, offers: Sequence[Offer], own: Object) -> "Server":
         """Returns a server of another object, on a connection of its own. Its callers need permission as these do."""
-        return Server(bus, offers, self._on_defect, self._authorize, own)
+        return Server(bus, offers, self._on_defect, self._admit, own)
 
     async def start(self, *, wait: bool = False) -> None:
         """Takes the name and answers from now on. Raises BusError, where another has the name as well, unless agentd is
@@ -230,8 +230,8 @@ class Server:
         bounded(arguments, method.longest)
         interactive = self._own.asks or bool(head.flags & INTERACTIVE)
         caller = Caller(head.sender, method.name, method.action, arguments, interactive)
-        if self._authorize is not None and method.action != FREE:
-            caller = replace(caller, who=await self._authorize(caller) or "")
+        if self._admit is not None and method.action != FREE:
+            caller = replace(caller, who=await self._admit(caller))
         result = method.handler(*arguments, caller=caller) if method.wants_caller else method.handler(*arguments)
         if asyncio.iscoroutine(result):
             result = await result

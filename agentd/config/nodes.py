@@ -55,7 +55,9 @@ class Decoder:
         values = dict(given)
         for key, key_node, value in self.items(node, path):
             if key not in known:
-                meant = next((name for name, field in known.items() if key in metadata(field.type).get("not", ())), "")
+                meant = next(
+                    (name for name, field in known.items() if key in metadata(field.type).get("synonyms", ())), ""
+                )
                 said = f'unknown key "{key}" (did you mean {meant}?)' if meant else unknown_key(key, sorted(known))
                 self.problem(key_node, path, said)
                 continue
@@ -175,7 +177,7 @@ class Decoder:
         if isinstance(info, inspect.LiteralType):
             if text not in info.values:
                 words = [str(value) for value in info.values]
-                instead = metadata(type_).get("not", {}).get(text, "")
+                instead = metadata(type_).get("instead", {}).get(text, "")
                 hint = f": for that, {instead}" if instead else nearest(text, words)
                 self.problem(node, path, f'"{text}" is not one of {", ".join(words)}{hint}')
                 return UNSET

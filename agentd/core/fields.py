@@ -1,7 +1,8 @@
 """The kinds of settings that all parts share, and how a setting says that it is wrong.
 
 A field of a struct says by its metadata how it is read: `kind` names the parser in the KINDS of a part, by_name()
-makes it a mapping of names to things.
+makes it a mapping of names to things. `synonyms` are what other programs call the setting, `instead` maps words that
+others have for its value to what says the same here: errors know them.
 """
 
 import re

@@ -12,7 +12,7 @@ from agentd import __version__
 from agentd import log as logging
 from agentd.bus.connection import Bus, BusError, CallFailed
 from agentd.bus.contract import Offer
-from agentd.bus.server import Authorize, Server
+from agentd.bus.server import Admit, Server
 from agentd.config.files import Loaded
 from agentd.core.config import Config, History
 from agentd.core.part import Decided, Effect, Refused, Sampled
@@ -116,7 +116,7 @@ class Daemon:
             warning = shut_off(name, error)
             return Part(name=name, warnings=lambda: [warning])
 
-    async def start(self, parts: Sequence[Part], bus: Bus, authorize: Authorize | None = None) -> None:
+    async def start(self, parts: Sequence[Part], bus: Bus, admit: Admit | None = None) -> None:
         """Plugs the parts in, answers on the bus and lets time pass.
 
         Raises BusError, CallFailed, OSError, Refused, sqlite3.Error.
@@ -124,7 +124,7 @@ class Daemon:
         self._plugged = self._plug(parts)
         asyncio.get_running_loop().set_exception_handler(self._unhandled)
         offers = [Offer(part.contract, part.methods, part.properties) for part in parts if part.contract is not None]
-        self.bus, self.server = bus, Server(bus, offers, self.defect, authorize)
+        self.bus, self.server = bus, Server(bus, offers, self.defect, admit)
         self._timer = WallTimer(self._tick, self._clock_stepped)
         await self.configuring.make_ready()
         await self._plugged.await_each(lambda part: part.start(), CallFailed, BusError, OSError)

@@ -1,11 +1,11 @@
 """The door to agentd: whoever changes something needs permission and is named in the log, as is whoever got none."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from agentd import log as logging
 from agentd.bus.connection import Bus, CallFailed
-from agentd.bus.server import Authorize, Caller
+from agentd.bus.server import Caller
 from agentd.core.part import Refused
 from agentd.peers.logind import session_user, user_name
 
@@ -13,6 +13,8 @@ log = logging.get()
 
 _PATIENCE = 1.0  # seconds that a call waits for logind to name its caller; a stop does not wait for a logind that hangs
 _PAUSE = 1.0  # seconds between two lines about refused changes
+Authorize = Callable[[Caller], Awaitable[None]]
+"""Raises Refused AccessDenied when the caller may not do that."""
 _OF_RUNS = frozenset({"org.agentd1.report-progress", "org.agentd1.tell"})
 """The actions that runs do by themselves, over and over: what they tell has its own place."""
 

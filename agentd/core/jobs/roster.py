@@ -12,7 +12,7 @@ from agentd.core.jobs.schedule import Schedule, begin, changed, dealt_with, step
 from agentd.core.jobs.settings import Job
 from agentd.core.jobs.triggers import Context
 from agentd.core.part import AHEAD, Effect, Refused
-from agentd.core.quantities import nearest
+from agentd.core.quantities import counted, nearest
 from agentd.core.times import jitter_offset, timezone
 
 
@@ -252,7 +252,7 @@ class Roster:
 
 def behind(jobs: list[str]) -> str:
     """Returns the sentence about a clock that shows less than what was dealt with before agentd started."""
-    who = jobs[0] if len(jobs) == 1 else f"{len(jobs)} jobs"
+    who = jobs[0] if len(jobs) == 1 else counted(len(jobs), "job")
     return (
         f"the clock was set back while agentd was away: due times of {who} that were dealt with lie ahead of it; "
         "schedules go on from now"

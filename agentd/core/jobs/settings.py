@@ -99,8 +99,8 @@ class Job(Struct, frozen=True, kw_only=True):
     """A job as the configuration describes it."""
 
     name: str  # its key in `jobs`
-    run: Annotated[tuple[str, ...], Meta(extra={"kind": "command", "not": ("command", "cmd", "exec", "script")})]
-    when: Annotated[Any, Meta(extra={"kind": "when", "not": ("cron", "schedule", "every", "at", "interval")})] = (
+    run: Annotated[tuple[str, ...], Meta(extra={"kind": "command", "synonyms": ("command", "cmd", "exec", "script")})]
+    when: Annotated[Any, Meta(extra={"kind": "when", "synonyms": ("cron", "schedule", "every", "at", "interval")})] = (
         Manual()
     )
     description: Annotated[str, Meta(max_length=10_000)] = ""
@@ -112,7 +112,7 @@ class Job(Struct, frozen=True, kw_only=True):
     environment: Annotated[dict[str, str], Meta(extra={"kind": "environment"})] = {}
     timeout: PositiveDuration | None = None
     stop_timeout: Duration = 10 * SECOND
-    overlap: Annotated[Literal["skip", "queue", "replace"], Meta(extra={"not": _OVERLAPS_OF_OTHERS})] = "skip"
+    overlap: Annotated[Literal["skip", "queue", "replace"], Meta(extra={"instead": _OVERLAPS_OF_OTHERS})] = "skip"
     concurrency: Annotated[int, Meta(ge=1, le=1000)] = 1
     missed: Annotated[Missed, Meta(extra={"kind": "missed"})] = Missed()
     retries: Retries = Retries()

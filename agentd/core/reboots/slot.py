@@ -7,7 +7,8 @@ from agentd.core.reboots.policy import FleetPolicy
 
 
 class Slot:
-    """The slot for the pending reboot: `granted` tells whether the fleet said yes, `no` why it did not.
+    """The slot for the pending reboot: `asked` tells whether the fleet was asked and has not answered yet, `granted`
+    whether the fleet said yes, `no` why it did not.
 
     The ledger has it that the machine may hold a slot before the fleet is asked for one: an answer may get lost. A slot
     is `kept` for so many microseconds while something else is in the way of the reboot.
@@ -19,7 +20,7 @@ class Slot:
         self._book = book
         self._fleet = fleet
         self._kept = kept
-        self._asked = False
+        self.asked = False
         self._stale = False  # the question under way was asked before the slot was given back
         self._idle = 0  # since when the slot is held for nothing
 
@@ -30,14 +31,9 @@ class Slot:
     def configure(self, fleet: FleetPolicy | None) -> None:
         """Takes another fleet, which has granted nothing yet; the shell releases the old one's slot."""
         if fleet != self._fleet:
-            self._fleet, self.granted, self.no, self._stale = fleet, False, "", self._asked
+            self._fleet, self.granted, self.no, self._stale = fleet, False, "", self.asked
             if self._book.ledger.slot:
                 self._book.remember(slot=False)
-
-    @property
-    def asked(self) -> bool:
-        """Whether the fleet was asked, and has not answered yet."""
-        return self._asked
 
     @property
     def missing(self) -> bool:
@@ -51,8 +47,8 @@ class Slot:
 
     def want(self, reason: str) -> None:
         """Has the fleet asked for a slot, once."""
-        if not self._asked:
-            self._asked = True
+        if not self.asked:
+            self.asked = True
             self._book.remember(slot=True)
             self._book.effects.append(SlotWanted(reason))
 
@@ -60,7 +56,7 @@ class Slot:
         """Takes the fleet's answer: granted (""), or why it was not."""
         if self._stale:
             self._stale, why_not = False, why_not or "the slot was given back meanwhile"
-        self._asked, self.no, self.granted = False, why_not, not why_not
+        self.asked, self.no, self.granted = False, why_not, not why_not
         if self.granted:
             self._book.remember(slot=True)
 
@@ -76,10 +72,10 @@ class Slot:
 
     def free(self) -> None:
         """Gives the slot back. If a question is still open, its answer no longer counts."""
-        self.granted, self.no, self._stale = False, "", self._asked
+        self.granted, self.no, self._stale = False, "", self.asked
         self._book.effects.append(SlotFreed())
 
     def freed(self) -> None:
         """Notes that the fleet has the slot back; a newer question may be under way."""
         self.granted = False
-        self._book.remember(slot=self._asked)
+        self._book.remember(slot=self.asked)

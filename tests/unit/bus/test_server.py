@@ -13,7 +13,7 @@ from dbus_next.message import Message
 from agentd.bus.connection import NAME, PATH, PROPERTIES, Bus, BusError, CallFailed, plain
 from agentd.bus.contract import Offer, joined
 from agentd.bus.reading import head, sizes
-from agentd.bus.server import Authorize, Caller, Object, Server
+from agentd.bus.server import Admit, Caller, Object, Server
 from agentd.core.part import Refused
 from tests.unit.bus.conftest import connected
 
@@ -87,16 +87,14 @@ def serve(
     address: str,
     given: list[Offer],
     scenario: Callable[[Server, Bus], Awaitable[None]],
-    authorize: Authorize | None = None,
+    admit: Admit | None = None,
 ) -> list[str]:
     """Runs a scenario with a server and a client's connection; returns the defects that were told."""
     defects: list[str] = []
 
     async def run() -> None:
         async with connected(address) as ours, connected(address) as client:
-            server = Server(
-                ours, given, lambda where, error: defects.append(f"{where}: {type(error).__name__}"), authorize
-            )
+            server = Server(ours, given, lambda where, error: defects.append(f"{where}: {type(error).__name__}"), admit)
             await server.start()
             await scenario(server, client)
 
@@ -160,10 +158,11 @@ def test_two_interfaces_may_have_a_method_of_the_same_name_with_permissions_of_t
 ) -> None:
     asked: list[Caller] = []
 
-    async def authorize(caller: Caller) -> None:
+    async def admit(caller: Caller) -> str:
         asked.append(caller)
         if caller.action == "org.agentd1.one":
             raise Refused("AccessDenied", "not that one")
+        return ""
 
     async def scenario(_: Server, client: Bus) -> None:
         assert await client.call(one("Two"), "List") == ["two"]
@@ -171,7 +170,7 @@ def test_two_interfaces_may_have_a_method_of_the_same_name_with_permissions_of_t
             await client.call(one(), "List")
         assert refused.value.name == "org.agentd1.Error.AccessDenied"
 
-    assert serve(address, offers(tmp_path), scenario, authorize) == []
+    assert serve(address, offers(tmp_path), scenario, admit) == []
     assert [(caller.member, caller.action) for caller in asked] == [("List", "org.agentd1.one")]
 
 
@@ -335,7 +334,7 @@ def test_callers_of_another_object_need_permission_too_and_may_be_asked_for_a_pa
 ) -> None:
     asked: list[Caller] = []
 
-    async def authorize(caller: Caller) -> None:
+    async def admit(caller: Caller) -> str:
         asked.append(caller)
         raise Refused("AccessDenied", "not that one")
 
@@ -346,7 +345,7 @@ def test_callers_of_another_object_need_permission_too_and_may_be_asked_for_a_pa
                 await client.call(three(), "Who", "s", "x")
             assert refused.value.name == "org.agentd1.Error.AccessDenied"
 
-    assert serve(address, offers(tmp_path), scenario, authorize) == []
+    assert serve(address, offers(tmp_path), scenario, admit) == []
     assert [(caller.action, caller.interactive) for caller in asked] == [("org.agentd1.ask", True)]
 
 
