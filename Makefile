@@ -12,7 +12,7 @@ CONFIG ?= config/examples
 WORKERS := $(shell echo $$((1 + $$(nproc))))
 export PYTHON
 
-.PHONY: run test chaos lint bench bench-interval first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
+.PHONY: run test chaos lint bench bench-interval soak first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
@@ -20,6 +20,7 @@ help:
 	@echo "make chaos        random faults against truth    SECONDS=120 SEED=n WORLD=n"
 	@echo "make bench        speed and memory, beside others"
 	@echo "make bench-interval   how well intervals are chosen, beside others    ARGS=--seeds=1,2"
+	@echo "make soak         an hour of twenty runs a second: does anything grow?    SECONDS=3600"
 	@echo "make first-model  the model with which jobs begin that learn, anew"
 	@echo "make deb          the Debian package        make test-vm   the package in a real machine"
 	@echo "make test-newest  the tests with the newest Python packages, not the locked ones"
@@ -66,11 +67,15 @@ lint: $(VENV)/develop
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
 	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image tests/vm/schedulers debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
 
+# Beside the agentd of before it was made light, in the same rounds.
 bench: $(VENV)/develop
-	$(BIN)/python tests/bench/bench.py $(ARGS)
+	$(BIN)/python tests/bench/bench.py $(or $(ARGS),--before 460009b)
 
 bench-interval: $(VENV)/develop
 	$(BIN)/python tests/bench/interval.py $(ARGS)
+
+soak: $(VENV)/develop
+	$(BIN)/python tests/bench/soak.py --seconds $(or $(SECONDS),3600)
 
 # A minute or two. To be done where the features or the histories change; a test says when the model is of others.
 first-model: $(VENV)/develop

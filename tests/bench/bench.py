@@ -1,9 +1,10 @@
 """Measures agentd beside others, on this machine and in the same run.
 
 Each figure is of alternating rounds: what agentd took, what its peer took, the median of their ratios, the goal. With
---checkout another agentd is measured in the same rounds, and compared; --compare does that with two reports of --json,
-by the ratios where there is a peer. Exits with 1 when a goal was missed in three quarters of the rounds, when a figure
-is worse by more than 5 % and its noise (the spread of the rounds), or when something could not be measured.
+--before or --checkout another agentd is measured in the same rounds, and compared; --compare does that with two reports
+of --json, by the ratios where there is a peer. At the end all figures that have a goal stand together. Exits with 1
+when a goal was missed in three quarters of the rounds, when a figure is worse by more than 5 % and its noise (the
+spread of the rounds), or when something could not be measured.
 """
 
 import argparse
@@ -15,8 +16,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -39,9 +41,26 @@ def main() -> int:
         before, after = (loaded(json.loads(file.read_text())) for file in options.compare)
         both = [name for name in before if name in after]
         return int(_print_differences([between_runs(before[name], after[name]) for name in both]))
-    checkouts = {PRESENT: Checkout(ROOT)}
-    if options.checkout:
-        checkouts[OTHER] = Checkout(options.checkout)
+    with tempfile.TemporaryDirectory(prefix="agentd-bench-before-") as folder:
+        checkouts = {PRESENT: Checkout(ROOT)}
+        if options.checkout:
+            checkouts[OTHER] = Checkout(options.checkout)
+        elif options.before and _take_out(options.before, folder):
+            checkouts[OTHER] = Checkout(Path(folder), options.before)
+        return _measure_all(checkouts, options)
+
+
+def _take_out(commit: str, folder: str) -> bool:
+    """Puts the sources of a commit into a folder; tells so where this repository does not have it."""
+    command = 'git archive "$1" agentd agentctl | tar --extract --directory "$2"'
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command, "bash", commit, folder], cwd=ROOT, check=False)
+    if done.returncode:
+        print(f"there is no commit {commit} here to compare with: a shallow clone has none; git fetch --unshallow")
+    return done.returncode == 0
+
+
+def _measure_all(checkouts: dict[str, Checkout], options: argparse.Namespace) -> int:
+    """Takes the measurements that are asked for, prints what came of them, and returns the exit code."""
     for checkout in checkouts.values():
         checkout.compile()
     report: dict[str, Any] = {"machine": _machine(checkouts), "quick": options.quick, "figures": {}, "failed": {}}
@@ -54,9 +73,10 @@ def main() -> int:
         options.json.write_text(json.dumps(_rounded(report)) + "\n")
     missed = [one.name for one in figures if one.verdict == "MISSED"]
     once = {(one.unit, *one.rounds[PRESENT]): one for one in reversed(figures)}  # one value may be beside several peers
-    worse = bool(options.checkout) and _print_differences(
+    worse = OTHER in checkouts and _print_differences(
         [between(one) for one in reversed(once.values()) if OTHER in one.rounds]
     )
+    _print_goals(figures, checkouts)
     print(f"\ngoals missed: {', '.join(missed) or 'none'}; not measured: {', '.join(report['failed']) or 'none'}")
     return int(bool(missed or worse or report["failed"]))
 
@@ -65,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter waits: some five minutes")
     parser.add_argument("--only", choices=MEASURES, action="append", help="measure this alone; may come again")
+    parser.add_argument("--before", metavar="COMMIT", help="measure the agentd of that commit too")
     parser.add_argument("--checkout", type=Path, metavar="PATH", help="measure the agentd of that folder too")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every round there, for --compare")
     parser.add_argument("--compare", type=Path, nargs=2, metavar=("BEFORE", "AFTER"), help="compare two reports")
@@ -88,6 +109,19 @@ def _measure(name: str, checkouts: dict[str, Checkout], report: dict[str, Any], 
         print(f"  {one.name:<34}" + "".join(f"{cell:>10}" for cell in _row(one, checkouts)) + f"  {_about(one)}")
     print(f"  ({time.monotonic() - begin:.0f} s)")
     return found
+
+
+def _print_goals(figures: Iterable[Figure], checkouts: Mapping[str, Checkout]) -> None:
+    """Prints what is to be reached beside what is, and what was."""
+    print(f"\n  {'what is to be reached':<34}" + "".join(f"{title:>10}" for title in ("before", "now", "goal", "")))
+    for one in figures:
+        if one.goal is not None:
+            before = _shown(statistics.median(one.counted(OTHER))) if OTHER in one.rounds else "-"
+            cells = (before, _shown(statistics.median(one.counted(PRESENT))), _shown(one.goal), one.verdict)
+            beside = f"beside {one.peer}" if one.peer else one.unit
+            print(f"  {one.name:<34}" + "".join(f"{cell:>10}" for cell in cells) + f"  {beside}")
+    if OTHER in checkouts:
+        print(f"  (before: {checkouts[OTHER].revision()})")
 
 
 def _titles(checkouts: Iterable[str]) -> list[str]:

@@ -5,21 +5,20 @@ are what they are on any machine: their goals are absolute.
 """
 
 import json
-import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+from tests.bench.crowd import crowd, load
 from tests.bench.peers import lateness
 from tests.bench.rounds import PRESENT, Figure, Taken, alternate, figure, together
-from tests.bench.running import Agentd, Checkout, memory, usage
+from tests.bench.running import Agentd, Checkout, measured, memory, usage
 from tests.bench.telling import notices
 
 HERE = Path(__file__).parent
@@ -46,7 +45,7 @@ def single(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     return [
         figure("single start, p50", "ms late", taken, "p50_ms", peer=SPAWNER, goal=2.0),
         figure("single start, p95", "ms late", taken, "p95_ms", peer=SPAWNER, goal=2.0),
-        figure("single start, p99", "ms late", taken, "p99_ms", peer=SPAWNER),
+        figure("single start, p99", "ms late", taken, "p99_ms", peer=SPAWNER, goal=2.0),
         figure("single start, before it is due", "ms", _early(taken, checkouts), "early", goal=0.0),
     ]
 
@@ -109,7 +108,8 @@ def burst(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     ]
     for key in ("p50_ms", "p99_ms"):
         best = min(OF_GOALS[1:], key=lambda peer: sum(taken[peer][key]))
-        found.append(figure(f"1000 at once, {key[:-3]}", "ms late", taken, key, peer=best, goal=1.0))
+        goal = 1.0 if key == "p50_ms" else 0.8
+        found.append(figure(f"1000 at once, {key[:-3]}", "ms late", taken, key, peer=best, goal=goal))
     found += [figure(f"1000 at once, p99, {peer}", "ms late", taken, "p99_ms", peer=peer) for peer in TOLD if not quick]
     found += [
         figure(f"1000 at once, CPU of the {name}", "s", taken, f"{name}_cpu_s") for name in ("daemon", "supervisor")
@@ -178,48 +178,7 @@ def _short(checkout: Checkout, count: int, seconds: int) -> Values:
     }
 
 
-# 4. Many jobs in the configuration
-
-
-def load(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
-    """Ten thousand jobs: how long agentd takes to check them and to start, beside reading the YAML alone."""
-    rounds = 3 if quick else 7
-    with _configuration("timezone: UTC\njobs:\n" + "".join(map(_distant_job, range(10_000)))) as file:
-        contestants: dict[str, Callable[[], Values]] = {
-            who: partial(_load, checkout, file) for who, checkout in checkouts.items()
-        }
-        plain = "import sys, yaml; yaml.load(open(sys.argv[1]), yaml.CSafeLoader)"
-        taken = alternate(
-            rounds, {**contestants, "YAML alone": partial(_measured, [sys.executable, "-c", plain, str(file)])}
-        )
-    return [
-        figure("10,000 jobs, check", "s", taken, "s", peer="YAML alone", goal=2.0),
-        figure("10,000 jobs, start", "s", taken, "start_s", peer="YAML alone", key_of_peer="s", goal=3.0),
-        figure("10,000 jobs, start again", "s", taken, "again_s", peer="YAML alone", key_of_peer="s", goal=3.0),
-        figure("10,000 jobs, memory", "MiB", taken, "rss_mib"),
-        figure("10,000 jobs, most memory", "MiB", taken, "peak_rss_mib"),
-    ]
-
-
-def _load(checkout: Checkout, file: Path) -> Values:
-    check = _measured([sys.executable, "-m", "agentd", "--check", str(file), "--json"], checkout)
-    with Agentd(checkout, file.read_text()) as daemon:
-        start = daemon.ready_after
-        daemon.stop()
-        daemon.start()
-        return {"s": check["s"], "start_s": start, "again_s": daemon.ready_after, **memory(daemon.pid)}
-
-
-def _distant_job(number: int) -> str:
-    """A job of one of three kinds that is not due within this run."""
-    hour, minute = (datetime.now(UTC).hour + 6) % 24, number % 60
-    when = ("every: 12h", f'cron: "{minute} {hour} * * *"', f'at: "{hour:02}:{minute:02}"')[number % 3]
-    return (
-        f"  job{number}:\n    run: [/usr/bin/program, --number, {number}]\n    when: {{{when}}}\n    timeout: 10min\n"
-    )
-
-
-# 5. Nothing to do
+# 4. Nothing to do
 
 
 def idle(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -228,9 +187,9 @@ def idle(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
     taken = together(rounds, lambda: _idle(checkouts, seconds))  # side by side: nobody is in anybody's way
     peer = "asyncio-idle"
     return [
-        figure("idle, memory", "MiB", taken, "rss_mib", goal=33.0),
+        figure("idle, memory", "MiB", taken, "rss_mib", goal=28.0),
         figure("idle, memory to asyncio's", "MiB", taken, "rss_mib", peer=peer),
-        figure("idle, memory of the supervisor", "MiB", taken, "supervisor_rss_mib"),
+        figure("idle, memory of the supervisor", "MiB", taken, "supervisor_rss_mib", goal=10.0),
         figure("idle, CPU", "ms a second", taken, "cpu_ms", peer=peer, goal=1.0),
         figure("idle, wake-ups", "a second", taken, "wakeups", goal=0.99),
     ]
@@ -261,7 +220,7 @@ def _idle(checkouts: Checkouts, seconds: float) -> dict[str, Values]:
         return found
 
 
-# 6. Rules
+# 5. Rules
 
 
 def rules(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -273,6 +232,7 @@ def rules(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
         figure("100 rules at 1 s, CPU", "ms a second", taken, "cpu_ms", goal=1.0),
         figure("a rule and sample, CPU", "us", taken, "rule_us", goal=10.0),
         figure("100 rules, memory", "MiB more", taken, "more_mib", goal=2.0),
+        figure("every part configured, memory", "MiB more", taken, "all_mib", goal=4.0),
         figure("a rule at 5 s, wake-ups", "a minute more", taken, "wakeups", goal=12.0),
         figure("the same, with waits of threads", "a minute more", taken, "switches"),
     ]
@@ -287,6 +247,7 @@ def _rules(checkout: Checkout, seconds: float) -> dict[str, Values]:
                 ("hundred", _rules_on_fifty(100)),
                 ("fifty", _rules_on_fifty(50)),
                 ("one", IDLE + _ONE_RULE),
+                ("all", _everything()),
             )
         }
         time.sleep(3)
@@ -304,6 +265,7 @@ def _rules(checkout: Checkout, seconds: float) -> dict[str, Values]:
             "cpu_ms": 1000 * (spent["hundred"]["cpu_s"] - spent["none"]["cpu_s"]) / took,
             "rule_us": 1e6 * (spent["hundred"]["cpu_s"] - spent["fifty"]["cpu_s"]) / took / 50,
             "more_mib": resident["hundred"] - resident["none"],
+            "all_mib": resident["all"] - resident["none"],
             "wakeups": 60 * (spent["one"]["wakeups"] - spent["none"]["wakeups"]) / took,
             "switches": 60 * (spent["one"]["voluntary_switches"] - spent["none"]["voluntary_switches"]) / took,
         }
@@ -332,7 +294,14 @@ def _rules_on_fifty(count: int) -> str:
     return f"timezone: UTC\nsampling: {{every: 1s}}\njobs:\n{jobs}rules:\n{rules}"
 
 
-# 7. Starts of programs
+def _everything() -> str:
+    """A configuration with all that a part may be told: those rules, learning, a channel, schedulers."""
+    job = "  adaptive: {run: [/bin/true], when: {adaptive: {start: 2h, min: 1h, max: 6h}}, notify: [failure]}\n"
+    parts = "learning: {mode: on}\nnotices: {channels: {phone: {credential: phone}}}\nscheduler: {probation: 1min}\n"
+    return _rules_on_fifty(100).replace("jobs:\n", f"jobs:\n{job}", 1) + parts
+
+
+# 6. Starts of programs
 
 
 def status(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
@@ -343,22 +312,22 @@ def status(checkouts: Checkouts, *, quick: bool) -> list[Figure]:
         for who, checkout in checkouts.items():
             daemon = running.enter_context(Agentd(checkout, IDLE))
             contestants[who] = partial(_status, checkout, daemon)
-        contestants["Python alone"] = partial(_measured, [sys.executable, "-c", ""])
+        contestants["Python alone"] = partial(measured, [sys.executable, "-c", ""])
         for ask in contestants.values():
             ask()  # what is on the disk is in memory from here on
         taken = alternate(rounds, contestants)
     peer = "Python alone"
     return [
-        figure("agentctl status", "s", taken, "s", peer=peer, goal=7.5),
-        figure("agentctl status, CPU", "s", taken, "cpu_s", peer=peer, goal=7.5),
+        figure("agentctl status", "s", taken, "s", peer=peer, goal=4.0),
+        figure("agentctl status, CPU", "s", taken, "cpu_s", peer=peer, goal=4.0),
         figure("agentctl --version", "s", taken, "version_s", peer=peer, key_of_peer="s"),
         figure("start of the daemon", "s", taken, "start_s", peer=peer, key_of_peer="s"),
     ]
 
 
 def _status(checkout: Checkout, daemon: Agentd) -> Values:
-    asked = _measured([sys.executable, "-m", "agentctl", "status"], checkout, daemon.environment)
-    version = _measured([sys.executable, "-m", "agentctl", "--version"], checkout, daemon.environment)
+    asked = measured([sys.executable, "-m", "agentctl", "status"], checkout, daemon.environment)
+    version = measured([sys.executable, "-m", "agentctl", "--version"], checkout, daemon.environment)
     with Agentd(checkout, IDLE) as fresh:
         return {**asked, "version_s": version["s"], "start_s": fresh.ready_after}
 
@@ -370,38 +339,6 @@ def _early(taken: Taken, checkouts: Checkouts) -> Taken:
     """By how much the earliest start came before its due time. Once is too often, so it stands in every round."""
     firsts = {who: taken[who]["first_ms"] for who in checkouts}
     return {who: {"early": [max(0.0, -min(first))] * len(first)} for who, first in firsts.items()}
-
-
-@contextmanager
-def _configuration(text: str) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="agentd-bench-") as folder:
-        file = Path(folder) / "agentd.yaml"
-        file.write_text(text)
-        yield file
-
-
-def _measured(
-    command: list[str], checkout: Checkout | None = None, environment: dict[str, str] | None = None
-) -> Values:
-    """What a program takes from its start to its end."""
-    own = environment or (checkout.environment if checkout is not None else None)
-    begin = time.perf_counter()
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=own,
-        cwd=None if checkout is None else checkout.root,
-    )
-    with process:
-        assert process.stderr
-        said = process.stderr.read().decode(errors="replace")
-        _, code, spent = os.wait4(process.pid, 0)
-        took = time.perf_counter() - begin
-        process.returncode = os.waitstatus_to_exitcode(code)
-    if process.returncode:
-        raise RuntimeError(f"a program that was measured failed:\n{said}")
-    return {"s": took, "cpu_s": spent.ru_utime + spent.ru_stime}
 
 
 def _peer(name: str, count: int, phase: float = 0.0) -> Values:
@@ -422,4 +359,5 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "rules": rules,
     "notices": notices,
     "status": status,
+    "crowd": crowd,
 }

@@ -7,20 +7,27 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+HERE = Path(__file__).parent
+HELD = (str(HERE / "held.py"),)
+"""The program that runs agentd with a clock on its loop."""
+FILE, ASK = "AGENTD_BENCH_HELD", signal.SIGRTMIN  # as held.py has them, which imports all of agentd
 PAGE = 1000  # the contract's limit for one answer
 PATIENCE = 60.0  # seconds until a daemon that does not answer is given up
 _KIB = 1024
 
 
 class Checkout:
-    """The agentd of one folder of sources, run by the interpreter that runs this program."""
+    """The agentd of one folder of sources, run by the interpreter that runs this program.
 
-    def __init__(self, root: Path) -> None:
+    `commit` names one whose sources were taken out of git."""
+
+    def __init__(self, root: Path, commit: str = "") -> None:
         self.root = root.resolve()
+        self.commit = commit
         # What the caller's own session says of buses and of another agentd must not reach this one; and a Python that
         # writes no byte code would be measured compiling.
         kept = {
@@ -37,6 +44,8 @@ class Checkout:
 
     def revision(self) -> str:
         """Which agentd this is; with a + when its code was changed since that commit."""
+        if self.commit:
+            return self.commit
         command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
         done = subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False)
         return done.stdout.strip() or "unknown"
@@ -45,8 +54,9 @@ class Checkout:
 class Agentd:
     """One daemon with a state and a runtime folder of its own; `with Agentd(checkout, yaml) as daemon`."""
 
-    def __init__(self, checkout: Checkout, configuration: str) -> None:
+    def __init__(self, checkout: Checkout, configuration: str, program: Sequence[str] = ("-m", "agentd")) -> None:
         self._checkout = checkout
+        self._program = program
         self._folder = tempfile.TemporaryDirectory(prefix="agentd-bench-")
         self.folder = Path(self._folder.name)
         self.config = self.folder / "agentd.yaml"
@@ -54,6 +64,8 @@ class Agentd:
         self._log = self.folder / "log"
         self._connection: Any = None
         self.environment = {**checkout.environment, "XDG_RUNTIME_DIR": str(self.folder)}
+        self._held = self.folder / "held"
+        self.environment[FILE] = str(self._held)
 
     def __enter__(self) -> Self:
         self.start()
@@ -65,7 +77,7 @@ class Agentd:
 
     def start(self) -> None:
         """Starts the daemon and waits until it answers on its bus."""
-        command = [sys.executable, "-m", "agentd", "--standalone", "--config", str(self.config)]
+        command = [sys.executable, *self._program, "--standalone", "--config", str(self.config)]
         with self._log.open("wb") as log:
             spawned = time.monotonic()
             self._process = subprocess.Popen(
@@ -120,6 +132,17 @@ class Agentd:
 
         (values,) = self._ask(Properties(DBusAddress("/org/agentd1", "org.agentd1", "org.agentd1.Manager")).get_all())
         return {name: value for name, (_, value) in values.items()}
+
+    def held(self) -> float:
+        """How many milliseconds the loop was held longest since the last call, where `program` is HELD."""
+        self._held.unlink(missing_ok=True)
+        self._process.send_signal(ASK)
+        deadline = time.monotonic() + PATIENCE
+        while not self._held.exists():
+            if time.monotonic() > deadline:
+                raise RuntimeError("agentd does not tell how long its loop was held")
+            time.sleep(0.01)
+        return float(self._held.read_text())
 
     def jobs(self) -> list[dict[str, Any]]:
         """The jobs by name."""
@@ -185,6 +208,30 @@ class Agentd:
 def _children(pid: int) -> Iterator[int]:
     for task in Path(f"/proc/{pid}/task").iterdir():
         yield from map(int, (task / "children").read_text().split())
+
+
+def measured(
+    command: list[str], checkout: Checkout | None = None, environment: dict[str, str] | None = None
+) -> dict[str, float]:
+    """What a program takes from its start to its end."""
+    own = environment or (checkout.environment if checkout is not None else None)
+    begin = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=own,
+        cwd=None if checkout is None else checkout.root,
+    )
+    with process:
+        assert process.stderr
+        said = process.stderr.read().decode(errors="replace")
+        _, code, spent = os.wait4(process.pid, 0)
+        took = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(code)
+    if process.returncode:
+        raise RuntimeError(f"a program that was measured failed:\n{said}")
+    return {"s": took, "cpu_s": spent.ru_utime + spent.ru_stime}
 
 
 def memory(pid: int) -> dict[str, float]:
