@@ -12,7 +12,7 @@ CONFIG ?= config/examples
 WORKERS := $(shell echo $$((1 + $$(nproc))))
 export PYTHON
 
-.PHONY: run test chaos lint bench bench-interval soak first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
+.PHONY: run test chaos lint bench bench-vm bench-interval soak first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
@@ -20,6 +20,7 @@ help:
 	@echo "make chaos        random faults against truth    SECONDS=120 SEED=n WORLD=n"
 	@echo "make bench        speed and memory, beside others"
 	@echo "make bench-interval   how well intervals are chosen, beside others    ARGS=--seeds=1,2"
+	@echo "make bench-vm     job starts a second and memory in system mode, beside systemctl"
 	@echo "make soak         an hour of twenty runs a second: does anything grow?    SECONDS=3600"
 	@echo "make first-model  the model with which jobs begin that learn, anew"
 	@echo "make deb          the Debian package        make test-vm   the package in a real machine"
@@ -73,6 +74,10 @@ bench: $(VENV)/develop
 
 bench-interval: $(VENV)/develop
 	$(BIN)/python tests/bench/interval.py $(ARGS)
+
+# In a machine, so that systemd is there to be compared with: some ten minutes.
+bench-vm:
+	@$(MAKE) --no-print-directory test-vm TESTS="tests/vm/bench_system.py -s"
 
 soak: $(VENV)/develop
 	$(BIN)/python tests/bench/soak.py --seconds $(or $(SECONDS),3600)

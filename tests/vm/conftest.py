@@ -132,7 +132,7 @@ def scx_machine(scx_disk: Path) -> Iterator[Machine]:
 ORDER = (
     *("power", "power_again", "machine", "rights", "recovery", "reboot", "package", "clock"),
     *("schedulers", "scheduling", "switching", "custom", "jobs", "learning", "notices", "rules", "attacks", "alone"),
-    *("permissions", "llama"),
+    *("permissions", "llama", "bench_system"),
 )
 """The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
 
