@@ -1,6 +1,7 @@
 """The deciding half of a part: the effects that come out of it, and what it is asked. Time is always an argument."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from msgspec import Struct
 
@@ -20,6 +21,10 @@ class Effect(Struct, frozen=True):
     """Something that a core wants done. Effects are carried out in order, after those of their batch that are Stored
     are on the disk."""
 
+    heard: ClassVar[bool] = True
+    """Whether the cores hear of it. A look of each second and what it measured are news to none, and not told: that
+    saves two rounds through all cores, a tenth of what agentd calls for such a look."""
+
 
 class Stored(Effect, frozen=True):
     """An effect that is on the disk before any other effect of its batch is carried out."""
@@ -28,6 +33,8 @@ class Stored(Effect, frozen=True):
 class Sampled(Effect, frozen=True):
     """A measured value that is kept for people: stored within a minute, together with others, and not awaited. A power
     cut may lose a minute of them, while the disk is full they are dropped, and no core hears them."""
+
+    heard: ClassVar[bool] = False
 
 
 class Urgent(Effect, frozen=True):
@@ -90,7 +97,7 @@ class Core:
         return []
 
     def heard(self, effects: Sequence[Effect], now: int) -> None:
-        """Takes note of what all parts want done, this one included, but for what is Sampled."""
+        """Takes note of what all parts want done, this one included, but for effects that are not to be heard."""
 
     def clock_stepped(self, delta: int, now: int) -> None:
         """Takes note that the wall clock was set by `delta` and shows `now`."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from agentd.core.part import Core, Effect, Sampled
+from agentd.core.part import Core, Effect
 
 _T = TypeVar("_T")
 ROUNDS = 100
@@ -28,7 +28,7 @@ class Parts:
         return min((due for _, due in self._ask(lambda core: core.wakeup()) if due is not None), default=None)
 
     def effects(self, now: int) -> list[Effect]:
-        """Returns what all cores want, in order, after each has heard what the others want, but for samples.
+        """Returns what all cores want, in order, after each has heard what the others want, but for samples and looks.
 
         Parts that answer each other without end are a defect of the last that spoke, which is shut off.
         """
@@ -36,7 +36,7 @@ class Parts:
         for _ in range(ROUNDS):
             fresh = self._fresh()
             taken += fresh
-            news = [effect for effect in fresh if not isinstance(effect, Sampled)]
+            news = [effect for effect in fresh if effect.heard]
             if not news:
                 return taken
             self._tell(news, now)

@@ -59,15 +59,15 @@ class Lookout:
     def at_once(self, sources: Sequence[Source]) -> dict[Source, Any] | None:
         """Returns what each source has to tell, as look() does; None where one of them has to be waited for."""
         now = asyncio.get_running_loop().time()
-        if all(source.name in self._glances or self._is_fresh(source, now) for source in sources):
-            return {source: self._known(source, now) for source in sources}
-        return None
+        if self._late(sources, now):
+            return None
+        return {source: self._known(source, now) for source in sources}
 
     async def look(self, sources: Sequence[Source]) -> dict[Source, Any]:
         """Returns what each source has to tell: a record of kpis.py, or Gone."""
         clock = asyncio.get_running_loop().time
         now = clock()
-        late = [source for source in sources if source.name not in self._glances and not self._is_fresh(source, now)]
+        late = self._late(sources, now)
         if new := [self._begin(source, now) for source in late if source not in self._open]:
             await asyncio.wait(new, timeout=PATIENCE)
         found = {source: self._known(source, now) for source in sources if source not in late}
@@ -88,6 +88,10 @@ class Lookout:
         for future, _ in self._open.values():
             future.cancel()
         self._threads.close()
+
+    def _late(self, sources: Sequence[Source], now: float) -> list[Source]:
+        """Returns the sources that have to be waited for."""
+        return [source for source in sources if source.name not in self._glances and not self._is_fresh(source, now)]
 
     def _is_fresh(self, source: Source, now: float) -> bool:
         seen = self._seen.get(source)

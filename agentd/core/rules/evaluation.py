@@ -185,7 +185,9 @@ class _Source:
 
 def _over(kpi: str, window: Window, look: Look) -> float | None:
     sample = look.values.get(kpi)
-    return window.value(look.at) if sample is None else window.take(look.at, sample)
+    if sample is None:
+        return window.value(look.at)
+    return window.worth() if window.add(look.at, sample) else None
 
 
 def _mean(kpi: str, baseline: Baseline, look: Look) -> float | None:
@@ -204,6 +206,8 @@ class Compares(Part):
         self._compare = _COMPARE[node.operator]
         self._left, self._right = _Source(node.left, period), _Source(node.right, period)
         self._clear = self._right if node.clear is None else _Source(node.clear, period)
+        # Most compare with a number: to call for it would cost a fifth of the look.
+        self._fixed = node.right.value if isinstance(node.right, Limit) and node.clear is None else None
         self._sources = list(dict.fromkeys((self._left, self._right, self._clear)))
         self._baselines = [source.baseline for source in self._sources if source.baseline is not None]
         self.value: float | None = None
@@ -211,10 +215,12 @@ class Compares(Part):
 
     def look(self, look: Look) -> tuple[Truth, Truth]:
         """Returns whether the comparison is true; it has no window."""
-        left, right = self._left.value(look), self._right.value(look)
-        if self._clear is not self._right:
-            clear = self._clear.value(look)
-            right = clear if look.firing else right
+        left, right = self._left.value(look), self._fixed
+        if right is None:
+            right = self._right.value(look)
+            if self._clear is not self._right:
+                clear = self._clear.value(look)
+                right = clear if look.firing else right
         self.value, self.limit = left, right
         truth = self.truth = None if left is None or right is None else self._compare(left, right)
         return truth, truth

@@ -46,6 +46,7 @@ class Gauges:
         self._works = False  # whether one of them follows from all jobs together
         self._runs = -1  # how many runs had ended at the latest look; -1: look at all
         self._found: dict[str, float] = {}  # the KPIs that have a value
+        self._facts: Mapping[Source, Any] = {}  # the facts of the latest look
         self._own: Mapping[str, OwnKpi] = {}
         self._ended: dict[str, Run] = {}  # the latest run of each job that a KPI of one's own is about
         self._lines: dict[str, str] = {}  # the last line of its output
@@ -60,6 +61,7 @@ class Gauges:
         self._moving = {name: source for name, source in self._needs.items() if not _is_by_runs(source, name)}
         self._works = _WORK in self._needs.values()
         self._runs = -1
+        self._facts = {}
         self.values = {name: self.values.get(name, UNSEEN) for name in self._needs}
         self._found = {name: one.value for name, one in self.values.items() if one.value is not None}
         self.sources = self.outside(self._needs)
@@ -97,8 +99,12 @@ class Gauges:
             facts[_WORK] = watch.work(now)
         looked = self._moving if self._runs == watch.ends else self._needs
         self._runs = watch.ends
+        known, self._facts = self._facts, facts
         changed: set[str] = set()
         for name, source in looked.items():
+            # A fact that is the same object is one that was not looked at anew: half of them, at a look each second.
+            if source is not None and source in known and facts.get(source) is known[source]:
+                continue
             before, value, why = self.values[name], None, ""
             try:
                 value = self._value(name, source, facts, watch, now)

@@ -1,7 +1,7 @@
 """The types of rules beside their settings: what is remembered, and the effects."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 from msgspec import Struct
 
@@ -90,6 +90,7 @@ class KpisWanted(Urgent, frozen=True):
     """The facts of these sources are wanted, for Rules.observed(), and were due `late` microseconds ago. A look changes
     nothing, and who cannot store is not blind."""
 
+    heard: ClassVar[bool] = False
     sources: tuple[Source, ...]
     late: int = 0
 

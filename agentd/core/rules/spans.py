@@ -103,8 +103,9 @@ class Window:
         self._whole = 0  # the index from which on there were samples for the whole span
         self._previous: float | None = None
 
-    def add(self, at: int, value: float) -> None:
-        """Takes a sample at a monotonic instant that is not before the one of the sample before."""
+    def add(self, at: int, value: float) -> bool:
+        """Takes a sample at a monotonic instant that is not before the one of the sample before; returns whether there
+        were samples for the whole span."""
         index = at // self._length
         rise = 0.0 if self._previous is None else value - self._previous if value >= self._previous else value
         self._previous = value
@@ -116,7 +117,7 @@ class Window:
                 self._whole = index + self._most - 1
             self._slots.append(Slot(index, 1, value, value, value, value, value, rise, above))
             self._before = None
-            return
+            return index >= self._whole
         slot.count += 1
         slot.total += value
         slot.last = value
@@ -126,20 +127,16 @@ class Window:
             slot.most = value
         slot.rise += rise
         slot.above += above
-
-    def take(self, at: int, value: float) -> float | None:
-        """Takes a sample as add() does, and returns the function of the span that ends with it."""
-        self.add(at, value)
-        index = at // self._length
-        return self._value() if index >= self._whole else None
+        return index >= self._whole
 
     def value(self, at: int) -> float | None:
         """Returns the function of the span that ends at a monotonic instant; None where it has no value."""
         index = at // self._length
         self._pass(index)
-        return self._value() if self._slots and index >= self._whole else None
+        return self.worth() if self._slots and index >= self._whole else None
 
-    def _value(self) -> float | None:
+    def worth(self) -> float | None:
+        """Returns the function of the span that ends with the latest sample; None where too few came."""
         if 2 * len(self._slots) < self._most:
             return None
         if self._before is None:

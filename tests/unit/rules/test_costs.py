@@ -1,0 +1,91 @@
+"""The costs of a look, as counts: what is called, and what is not worked out again."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any
+
+from msgspec import structs
+
+from agentd.core.part import Core, Effect
+from agentd.core.parts import Parts
+from agentd.core.quantities import SECOND
+from agentd.core.rules.evaluation import Compares
+from agentd.core.rules.kpis import KPIS, Agent, Memory
+from agentd.core.rules.model import KpisSampled, KpisWanted, Source
+from tests.unit.rules.test_rules import Machine, rule
+
+
+class Listener(Core):
+    """A core that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.news: list[Effect] = []
+
+    def heard(self, effects: Sequence[Effect], now: int) -> None:
+        self.news += effects
+
+
+def calls(deed: Callable[[], object]) -> Counter[str]:
+    """Returns how often each function of Python is called, by its name."""
+    called: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call":
+            called[frame.f_code.co_qualname] += 1
+
+    sys.setprofile(note)
+    try:
+        deed()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+def test_no_core_hears_of_a_look_and_of_its_samples() -> None:
+    machine, listener = Machine(rule("memory", "MemoryUsage > 90%")), Listener()
+    machine.take(Effect)
+    parts = Parts({"rules": machine.core, "other": listener}, lambda *_: None)
+    machine.pass_time(5 * SECOND)
+    parts.tick(machine.wall)
+    assert [type(effect) for effect in parts.effects(machine.wall)] == [KpisWanted]
+    machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment)
+    assert KpisSampled in [type(effect) for effect in parts.effects(machine.wall)]
+    assert not any(isinstance(effect, KpisWanted | KpisSampled) for effect in listener.news)
+
+
+def test_a_fact_that_was_not_looked_at_anew_is_not_worked_out_again(monkeypatch: Any) -> None:
+    worked: list[Agent] = []
+
+    def tasks(seen: Agent, _: str) -> float:
+        worked.append(seen)
+        return seen.tasks
+
+    monkeypatch.setitem(KPIS, "AgentTasks", structs.replace(KPIS["AgentTasks"], of=tasks))
+    machine = Machine(rule("tasks", "AgentTasks > 10"), every=SECOND)
+    agent = Agent(memory=1.0, cpu=None, tasks=5, open_files=9, lag=None, store=None, uptime=1.0)
+    for facts in (agent, agent, agent, Agent(memory=1.0, cpu=None, tasks=5, open_files=9, lag=0, store=0, uptime=4.0)):
+        machine.pass_time(SECOND)
+        machine.core.observed({Source("agent"): facts}, machine.moment)
+    assert len(worked) == 2
+    assert [one.values for one in machine.take(KpisSampled)] == [{"AgentTasks": 5.0}] * 4
+
+
+def test_a_comparison_with_a_number_calls_for_its_kpi_alone() -> None:
+    machine = Machine(rule("average", "avg(MemoryUsage, 10m) > 100%"), every=SECOND)
+    for used in (40, 41):
+        machine.sample(used)
+    machine.pass_time(SECOND)
+    called = calls(lambda: machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment))
+    assert called[Compares.look.__qualname__] == called["_over"] == called["Window.add"] == 1
+    # The one number beside it is no call: of 100 rules these would be a fifth of all.
+    assert not [name for name in called if name.startswith("_Source")]
+
+
+def test_a_rule_that_comes_to_rest_asks_its_windows_alone_what_they_remember() -> None:
+    machine = Machine(rule("memory", "MemoryUsage > 90% AND MemoryUsage > 95% for 5m"), every=SECOND)
+    machine.sample(40)
+    machine.pass_time(SECOND)
+    called = calls(lambda: machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment))
+    assert [called[name] for name in ("Part.memory", "Holds.memory")] == [0, 1]
