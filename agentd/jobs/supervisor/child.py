@@ -1,15 +1,14 @@
 """A run's leading process: its group, its output, and how it ended."""
 
-import contextlib
 import errno
 import os
 import resource
 import time
-from typing import Any
 
+from agentd.jobs.supervisor.lean import Record, suppress
 from agentd.jobs.supervisor.signals import name_of
 
-Order = dict[str, Any]
+Order = Record
 TAIL_BYTES = 4096
 UNKEPT = "[agentd keeps no more of this output: "
 """The beginning of the last line where the disk was too full to keep all of the output."""
@@ -125,7 +124,7 @@ class Child:
 
     def _why_not_started(self) -> str:
         if self._errors >= 0:
-            with contextlib.suppress(BlockingIOError):
+            with suppress(BlockingIOError):
                 return os.read(self._errors, 4096).decode(errors="replace")
         return ""
 

@@ -1,19 +1,16 @@
 """The loop over the daemon's socket, the runs' pipes, ended processes and deadlines."""
 
-import contextlib
 import gc
 import heapq
 import itertools
-import json
 import os
 import select
-import signal
-import socket
 import sys
 import time
 
 from agentd.jobs.supervisor import tree
 from agentd.jobs.supervisor.child import Child, Order, usec
+from agentd.jobs.supervisor.lean import decoded, encoded, signal, socket, suppress
 from agentd.jobs.supervisor.notes import Note
 from agentd.jobs.supervisor.starting import CannotStart, Starter
 from agentd.jobs.supervisor.wire import GRACE_AFTER_CRASH, NOT_BEGUN, receive
@@ -84,7 +81,7 @@ class Supervisor:
         return max(0.0, min(first) - time.monotonic()) if first else None
 
     def _drain_wakeups(self) -> None:
-        with contextlib.suppress(BlockingIOError):
+        with suppress(BlockingIOError):
             while os.read(self.wake, 4096):
                 pass
 
@@ -99,7 +96,7 @@ class Supervisor:
                 return True
             if not data:
                 return False
-            order = json.loads(data)
+            order = decoded(data)
             if order["op"] == "keep":
                 self.kept.add(order["id"])
             if order["op"] in {"start", "keep"}:
@@ -140,7 +137,7 @@ class Supervisor:
         wanted = select.EPOLLIN
         try:
             for report in self.outbox:
-                self.sock.send(json.dumps(report).encode())
+                self.sock.send(encoded(report))
                 sent += 1
         except BlockingIOError:
             wanted |= select.EPOLLOUT

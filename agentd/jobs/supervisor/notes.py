@@ -1,11 +1,10 @@
 """The file for the ends that a daemon did not live to store."""
 
-import contextlib
-import json
 import os
 import sys
 
 from agentd.jobs.supervisor.child import Order
+from agentd.jobs.supervisor.lean import encoded, suppress
 
 ROOM = 1 << 16
 """Bytes that are taken at the start: enough for some 250 ends without their output."""
@@ -17,7 +16,7 @@ class Note:
     def __init__(self, path: str) -> None:
         self._path = path
         self._file = -1
-        with contextlib.suppress(OSError):  # said when there is something to write
+        with suppress(OSError):  # said when there is something to write
             self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             os.posix_fallocate(self._file, 0, ROOM)
 
@@ -25,7 +24,7 @@ class Note:
         """Writes the reports, a line each, without the output that there is no room for; without reports, removes the
         file."""
         if not reports:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.unlink(self._path)
             return
         try:
@@ -38,7 +37,7 @@ class Note:
             print(f"agentd: {text}; these runs will count as interrupted", file=sys.stderr)
 
     def _put(self, reports: list[Order]) -> None:
-        data = b"".join(json.dumps(report).encode() + b"\n" for report in reports)
+        data = b"".join(encoded(report) + b"\n" for report in reports)
         done = 0
         while done < len(data):
             done += os.pwrite(self._file, data[done:], done)

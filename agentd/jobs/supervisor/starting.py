@@ -5,11 +5,10 @@ import grp
 import os
 import pwd
 import resource
-import signal
-from typing import NoReturn
 
 from agentd.jobs.supervisor import tree
 from agentd.jobs.supervisor.child import Child, Order, close
+from agentd.jobs.supervisor.lean import NoReturn, signal
 
 Environment = dict[bytes, bytes]
 # The signals that this process or Python handles in its own way, and that a job must find as usual.

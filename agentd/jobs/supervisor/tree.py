@@ -1,10 +1,9 @@
 """Processes as /proc shows them: who is below whom, in which group, and of which run."""
 
-import contextlib
 import ctypes
 import os
-import signal
-from collections.abc import Iterable
+
+from agentd.jobs.supervisor.lean import Iterable, suppress
 
 RUN, STATE = b"AGENTD_RUN_ID", b"AGENTD_STATE"
 """The variables by which a process is known as one of a run, and of which state directory."""
@@ -56,7 +55,7 @@ class Below:
 
     def __init__(self) -> None:
         self._file = -1
-        with contextlib.suppress(OSError):  # a kernel without CONFIG_PROC_CHILDREN
+        with suppress(OSError):  # a kernel without CONFIG_PROC_CHILDREN
             self._file = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
 
     def pids(self) -> list[int]:
@@ -71,7 +70,7 @@ class Below:
 
 def every() -> list[int]:
     """Returns all processes; none where /proc cannot be read, as without a free descriptor."""
-    with contextlib.suppress(OSError):
+    with suppress(OSError):
         return [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return []
 
@@ -98,7 +97,7 @@ def send(pids: Iterable[int], *numbers: int) -> None:
     """Sends signals to processes that may have ended, or may not be this user's to signal, meanwhile."""
     for pid in pids:
         for number in numbers:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
+            with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
 
@@ -107,9 +106,9 @@ def adopt_orphans() -> None:
     ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def on_death_of_parent(number: signal.Signals) -> None:
+def on_death_of_parent(number: int) -> None:
     """Has the kernel send this process a signal when the thread that started it ends."""
-    ctypes.CDLL(None).prctl(_SET_PDEATHSIG, int(number), 0, 0, 0)
+    ctypes.CDLL(None).prctl(_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def _stat(pid: int) -> list[bytes]:
@@ -118,6 +117,6 @@ def _stat(pid: int) -> list[bytes]:
 
 
 def _read(path: str) -> bytes:
-    with contextlib.suppress(OSError), open(path, "rb") as file:
+    with suppress(OSError), open(path, "rb") as file:
         return file.read()
     return b""

@@ -1,6 +1,6 @@
 """The things that the daemon and its supervisors agree upon, and the socket between them as both read it."""
 
-import socket
+from agentd.jobs.supervisor.lean import socket
 
 LARGEST_MESSAGE = 1 << 20
 NOT_BEGUN = "not-begun"
