@@ -87,6 +87,8 @@ class Tables:
     part: str
     migrations: tuple[str, ...]
     """SQL scripts; a database knows how many of them it has seen. A script that was released is never changed."""
+    vital: tuple[str, ...] = ()
+    """The tables that decide what happens: they are examined before they are loaded, however large the database is."""
     number: int = 0
     """The highest number that the part has given away, where it numbers something: the store remembers it beside the
     database, and sets it before load()."""
@@ -130,23 +132,37 @@ class Tables:
         return False
 
 
-_PAGE = 50  # rows that are looked at in one step: a few milliseconds
+_PAGE = 50  # rows that are deleted in one step: a few milliseconds
+_LOOKED_AT = 1000  # rows that are looked at in one step: less than a millisecond
 
 
 def forget_rows(
     db: sqlite3.Connection, table: str, key: str, dead: str, bounds: Sequence[int], *, whole: bool, also: str = "''"
 ) -> Iterator[list[tuple[int, str]]]:
     """Deletes the rows for which `dead`, a condition with `bounds`, holds, from the lowest `key` on, the rowid. Yields
-    those of each step with the column `also`. Stops at a page without any, unless the `whole` is to be seen."""
-    page = f"SELECT {key}, {also}, {dead} FROM {table} WHERE {key} > ? ORDER BY {key} LIMIT {_PAGE}"  # noqa: S608 - our own words
+    those of each step with the column `also`. Stops at a page without any, unless the `whole` is to be seen.
+
+    SQLite looks for them in a page: a look at all of 1,000,000 rows takes 0.2 s of processor time that way, and took
+    1.3 s while each row came to Python.
+    """
+    first = f"SELECT min({key}) FROM {table} WHERE {key} > ?"  # noqa: S608 - our own words
+    page = f"SELECT {key}, {also} FROM {table} WHERE {key} BETWEEN ? AND ? AND ({dead}) ORDER BY {key} LIMIT {_PAGE}"  # noqa: S608 - our own words
     last = -(1 << 63)
-    while rows := db.execute(page, (*bounds, last)).fetchall():
-        last = rows[-1][0]
-        gone = [(number, str(name)) for number, name, is_dead in rows if is_dead]
+    while (begin := db.execute(first, (last,)).fetchone()[0]) is not None:
+        end = min(begin + _LOOKED_AT - 1, (1 << 63) - 1)
+        gone = [(number, str(name)) for number, name in db.execute(page, (begin, end, *bounds))]
         db.executemany(f"DELETE FROM {table} WHERE {key} = ?", [(number,) for number, _ in gone])  # noqa: S608 - our own words
+        last = gone[-1][0] if len(gone) == _PAGE else end
         yield gone
         if not (gone or whole):
             return
+
+
+def where(conditions: Mapping[str, object]) -> tuple[str, list[object]]:
+    """Returns the WHERE of those conditions with a ? whose value is not "" or 0, and these values. A condition that
+    does not apply is left out: one such as (? = '' OR job = ?) has SQLite look through the whole table."""
+    given = {text: value for text, value in conditions.items() if value}
+    return f"WHERE {' AND '.join(given)}" if given else "", list(given.values())
 
 
 def set_aside(db: sqlite3.Connection, table: str, rows: Mapping[int, Sequence[object]], now: int) -> None:

@@ -63,8 +63,8 @@ class Decided(Stored, frozen=True):
 
     `kind` is a word of the part's (jobs: start, skip, queue, retry, stop, interval, enable, reset, clock, late,
     too-long, too-short), `about` the job, rule or scheduler that the decision is about or "", `run_id` the run where
-    the decision is about one. `by` is the user who wanted it, where a person did and is known: the reason says so as
-    well, and is what is stored.
+    the decision is about one: then `about` is its job. `by` is the user who wanted it, where a person did and is known:
+    the reason says so as well, and is what is stored.
     """
 
     at: int

@@ -11,7 +11,8 @@ import msgspec
 
 from agentd.core.part import Decided, Refused
 from agentd.daemon.damage import ERRORS, is_damage
-from agentd.daemon.store import Store
+from agentd.daemon.store import UNUSUAL, USUAL, Store
+from agentd.part import where
 
 _NONE = object()
 _STORED = ("at", "part", "kind", "about", "reason", "run_id")  # of a decision
@@ -94,11 +95,15 @@ def numbered_decisions(
     db: sqlite3.Connection, *, part: str = "", about: str = "", run_id: str = "", before: int = 0, limit: int = 50
 ) -> list[tuple[int, Decided]]:
     """Returns decisions with their numbers as `decisions` does: those with a lower number than `before`, if not 0."""
-    rows = db.execute(
-        "SELECT id, at, part, kind, about, reason, run_id FROM decisions WHERE (? = '' OR part = ?) "
-        "AND (? = '' OR about = ?) AND (? = '' OR run_id = ?) AND (? = 0 OR id < ?) ORDER BY id DESC",
-        (part, part, about, about, run_id, run_id, before, before),
-    )
+    if run_id:  # of which a decision is about the run's job: that has an index
+        job = run_id.rpartition(".")[0]
+        if not job or about not in {"", job}:
+            return []
+        about = job
+    of_part = "part = ?" if part == USUAL else f"{UNUSUAL} AND part = ?"
+    condition, values = where({of_part: part, "about = ?": about, "run_id = ?": run_id, "id < ?": before})
+    select = "SELECT id, at, part, kind, about, reason, run_id FROM decisions"
+    rows = db.execute(f"{select} {condition} ORDER BY id DESC", values)
     read = ((number, decision) for number, *row in rows if (decision := _decided(row)) is not None)
     return list(islice(read, limit))  # a page is full also where rows cannot be read
 

@@ -15,6 +15,7 @@ from agentd.core.part import Decided, Effect, Sampled
 from agentd.core.quantities import iso
 from agentd.daemon import room
 from agentd.daemon.damage import (
+    ALL,
     ERRORS,
     EXAMINED_AT_ONCE,
     Damaged,
@@ -45,8 +46,13 @@ _OWN = """
     UPDATE decisions SET part = 'reboots' WHERE kind = 'reboot';
     CREATE TABLE versions (part TEXT PRIMARY KEY, version INTEGER NOT NULL);
 """
+USUAL = "jobs"
+UNUSUAL = f"part != '{USUAL}'"
+"""The part of which most decisions are, and the condition of the index that has the others: it costs those nothing."""
+_INDEX = f"CREATE INDEX IF NOT EXISTS decisions_of_others ON decisions (part, id) WHERE {UNUSUAL}"
 _BEFORE_PARTS = {"jobs": (0, 1, 2, 2), "reboots": (0, 0, 0, 1)}
 """How many of a part's migrations a database of version 0 to 3 has seen."""
+_VITAL = ("facts", "versions")  # beside those of parts
 _ASIDE = "set-aside"
 _BATCH = "batch"  # the fact that says which batch was the last, as the mark does
 _COUNT = f"UPDATE facts SET value = ? WHERE name = '{_BATCH}'"  # noqa: S608 - our own word
@@ -80,6 +86,7 @@ class Store:
         self._lazy: sqlite3.Connection | None = None
         self._unremembered: dict[str, str] = {}
         self._cramped = False
+        self._small = True  # so it was examined in full when it was opened
         self._identity = (0, 0)
 
     # Opening
@@ -144,11 +151,14 @@ class Store:
                 raise Damaged(self._nothing_left())
             if version > VERSION:
                 raise Damaged(f"was written by a newer agentd (version {version}, this one knows {VERSION})")
-            in_full = self.file.stat().st_size <= EXAMINED_AT_ONCE
-            if version and (wrong := examine(self.db, in_full=in_full)):
+            self._small = self.file.stat().st_size <= EXAMINED_AT_ONCE
+            vital = ALL if self._small or version < VERSION else _VITAL
+            if version and (wrong := examine(self.db, vital)):
                 raise Damaged(wrong)
             if version < VERSION:
                 self._begin(version, aside)
+            if not cramped:
+                self.db.execute(_INDEX)
             self._look_back()
             found = self.file.stat()
             self._identity = (found.st_dev, found.st_ino)
@@ -200,6 +210,8 @@ class Store:
         tables.number, tables.seen = self._mark.numbers.get(tables.part, 0), self._seen
         try:
             self._migrate(tables)
+            if not self._small and (wrong := examine(self.db, tables.vital)):
+                raise sqlite3.DatabaseError(wrong)
         except ERRORS as error:
             if isinstance(error, Newer) or of_the_disk(error):
                 raise

@@ -15,9 +15,10 @@ from agentd.core.config import History
 from agentd.core.jobs.model import JobSaved, JobState, Run, RunSaved, Saved
 from agentd.core.part import Effect
 from agentd.core.quantities import counted
+from agentd.jobs import blocks
 from agentd.jobs.output import Output
 from agentd.linux import now
-from agentd.part import Tables, forget_rows, set_aside
+from agentd.part import Tables, forget_rows, set_aside, where
 
 Row = Sequence[object]
 _NUMBER = "next_seq"  # the fact that keeps numbers of forgotten runs from being used again
@@ -28,7 +29,19 @@ _UNKNOWN = "what became of the run is not known: a part of the state was lost"
 _COLUMNS = Run.__struct_fields__
 _SEQ = _COLUMNS.index("seq")
 _SELECT = f"SELECT {','.join(_COLUMNS)} FROM runs"  # noqa: S608 - the names of our own columns
-_SAVE_RUN = f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))})"  # noqa: S608 - our own names
+_FIXED = {"seq", "job", "due", "cause", "attempt"}  # what a run is, from its first row on
+_CHANGES = ",".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in _FIXED)
+_SAVE_RUN = (  # a row that is replaced would have two indexes written again for nothing, 8 KB of -wal at each end
+    f"INSERT OR REPLACE INTO runs ({','.join(_COLUMNS)}) VALUES ({','.join('?' * len(_COLUMNS))}) "  # noqa: S608 - our own names
+    f"ON CONFLICT (seq) DO UPDATE SET {_CHANGES}"
+)
+_UNUSUAL = "result NOT IN ('', 'success')"  # an index has the few results that are: it costs a success nothing
+_LAST = """
+    WITH RECURSIVE known (job) AS (
+        SELECT min(job) FROM runs
+        UNION ALL SELECT (SELECT min(job) FROM runs WHERE job > known.job) FROM known WHERE known.job IS NOT NULL)
+    SELECT (SELECT seq FROM runs WHERE job = known.job AND state = 'ended' ORDER BY seq DESC LIMIT 1) FROM known
+"""  # one look per job: with 1,000,000 runs of 200 jobs, to group them took 60 ms, this takes 1 ms
 
 
 class JobTables(Tables):
@@ -36,6 +49,7 @@ class JobTables(Tables):
     ids of the runs of which there is word outside of the tables: a start that was asked for, or an end."""
 
     part = "jobs"
+    vital = ("jobs", "blocks")
     migrations = (
         """
         CREATE TABLE runs (
@@ -50,6 +64,11 @@ class JobTables(Tables):
         CREATE TABLE jobs (job TEXT PRIMARY KEY, state TEXT NOT NULL);
         """,
         "ALTER TABLE runs ADD COLUMN invocation TEXT NOT NULL DEFAULT '';",
+        """
+        DROP INDEX runs_open;
+        CREATE INDEX runs_unusual ON runs (seq, result) WHERE result NOT IN ('', 'success');
+        CREATE TABLE blocks (upto INTEGER PRIMARY KEY, latest INTEGER NOT NULL);
+        """,
     )
 
     def __init__(self, folder: Path, noted: Callable[[], set[str]] = set) -> None:
@@ -61,17 +80,14 @@ class JobTables(Tables):
         """Returns what the core of jobs takes up at its start. No index is trusted for what may start again."""
         self.files.make()
         states, lost = _states(db)
-        last = (
-            "SELECT (SELECT seq FROM runs WHERE job = known.job AND state = 'ended' ORDER BY seq DESC LIMIT 1) "
-            "FROM (SELECT DISTINCT job FROM runs) AS known"
-        )
-        ended, unread = _found_or_not(db, f"{_SELECT} WHERE seq IN ({last})")
-        opened, unopened = _found_or_not(db, f"{_SELECT} NOT INDEXED WHERE state IS NOT 'ended' ORDER BY seq")
+        ended, unread = _found_or_not(db, f"{_SELECT} WHERE seq IN ({_LAST})")
+        maybe_open = f"{_SELECT} NOT INDEXED WHERE seq > {blocks.closed(db)} AND state IS NOT 'ended' ORDER BY seq"
+        opened, unopened = _found_or_not(db, maybe_open)
         if unread or unopened:  # then all are looked through, so that the rest is not told at each start to come
             unread = {row[_SEQ]: row for row in db.execute(_SELECT) if _run(row) is None}
         self._set_aside(db, lost, unread)
         if unread:
-            ended, _ = _found_or_not(db, f"{_SELECT} WHERE seq IN ({last})")
+            ended, _ = _found_or_not(db, f"{_SELECT} WHERE seq IN ({_LAST})")
         (highest,) = db.execute("SELECT coalesce(max(seq), 0) FROM runs").fetchone()
         (remembered,) = db.execute("SELECT value FROM facts WHERE name = ?", (_NUMBER,)).fetchone() or ("1",)
         if not (isinstance(remembered, str) and remembered.isdecimal()):
@@ -127,8 +143,13 @@ class JobTables(Tables):
         runs = {effect.run.seq: effect.run for effect in effects if isinstance(effect, RunSaved)}
         jobs = {effect.job: effect.state for effect in effects if isinstance(effect, JobSaved)}
         db.executemany(_SAVE_RUN, map(msgspec.structs.astuple, runs.values()))
-        db.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?)", ((job, _encoded(jobs[job])) for job in jobs))
-        self.number = max(self.number, *runs) if runs else self.number
+        db.executemany(
+            "INSERT INTO jobs VALUES (?, ?) ON CONFLICT (job) DO UPDATE SET state = excluded.state",
+            ((job, _encoded(jobs[job])) for job in jobs),
+        )
+        if runs:
+            blocks.reopen(db, min(runs))
+            self.number = max(self.number, *runs)
         self.files.ended(run for run in runs.values() if run.state == "ended")
         return len(runs)
 
@@ -141,6 +162,7 @@ class JobTables(Tables):
             for seq, job in gone:
                 self.files.remove(f"{job}.{seq}")
             yield
+        yield from blocks.close(db, max(self.number, highest))
         if whole:
             yield from self.files.sweep(db)
         yield from self.files.trim(db, history.total_output)
@@ -167,21 +189,12 @@ def list_runs(
 ) -> list[Run]:
     """Returns runs, newest first. `since` is an instant; runs that were due or started before it are left out, as are
     those with the number `before` or a higher one, if that is not 0."""
-    wanted: list[tuple[str, Any]] = []
-    if job:
-        wanted.append(("job = ?", job))
-    if seq:
-        wanted.append(("seq = ?", seq))
-    if before:
-        wanted.append(("seq < ?", before))
-    if result:
-        wanted.append(("result = ?", result))
-    if since:
-        wanted.append(("max(due, started) >= ?", since))
-    where = " AND ".join(["state != ''", *(text for text, _ in wanted)])
-    if failed:
-        where += " AND result NOT IN ('', 'success', 'stopped', 'cancelled')"
-    rows = db.execute(f"{_SELECT} WHERE {where} ORDER BY seq DESC", [value for _, value in wanted])
+    given = {"job = ?": job, "seq = ?": seq, "seq < ?": before, f"{blocks.INSTANT} >= ?": since}
+    given |= {"seq > ?": blocks.before(db, since) if since else 0}
+    given |= {"result = ?" if result == "success" else f"{_UNUSUAL} AND result = ?": result}
+    given |= {f"{_UNUSUAL} AND result NOT IN ('stopped', 'cancelled') AND ?": failed}
+    condition, values = where(given)
+    rows = db.execute(f"{_SELECT} {condition} ORDER BY seq DESC", values)
     return list(islice(filter(None, map(_run, rows)), limit))  # a page is full also where rows cannot be read
 
 

@@ -25,7 +25,7 @@ from agentd.core.notices.model import (
 from agentd.core.part import Effect
 from agentd.core.quantities import HOUR
 from agentd.linux import now as this_instant
-from agentd.part import Tables, forget_rows, set_aside
+from agentd.part import Tables, forget_rows, set_aside, where
 
 _T = TypeVar("_T")
 
@@ -140,11 +140,8 @@ def list_messages(
 ) -> list[Message]:
     """Returns messages, newest first, without those whose record is damaged: those before the one with the id `before`,
     if that is not 0."""
-    rows = db.execute(
-        "SELECT record FROM notices WHERE (? = '' OR channel = ?) AND (? = '' OR state = ?) AND (? = 0 OR id < ?) "
-        "ORDER BY id DESC LIMIT ?",
-        (channel, channel, state, state, before, before, limit),
-    )
+    condition, values = where({"channel = ?": channel, "state = ?": state, "id < ?": before})
+    rows = db.execute(f"SELECT record FROM notices {condition} ORDER BY id DESC LIMIT ?", (*values, limit))  # noqa: S608 - our own words
     return [message for (record,) in rows if (message := _decoded(record, Message)) is not None]
 
 

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from agentd.core.part import Effect
 from agentd.core.reboots.model import PART, Ledger, LedgerSaved, Reboot, RebootSaved
-from agentd.part import Tables
+from agentd.part import Tables, where
 
 _REMEMBERED_AS = "reboot-guards"  # the fact in which stands what is remembered beside the reboots
 _IN_MIND = 1000  # reboots that the core knows of: nightly ones of almost three years
@@ -23,6 +23,7 @@ class RebootTables(Tables):
     forgotten, as it keeps a machine from rebooting again and again."""
 
     part = PART
+    vital = ("reboots",)
     migrations: tuple[str, ...] = (
         """
         CREATE TABLE reboots (
@@ -87,11 +88,8 @@ def list_reboots(
 ) -> list[Reboot]:
     """Returns reboots, newest first, without those whose record is damaged: those before the one with the id `before`,
     if that is not 0."""
-    rows = db.execute(
-        "SELECT record FROM reboots WHERE (? = '' OR state = ?) AND (? = '' OR cause = ?) AND (? = 0 OR id < ?) "
-        "ORDER BY id DESC LIMIT ?",
-        (state, state, cause, cause, before, before, limit),
-    )
+    condition, values = where({"state = ?": state, "cause = ?": cause, "id < ?": before})
+    rows = db.execute(f"SELECT record FROM reboots {condition} ORDER BY id DESC LIMIT ?", (*values, limit))  # noqa: S608 - our own words
     return [reboot for (record,) in rows if (reboot := _reboot(record)) is not None]
 
 

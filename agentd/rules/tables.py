@@ -23,7 +23,7 @@ from agentd.core.rules.model import (
 )
 from agentd.core.rules.rules import Saved
 from agentd.core.rules.work import WorkMemory
-from agentd.part import Tables, forget_rows
+from agentd.part import Tables, forget_rows, where
 
 _T = TypeVar("_T")
 _MOST = 20_000  # samples that are looked back at
@@ -158,10 +158,8 @@ def _single(db: sqlite3.Connection, kpi: str, since: int, limit: int) -> list[Ro
 
 def list_evidence(db: sqlite3.Connection, *, rule: str, before: int, limit: int) -> list[Evidence]:
     """Returns the evidence of a rule, newest first: before an instant, if that is not 0."""
-    rows = db.execute(
-        "SELECT record FROM evidence WHERE rule = ? AND (? = 0 OR at < ?) ORDER BY id DESC LIMIT ?",
-        (rule, before, before, limit),
-    )
+    condition, values = where({"rule = ?": rule, "at < ?": before})
+    rows = db.execute(f"SELECT record FROM evidence {condition} ORDER BY id DESC LIMIT ?", (*values, limit))  # noqa: S608 - our own words
     return [one for (record,) in rows if (one := _decoded(record, Evidence)) is not None]
 
 

@@ -22,7 +22,7 @@ from agentd.core.schedulers.model import (
     Want,
     WantsSaved,
 )
-from agentd.part import Tables, forget_rows
+from agentd.part import Tables, forget_rows, where
 
 _T = TypeVar("_T")
 _WANTS, _GOOD = "scheduler-wants", "scheduler-good"  # the facts in which these stand
@@ -37,6 +37,7 @@ class SchedulerTables(Tables):
     """The tables of schedulers. What cannot be read is left out: no scheduler is started for it."""
 
     part = PART
+    vital = ("quarantines",)
     migrations: tuple[str, ...] = (
         """
         CREATE TABLE tenures (
@@ -103,10 +104,8 @@ class SchedulerTables(Tables):
 def list_tenures(db: sqlite3.Connection, *, name: str = "", before: int = 0, limit: int = 50) -> list[Tenure]:
     """Returns tenures, newest first, without those whose record is damaged: those of one scheduler and those before a
     number, where that is said."""
-    rows = db.execute(
-        "SELECT record FROM tenures WHERE (? = '' OR name = ?) AND (? = 0 OR number < ?) ORDER BY number DESC LIMIT ?",
-        (name, name, before, before, limit),
-    )
+    condition, values = where({"name = ?": name, "number < ?": before})
+    rows = db.execute(f"SELECT record FROM tenures {condition} ORDER BY number DESC LIMIT ?", (*values, limit))  # noqa: S608 - our own words
     return [tenure for (record,) in rows if (tenure := _decoded(record, Tenure)) is not None]
 
 

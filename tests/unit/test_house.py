@@ -29,7 +29,7 @@ ONLY_IN = {
     },
     "sqlite3": {
         *(f"agentd/daemon/{name}.py" for name in ("store", "storing", "reading", "upkeep", "damage", "room")),
-        *("agentd/part.py", "agentd/__main__.py", "agentd/jobs/output.py"),
+        *("agentd/part.py", "agentd/__main__.py", "agentd/jobs/output.py", "agentd/jobs/blocks.py"),
     },
 }
 PARTS = ("jobs", "reboots", "schedulers", "rules", "learning", "tuning", "notices", "approvals")

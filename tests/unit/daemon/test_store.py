@@ -77,6 +77,28 @@ def test_the_last_word_on_a_run_counts(store: JobStore) -> None:
     assert store.load().last_runs == {"a": ENDED}
 
 
+def test_a_due_time_that_comes_again_has_one_run(store: JobStore) -> None:
+    store.write([RunSaved(ENDED)])
+    store.write([RunSaved(replace(RUN, seq=2))])
+    assert [run.seq for run in store.runs()] == [2]
+
+
+def test_a_run_costs_few_pages(store: JobStore) -> None:
+    """Of a run five pages are written when it starts and two when it ends, where all fits on one of each kind: the run,
+    its two indexes, what is remembered of the job, the number of the batch; then the run and that number."""
+    store.write([RunSaved(replace(ENDED, seq=seq, due=seq)) for seq in range(1, 5)])
+    store.write([JobSaved("a", JobState(schedule="every 1h", handled=1))])
+    store.db.execute("PRAGMA wal_autocheckpoint=0")
+    wal = store.file.with_name(f"{FILE}-wal")
+    pages = []
+    for state in (RUN, replace(ENDED, result="success")):
+        store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        moved = JobSaved("a", JobState(schedule="every 1h", handled=2))
+        store.write([RunSaved(replace(state, seq=5)), *([moved] if state == RUN else [])])
+        pages.append((wal.stat().st_size - 32) // (4096 + 24))
+    assert pages == [5, 2]
+
+
 def test_a_transaction_is_stored_whole_or_not_at_all(store: JobStore) -> None:
     broken: list[Stored] = [RunSaved(RUN), Decided(12, "jobs", "skip", "a", None, "a.1")]  # type: ignore[arg-type]
     with pytest.raises(sqlite3.IntegrityError):
@@ -206,7 +228,7 @@ def test_a_database_of_before_there_were_parts_goes_on(tmp_path: Path, version: 
             Decided(20, "reboots", "reboot", "", "pending"),
             Decided(10, "jobs", "skip", "a", "still under way", "a.1"),
         ]
-        assert dict(store.db.execute("SELECT * FROM versions"))["jobs"] == 2
+        assert dict(store.db.execute("SELECT * FROM versions"))["jobs"] == len(JobTables.migrations)
         store.close()
 
 
