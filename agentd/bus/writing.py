@@ -5,12 +5,13 @@ dbus_next looks at each value twice before it writes it, and 1,000 records hold 
 
 import asyncio
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from dbus_next.signature import SignatureTree
 
-from agentd.bus.arguments import Records
+from agentd.bus.arguments import Records, clean
 from agentd.bus.reading import ERROR, RETURN
 from agentd.core.part import Refused
 
@@ -154,16 +155,36 @@ class _Packer:
         elif kind == "y":
             self.out += memoryview(value)
         else:
+            record = self._records(child, value)
             for item in _listed(value):
-                self.value(child, item)
+                record(item)
         self._end(length, start)
 
-    async def slices(self, type_: Any, values: Iterable[Any]) -> None:
+    def _records(self, child: Any, values: Any) -> Callable[[Any], None]:
+        """Returns what packs an element of an array."""
+        types = values.types if isinstance(values, Records) else None
+        if types is None:
+            return partial(self.value, child)
+        entries = {key: _entry(key, signature) for key, signature in types.items()}
+        return partial(self._record, child, entries)
+
+    def _record(self, type_: Any, entries: Mapping[str, "_Entry"], values: Mapping[str, Any]) -> None:
+        """Packs plain values as an a{sv}, but for those that are None."""
+        length, start = self._begin(type_.children[0])
+        out = self.out
+        for key, value in values.items():
+            if value is not None:
+                out += _PADDING[len(out) & 7]
+                out += entries[key](value)
+        self._end(length, start)
+
+    async def slices(self, type_: Any, values: Records[Any] | list[Any]) -> None:
         """Packs a long array in slices."""
         (child,) = type_.children
         length, start = self._begin(child)
+        record = self._records(child, values)
         for number, value in enumerate(values, 1):
-            self.value(child, value)
+            record(value)
             if number % _SLICE == 0:
                 self.check()
                 await asyncio.sleep(0)
@@ -173,6 +194,41 @@ class _Packer:
         self.out += bytes(-len(self.out) & 7)
         for type_, value in zip(types, _listed(values), strict=True):
             self.value(type_, value)
+
+
+_Entry = Callable[[Any], bytes | bytearray]
+_PADDING = tuple(bytes(-length & 7) for length in range(8))
+
+
+def _entry(key: str, signature: str) -> _Entry:
+    """Returns what packs a value as the entry of an a{sv} with that key and type. An entry begins at a multiple of
+    eight, so all before its value is the same each time: a record takes 20 us so, with a Variant for each value 60."""
+    packer = _Packer()
+    packer.text(key)
+    packer.signature(signature)
+    if signature == "s":
+        head = bytes(packer.out + bytes(-len(packer.out) & 3))
+
+        def text(value: str) -> bytes:
+            data = value.encode(errors="replace")
+            if b"\0" in data:
+                data = clean(value).encode()
+            return b"%b%b%b\0" % (head, _LENGTH.pack(len(data)), data)
+
+        return text
+    if signature in _PACK:
+        pack, size = _PACK[signature]
+        before = bytes(packer.out + bytes(-len(packer.out) & (size - 1)))
+        return lambda value: before + pack(value)
+    (type_,) = SignatureTree._get(signature).types  # noqa: SLF001 - as above
+
+    def other(value: Any) -> bytearray:
+        rest = _Packer()
+        rest.out += packer.out
+        rest.value(type_, clean(value))
+        return rest.out
+
+    return other
 
 
 def _listed(value: Any) -> Any:

@@ -7,7 +7,7 @@ from msgspec import structs
 
 from agentd import __version__
 from agentd import log as logging
-from agentd.bus.arguments import Records, limit_of, only, record
+from agentd.bus.arguments import Records, limit_of, only
 from agentd.bus.server import Caller
 from agentd.core.part import Decided, by_whom
 from agentd.daemon.checks import checks
@@ -27,7 +27,7 @@ def part(daemon: Daemon) -> Part:
     async def list_decisions(filter: dict[str, Any]) -> Records[tuple[int, Decided]]:
         only(filter, part=str, about=str, run_id=str, before=int, limit=int)
         found = await daemon.ask(numbered_decisions, **{**filter, "limit": limit_of(filter)})
-        return Records(_decision_record, found)
+        return Records(_decision_record, found, _DECISION)
 
     async def reload(caller: Caller) -> list[str]:
         changes: list[str] = await configuring.reload()
@@ -60,7 +60,7 @@ def part(daemon: Daemon) -> Part:
 def _decision_record(numbered: tuple[int, Decided]) -> dict[str, Any]:
     number, decision = numbered
     values = {name: value for name, value in structs.asdict(decision).items() if name in _DECISION}
-    return record({"seq": number, **values}, _DECISION)
+    return {"seq": number, **values}
 
 
 def _tell(effect: Decided) -> None:

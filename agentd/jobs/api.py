@@ -52,15 +52,19 @@ _DECISION = {"at": "t", "kind": "s", "job": "s", "run_id": "s", "reason": "s"}
 
 def run_record(run: Run, *, tail: bool = False, waits: str = "") -> dict[str, Any]:
     """Returns a run as ListRuns describes it."""
+    return record(_run_values(run, tail=tail, waits=waits), _RUN)
+
+
+def _run_values(run: Run, *, tail: bool, waits: str) -> dict[str, Any]:
     values: dict[str, Any] = {"run_id": run.run_id, **structs.asdict(run)}
     if waits:
         values["waits"] = waits
     for key in ("seq", "not_before", *(() if tail else ("tail",))):
         del values[key]
-    return record(values, _RUN)
+    return values
 
 
-def job_record(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
+def _job_values(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
     """Returns a job as ListJobs describes it; `seen` tells how a run of it is seen."""
     job, state, last = entry.job, entry.state, entry.last
     under_way = list(map(seen, entry.running.values()))
@@ -99,7 +103,7 @@ def job_record(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
         values["unmet"] = state.watched.unmet
     if state.last_skip:
         values |= {"last_skip": state.last_skip, "last_skip_at": state.last_skip_at}
-    return record(values, _JOB)
+    return values
 
 
 def _state(entry: Entry, under_way: list[Run]) -> str:
@@ -134,10 +138,8 @@ class JobsApi:
         return {"Running": self._running}
 
     def _running(self) -> list[dict[str, Any]]:
-        return [self._record(self._jobs.seen(run)) for run in self._jobs.running()]
-
-    def _record(self, run: Run, *, tail: bool = False) -> dict[str, Any]:
-        return run_record(run, tail=tail, waits=self._jobs.waits(run))
+        seen = map(self._jobs.seen, self._jobs.running())
+        return [run_record(run, waits=self._jobs.waits(run)) for run in seen]
 
     async def ListJobs(self, filter: dict[str, Any]) -> Records[Entry]:
         only(filter, name=str, after=str)
@@ -151,10 +153,10 @@ class JobsApi:
                 break
             if number % _SLICE == 0:
                 await asyncio.sleep(0)  # the loop has its turn: a pattern may take a millisecond for a name
-        return Records(lambda entry: job_record(entry, self._jobs.seen), found)
+        return Records(lambda entry: _job_values(entry, self._jobs.seen), found, _JOB)
 
     def GetJob(self, job: str) -> dict[str, Any]:
-        return job_record(self._jobs.entry(job), self._jobs.seen)
+        return record(_job_values(self._jobs.entry(job), self._jobs.seen), _JOB)
 
     async def RunJob(self, job: str, options: dict[str, Any], caller: Caller) -> str:
         only(options)
@@ -251,7 +253,8 @@ class JobsApi:
         wanted |= {"job": job, "seq": seq, "limit": limit_of(filter)}
         runs = await self._host.ask(list_runs, **wanted)
         tail = filter.get("tail", False)
-        return Records(lambda run: self._record(run, tail=tail), self._as_seen(runs, wanted))
+        found = self._as_seen(runs, wanted)
+        return Records(lambda run: _run_values(run, tail=tail, waits=self._jobs.waits(run)), found, _RUN)
 
     def _as_seen(self, stored: list[Run], wanted: dict[str, Any]) -> list[Run]:
         """Returns stored runs as they are seen now, after those that are too new to be stored: while nothing can be
@@ -266,7 +269,7 @@ class JobsApi:
         found = await self._host.decisions(
             about=filter.get("job", ""), run_id=filter.get("run_id", ""), limit=limit_of(filter)
         )
-        return Records(_decision_record, found)
+        return Records(_decision_values, found, _DECISION)
 
     async def ReadOutput(self, run_id: str, offset: int) -> tuple[bytes, int, bool]:
         run = await self._run(run_id)
@@ -337,10 +340,10 @@ def _taken_back(run_ids: list[str]) -> str:
     return f"; taken back: {', '.join(run_ids)}" if run_ids else ""
 
 
-def _decision_record(decision: Decided) -> dict[str, Any]:
+def _decision_values(decision: Decided) -> dict[str, Any]:
     """Returns a decision as ListDecisions describes it."""
     values = {name: getattr(decision, name) for name in ("at", "kind", "run_id", "reason")}
-    return record({**values, "job": decision.about}, _DECISION)
+    return {**values, "job": decision.about}
 
 
 def _due_after(entry: Entry, t: int) -> int | None:

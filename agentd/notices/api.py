@@ -56,7 +56,7 @@ class Api:
         if (state := filter.get("state", "")) not in ("", *_STATES):
             raise Refused("InvalidArgument", f'"{state}" is no state: expected one of {", ".join(_STATES)}')
         wanted = {**filter, "limit": limit_of(filter)}
-        return Records(self._record, await self._host.ask(list_messages, **wanted))
+        return Records(self._values, await self._host.ask(list_messages, **wanted), _MESSAGE)
 
     async def GetNotice(self, id: int) -> dict[str, Any]:
         found = next((one for one in self._core.waiting() if one.id == id), None)
@@ -135,9 +135,6 @@ class Api:
         ahead = next((one for one in self._core.waiting() if one.channel == message.channel and one.attempts), message)
         behind = f"behind message {ahead.id}: {ahead.why}" if ahead.id < message.id else message.why
         return {**found, "again_at": max(message.again_at, ahead.again_at) or None, "why": behind or None}
-
-    def _record(self, message: Message) -> dict[str, Any]:
-        return record(self._values(message), _MESSAGE)
 
 
 def _of_check(pinged: Pinged) -> dict[str, Any]:

@@ -81,7 +81,8 @@ class Api:
         forms = {name: f"{name}:{kpi.instance.upper()}" if kpi.instance else name for name, kpi in KPIS.items()}
         others = [form for name, form in (forms | {own: own for own in gauges.own}).items() if name not in shown]
         found += [_Shown(name, _UNWATCHED, now) for name in others]
-        return Records(self._kpi, sorted((one for one in found if matches(one.name)), key=lambda one: one.name))
+        shown_now = sorted((one for one in found if matches(one.name)), key=lambda one: one.name)
+        return Records(self._kpi, shown_now, _KPI)
 
     async def GetSamples(self, kpi: str, options: dict[str, Any]) -> Records[Rolled]:
         only(options, since=int, span=int, limit=int)
@@ -99,7 +100,7 @@ class Api:
             latest = rows[-1].at if rows else since - 1
             found = [(one.at, one.values[kpi]) for one in self._host.collected(KpisSampled) if kpi in one.values]
             rows += [Rolled(at, 1, value, value, value) for at, value in found if at > latest]
-        return Records(lambda row: record({key: getattr(row, key) for key in _ROLLED}, _ROLLED), rows[:limit])
+        return Records(lambda row: {key: getattr(row, key) for key in _ROLLED}, rows[:limit], _ROLLED)
 
     def ListRules(self, filter: dict[str, Any]) -> Records[Standing]:
         only(filter, name=str, state=str)
@@ -107,7 +108,8 @@ class Api:
         if state not in {"", *_STATES}:
             raise Refused("InvalidArgument", f'"{state}" is not one of {", ".join(_STATES)}')
         found = [one for name, one in self._rules.standings.items() if matches(name) and state in {"", one.state}]
-        return Records(self._rule, sorted(found, key=lambda one: (_STATES.index(one.state), one.rule.name)))
+        found.sort(key=lambda one: (_STATES.index(one.state), one.rule.name))
+        return Records(self._rule, found, _RULE)
 
     def ExplainRule(self, rule: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         standing = self._named(rule)
@@ -118,14 +120,14 @@ class Api:
             if part is not None
             for line in story.lines(part, self._rules.missing, self._rules.moment.at, unit=self._rules.gauges.unit)
         ]
-        return self._rule(standing), lines
+        return record(self._rule(standing), _RULE), lines
 
     async def ListEvidence(self, rule: str, options: dict[str, Any]) -> Records[Evidence]:
         only(options, before=int, limit=int)
         self._named(rule)
         limit = limit_of(options)
         found = await self._host.ask(list_evidence, rule=rule, before=options.get("before", 0), limit=limit)
-        return Records(self._evidence, found)
+        return Records(self._evidence, found, _EVIDENCE)
 
     async def SelfTest(self, options: dict[str, Any]) -> list[dict[str, Any]]:
         only(options, full=bool)
@@ -137,7 +139,7 @@ class Api:
     def _kpi(self, one: _Shown) -> dict[str, Any]:
         base = one.name.partition(":")[0]
         unit = self._rules.gauges.unit(one.name)
-        values = {
+        return {
             "name": one.name,
             "unit": unit.name,
             "help": KPIS[base].help if base in KPIS else "a KPI of your own",
@@ -148,11 +150,10 @@ class Api:
             "missing": one.value.missing,
             "at": 0 if one.value in {UNSEEN, _UNWATCHED} else one.at,
         }
-        return record(values, _KPI)
 
     def _rule(self, standing: Standing) -> dict[str, Any]:
         rule = standing.rule
-        values = {
+        return {
             "name": rule.name,
             "state": standing.state,
             "since": standing.since,
@@ -165,12 +166,11 @@ class Api:
             "withheld": standing.withheld,
             "gate": standing.gate,
         }
-        return record(values, _RULE)
 
     def _evidence(self, one: Evidence) -> dict[str, Any]:
         kpis = [f"{name} {self._shown(name, value)}" for name, value in sorted(one.kpis.items())]
         values = {"at": one.at, "rule": one.rule, "action": one.action, "when": one.when}
-        return record({**values, "sees": one.seen, "kpis": kpis, "processes": one.processes}, _EVIDENCE)
+        return {**values, "sees": one.seen, "kpis": kpis, "processes": one.processes}
 
     def _shown(self, kpi: str, value: float) -> str:
         known = kpi.partition(":")[0] in KPIS or kpi in self._rules.gauges.values

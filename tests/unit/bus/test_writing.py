@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from dbus_next.signature import Variant
 from hypothesis import given
+from hypothesis import strategies as st
 
-from agentd.bus.arguments import Records
+from agentd.bus.arguments import Records, record
 from agentd.bus.connection import plain, variant
 from agentd.bus.reading import ERROR, RETURN, body, head, sizes
 from agentd.bus.writing import LONGEST_ANSWER, answer, error
@@ -58,6 +59,40 @@ def test_a_long_list_is_packed_in_slices_between_which_the_loop_has_its_turn() -
 
     assert read(asyncio.run(run()))[1] == [[plain(record) for record in records]]
     assert turns >= 20
+
+
+FIELDS = {
+    "s": st.text(max_size=12),
+    "b": st.booleans(),
+    "u": st.integers(0, (1 << 32) - 1),
+    "i": st.integers(-(1 << 31), (1 << 31) - 1),
+    "t": st.integers(0, (1 << 64) - 1),
+    "d": st.floats(allow_nan=False),
+    "as": st.lists(st.text(max_size=5), max_size=3),
+    "a{ss}": st.dictionaries(st.text("ab"), st.text("ab"), max_size=2),
+}
+TYPES = {f"{'x' * length}{type_}": type_ for length in range(4) for type_ in FIELDS}
+
+
+@given(st.lists(st.fixed_dictionaries({}, optional={key: st.none() | FIELDS[type_] for key, type_ in TYPES.items()})))
+def test_plain_values_are_packed_as_records_are(given: list[dict[str, Any]]) -> None:
+    made = Records(lambda values: record(values, TYPES), given)
+    assert packed("uaa{sv}", [7, Records(dict, given, TYPES)]) == packed("uaa{sv}", [7, made])
+
+
+def test_texts_that_no_bus_carries_are_packed_as_records_have_them() -> None:
+    given = [{"s": text} for text in ("a\0b", "\udc80", "\N{SLEEPING SYMBOL}\0", "")]
+    made = Records(lambda values: record(values, TYPES), given)
+    assert packed("aa{sv}", [Records(dict, given, TYPES)]) == packed("aa{sv}", [made])
+
+
+def test_of_plain_values_no_variant_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(Variant, "__init__", lambda *given: made.append(given))
+    monkeypatch.setattr("agentd.bus.arguments.variant", lambda *given: made.append(given))
+    values = {"s": "text", "u": 1, "as": ["a"]}
+    packed("aa{sv}", [Records(lambda _: values, range(100), TYPES)])
+    assert made == []
 
 
 def test_an_answer_that_no_bus_takes_is_refused() -> None:
