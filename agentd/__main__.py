@@ -10,12 +10,13 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentd import __version__, linux
-from agentd.config import files, kept
-from agentd.config.compose import Problems
+from agentd.config import apart, files, kept
+from agentd.config.problems import Problems
 from agentd.config.kinds import PARTS
 from agentd.core.config import Config
 from agentd.core.notices.settings import uses
@@ -55,16 +56,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     try:
         options.state_dir = _state(options)
-        loaded = load(options.state_dir, given)
-    except Problems as error:
-        return _refuse(error)
     except RuntimeError:
         print(
             "agentd: not started: this user has no home: give a folder for the state with --state-dir", file=sys.stderr
         )
         return 1
+    reading = apart.begin(given, partial(load, options.state_dir, given))
     from agentd import assembly, log  # noqa: PLC0415 - only now, so that --check and --help stay quick
 
+    try:
+        loaded = reading()
+    except apart.Unread as error:
+        print(f"agentd: not started: {error}", file=sys.stderr)
+        return 1
+    except Problems as error:
+        return _refuse(error)
     log.setup(options.log_level)
     linux.umask_before = os.umask(0o077)  # what agentd writes is nobody else's to read
     return asyncio.run(serve(options, loaded, assembly.system if options.system else assembly.standalone))

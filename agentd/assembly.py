@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from agentd import linux, log
 from agentd.bus.connection import Bus, CallFailed
-from agentd.config import files
+from agentd.config import apart, files
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.part import Core, Refused
@@ -59,7 +59,7 @@ Load = Callable[[Path | None], files.Loaded]
 
 @contextlib.asynccontextmanager
 async def standalone(
-    options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *, load: Load = files.load, **more: Plug
+    options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *, load: Load = apart.reload, **more: Plug
 ) -> AsyncIterator[Daemon]:
     """Composes an agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
 
@@ -123,7 +123,7 @@ async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) ->
         configured=lambda: sdnotify.notify(f"STATUS={daemon.status}"),
         stopping=lambda: sdnotify.notify("STOPPING=1"),
     )
-    daemon = Daemon("system", loaded, files.load, partial(files.watched, None), supervision)
+    daemon = Daemon("system", loaded, partial(apart.reload, None), partial(files.watched, None), supervision)
 
     def reload() -> None:
         sdnotify.reloading()

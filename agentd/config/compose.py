@@ -6,40 +6,16 @@ The text is composed to nodes, never constructed: a scalar keeps the text that w
 
 import contextlib
 import io
-from pathlib import Path
 from typing import Any
 
 import yaml
-from msgspec import Struct
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from agentd.config import mistakes
+from agentd.config.problems import Problem, Problems, legible
 
 _FastLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MAX_BYTES = 16 << 20
 MAX_DEPTH = 50  # libyaml's composer recurses, and would take the process down
-_MAX_MESSAGE = 500
-
-
-class Problem(Struct, frozen=True, order=True):
-    """An error in a configuration; line and column count from 1, 0 where no place is known."""
-
-    file: str
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        place = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.file}{place}: {self.message}"
-
-
-class Problems(Exception):
-    """A configuration cannot be used; `found` lists every error."""
-
-    def __init__(self, found: list[Problem]) -> None:
-        self.found = sorted(set(found))
-        super().__init__("\n".join(str(problem) for problem in self.found))
 
 
 class _TooDeep(yaml.MarkedYAMLError):
@@ -102,19 +78,6 @@ def _nested(error: Exception) -> tuple[str, int] | None:
     return ("nested too deeply", mark.index) if mark else None
 
 
-def read(file: Path) -> bytes:
-    """Returns what a YAML file holds. Raises Problems."""
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        reason = f"cannot be read: {(error.strerror or str(error)).lower()}"
-        raise Problems([Problem(str(file), 0, 0, legible(reason))]) from None
-    if len(text) > _MAX_BYTES:
-        raise Problems([Problem(str(file), 0, 0, f"is larger than {_MAX_BYTES >> 20} MiB")])
-    return text
-
-
 def compose(text: bytes, name: str) -> MappingNode:
     """Returns the top mapping of a YAML text; `name` is how errors call its file. Raises Problems."""
 
@@ -139,13 +102,6 @@ def compose(text: bytes, name: str) -> MappingNode:
     if not isinstance(node, MappingNode):
         raise refuse(f"expected a mapping of settings, got {called(node)}", *place_of(node))
     return node
-
-
-def legible(message: str) -> str:
-    """Returns the message on one line, and of a length that can be read, whatever the file holds."""
-    if len(message) > _MAX_MESSAGE:
-        message = f"{message[: _MAX_MESSAGE // 2]} ... {message[-_MAX_MESSAGE // 2 :]}"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
 
 
 def place_of(node: Node, at: int = 0) -> tuple[int, int]:

@@ -13,9 +13,9 @@ from typing import Annotated, BinaryIO
 import msgspec
 from msgspec.structs import replace
 
-from agentd.config.compose import Problems
-from agentd.config.files import Loaded, decoded, path_of
+from agentd.config.files import Loaded, path_of
 from agentd.config.kinds import PARTS, Settings
+from agentd.config.problems import Problems
 from agentd.core.config import Config
 
 NAME = "configuration.kept"
@@ -63,6 +63,8 @@ def last_good(
     parts: Sequence[Settings] = PARTS,
 ) -> Loaded | None:
     """Returns the configuration that was accepted last, where the files have those errors now; None: there is none."""
+    from agentd.config.layers import decoded  # noqa: PLC0415 - as files.load
+
     try:
         with _open(folder / NAME) as copy:
             head, rest = _head(copy), copy.read()

@@ -11,7 +11,8 @@ from typing import Any, get_args
 from msgspec import UNSET, Struct, ValidationError, convert, inspect
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
-from agentd.config.compose import MAX_DEPTH, Problem, Problems, called, legible, place_of
+from agentd.config.compose import MAX_DEPTH, called, place_of
+from agentd.config.problems import Problem, Problems, legible
 from agentd.config.types import fields_of, info_of, item_of, metadata, without_none
 from agentd.core.fields import Invalid, Keys, Parser
 from agentd.core.quantities import format_duration, nearest, unknown_key

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from agentd import log as logging
 from agentd.bus.server import Server
 from agentd.config import kept, zone
-from agentd.config.compose import Problems
 from agentd.config.files import Loaded, in_zone, is_as_read
+from agentd.config.problems import Problems
 from agentd.core.config import Config
 from agentd.core.part import Refused
 from agentd.core.quantities import iso

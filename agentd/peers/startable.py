@@ -3,7 +3,6 @@
 import grp
 import os
 import pwd
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 
 from agentd.core.jobs.settings import Job
@@ -38,6 +37,8 @@ def _known(by_name: Callable[[str], object], name: str) -> bool:
 def _found(program: str) -> bool:
     """Tells whether a program is there, as far as whoever asks may look."""
     if "/" not in program:
+        import shutil  # noqa: PLC0415 - with its compressions half a MiB, which a daemon that only serves does not need
+
         return shutil.which(program, path=f"{os.environ.get('PATH', '')}:{_FOLDERS}") is not None
     try:
         os.stat(program)  # noqa: PTH116 - whatever the path, its absence is all that counts

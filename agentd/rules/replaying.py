@@ -21,8 +21,8 @@ from typing import BinaryIO
 from msgspec.structs import replace
 
 from agentd.config import files
-from agentd.config.compose import Problem, Problems, legible
 from agentd.config.kinds import PARTS
+from agentd.config.problems import Problem, Problems, legible
 from agentd.core.config import Config
 from agentd.core.fields import Fault
 from agentd.core.quantities import SECOND, format_duration, nearest

@@ -13,8 +13,9 @@ from pathlib import Path
 from msgspec import UNSET, Struct
 from yaml import MappingNode, Node, ScalarNode
 
-from agentd.config.compose import Problem, Problems, compose
+from agentd.config.compose import compose
 from agentd.config.nodes import Decoder, locate
+from agentd.config.problems import Problem, Problems
 from agentd.core import fields
 from agentd.core.schedulers import catalogue as records
 from agentd.core.schedulers.catalogue import Catalogue, Scheduler

@@ -6,13 +6,12 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.schedulers import choosing
 from agentd.core.schedulers.catalogue import OWN, Catalogue
 from agentd.core.schedulers.kernel import KernelFacts, kernel_obstacles, obstacles
 from agentd.core.schedulers.model import Chosen
 from agentd.core.schedulers.settings import Choice, SchedulerSettings
-from agentd.schedulers import catalogues, kernel
 from agentd.schedulers.own import Own
 from agentd.schedulers.programs import Program, Programs
 
@@ -45,6 +44,8 @@ class Inventory:
     def look(self) -> Seen:
         """Returns what there is now. To be called on a thread, one look after the other: programs are asked, and the
         kernel's types read once."""
+        from agentd.schedulers import catalogues, kernel  # noqa: PLC0415 - with YAML 1.3 MiB, where somebody asks
+
         try:
             loaded = catalogues.load(folder=self._root / catalogues.FOLDER.relative_to("/"))
         except Problems as error:  # the file that comes with agentd

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.part import Refused
 from agentd.core.schedulers.catalogue import OWN, Scheduler, Value
 from agentd.core.schedulers.choosing import argv, choose

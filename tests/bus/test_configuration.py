@@ -1,6 +1,7 @@
 """The configuration that is written is the one that is read, by a daemon that lives and by one that is started anew."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from agentd.config.kept import NAME as KEPT
 from agentd.core.quantities import HOUR, SECOND
-from tests.bus.harness import ROOT, Agentd
+from tests.bus.harness import ROOT, Agentd, children_of
 from tests.bus.machine import Machine
 
 NOON = "jobs:\n  noon: {run: [true], when: {at: '12:00'}}\n  fixed: {run: [true], timezone: UTC}\n"
@@ -102,6 +103,33 @@ def test_a_bad_file_and_a_crash_leave_the_last_good_configuration_in_force(agent
     agentd.config.write_text(jobs("mended"))
     agentd.until(lambda: names(agentd) == {"mended"}, "the mended file")
     assert agentd.property("Manager.ConfigurationError") == ""
+
+
+def test_a_reading_that_is_killed_is_told_and_leaves_what_is_in_force(agentd: Agentd) -> None:
+    conf = agentd.folder / "conf"
+    (conf / "conf.d").mkdir(parents=True)
+    (conf / "agentd.yaml").write_text(jobs("good"))
+    agentd.config = conf
+    agentd.start()
+
+    def reader() -> list[int]:
+        assert agentd.process
+        below = children_of(agentd.process.pid)
+        return [pid for pid in below if b"agentd.config.apart" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+    pipe = conf / "conf.d/endless.yaml"
+    os.mkfifo(pipe)  # nobody writes: whoever reads waits
+    agentd.until(reader, "the process that reads")
+    assert names(agentd) == {"good"}
+    pipe.unlink()
+    (pid,) = reader()
+    os.kill(pid, signal.SIGKILL)
+    why = "cannot be read: the process that reads it was ended by a signal (Killed); try again"
+    agentd.until(lambda: f"{conf}: {why}" in agentd.log.read_text(), "the sentence")
+    agentd.until(lambda: agentd.property("Manager.ConfigurationError") == "", "the next reading")
+    (conf / "conf.d/more.yaml").write_text(jobs("more"))
+    agentd.until(lambda: names(agentd) == {"good", "more"}, "the next change")
+    assert "Traceback" not in agentd.log.read_text()
 
 
 def test_a_removed_file_and_a_crash_leave_the_last_good_configuration_in_force(agentd: Agentd) -> None:

@@ -22,7 +22,7 @@ from agentd.core.fields import (
     parse_text,
 )
 from agentd.core.jobs import triggers
-from agentd.core.jobs.triggers import Manual, Trigger
+from agentd.core.jobs.triggers import AnyTrigger, Manual, Trigger
 from agentd.core.quantities import MINUTE, SECOND, format_duration, nearest, parse_duration
 
 _SECRET = re.compile(r"PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|API_?KEY|PRIVATE_?KEY|ACCESS_?KEY", re.IGNORECASE)
@@ -49,6 +49,7 @@ _OF_SYSTEMD = re.compile(
 """Variables in which systemd tells a service about itself (systemd.exec(5)): a value of one's own would be a lie."""
 _OVERLAPS_OF_OTHERS = {"allow": "set concurrency: 2 or more", "forbid": "say skip"}
 """Words of Kubernetes' CronJobs, and what says the same here."""
+_WHEN = ("cron", "schedule", "every", "at", "interval")
 _EXIT_CODES = 255
 _NO_COMMANDS = {"ExecPaths", "ExecSearchPath"}
 _WITH_ROOTS_RIGHTS = re.compile(r"""(^|;)[-@:|"'\s]*[+!\\]""")
@@ -63,7 +64,7 @@ class Missed(Struct, frozen=True):
     within: int = 0
 
 
-class Retries(Struct, frozen=True, kw_only=True):
+class Retries(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Attempts after a failed one. The pause doubles from `backoff` up to `max`."""
 
     count: Annotated[int, Meta(ge=0, le=100)] = 0
@@ -71,7 +72,7 @@ class Retries(Struct, frozen=True, kw_only=True):
     max: Duration = 30 * MINUTE
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class Limits(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Resource limits of a run, enforced by systemd where it runs the jobs."""
 
     memory: Size | None = None
@@ -79,7 +80,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     tasks: Annotated[int, Meta(ge=1, le=1_000_000_000)] | None = None
 
 
-class Expect(Struct, frozen=True, kw_only=True):
+class Expect(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The expectations of a job, in microseconds: a run begins so soon after each due time, and takes at least and at
     most so long."""
 
@@ -88,21 +89,19 @@ class Expect(Struct, frozen=True, kw_only=True):
     at_most: PositiveDuration | None = None
 
 
-class PingSettings(Struct, frozen=True, kw_only=True):
+class PingSettings(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The check outside that hears when runs begin and end. `credential` names its secret address, as of a channel of
     notices."""
 
     credential: Annotated[str, Meta(extra={"kind": "credential"})]
 
 
-class Job(Struct, frozen=True, kw_only=True):
+class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A job as the configuration describes it."""
 
     name: str  # its key in `jobs`
     run: Annotated[tuple[str, ...], Meta(extra={"kind": "command", "synonyms": ("command", "cmd", "exec", "script")})]
-    when: Annotated[Any, Meta(extra={"kind": "when", "synonyms": ("cron", "schedule", "every", "at", "interval")})] = (
-        Manual()
-    )
+    when: Annotated[AnyTrigger, Meta(extra={"kind": "when", "synonyms": _WHEN})] = Manual()
     description: Annotated[str, Meta(max_length=10_000)] = ""
     timezone: ZoneName = ""  # empty: that of the configuration
     enabled: bool = True
@@ -129,9 +128,8 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def trigger(self) -> Trigger:
-        """`when` with its type: msgspec cannot name a protocol in a field."""
-        trigger: Trigger = self.when
-        return trigger
+        """`when`, as the core sees every kind of it."""
+        return self.when
 
     @property
     def has_own_root(self) -> bool:

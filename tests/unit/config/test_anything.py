@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentd.config import files
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.config import Config
 from tests.unit.config.texts import write
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from agentd.config import files, kept
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from tests.unit.config.texts import SAMPLE, write
 
 ERRORS = Problems([])

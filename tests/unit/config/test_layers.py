@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agentd.config import files
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.config import History
 from agentd.core.jobs.settings import Limits
 from agentd.core.jobs.triggers import Every

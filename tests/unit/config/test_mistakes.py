@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentd.config import compose, mistakes
+from agentd.config import compose, mistakes, problems
 from tests.unit.config.bad_configs import BAD
 
 NOT_YAML = [(case, text, sentences[0]) for case, text, sentences in BAD if ": is not YAML: " in sentences[0]]
@@ -22,8 +22,8 @@ def loader(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 
 def refusal(file: Path, text: str) -> str:
     file.write_text(text)
-    with pytest.raises(compose.Problems) as caught:
-        compose.compose(compose.read(file), "FILE")
+    with pytest.raises(problems.Problems) as caught:
+        compose.compose(problems.read(file), "FILE")
     return str(caught.value).removeprefix("FILE:")
 
 

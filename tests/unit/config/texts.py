@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from agentd.config import files
-from agentd.config.compose import Problems
 from agentd.config.kinds import PARTS, Settings
+from agentd.config.problems import Problems
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentd.config import files, kept, zone
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved

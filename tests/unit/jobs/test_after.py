@@ -6,7 +6,7 @@ import pytest
 from msgspec import structs
 
 from agentd.config import files
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, Run, RunStarts, Saved
 from agentd.core.jobs.settings import Job, Retries

@@ -12,7 +12,7 @@ from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import AsExpected, JobState, Run, Unexpected, Watched
 from agentd.core.jobs.settings import Expect, Job, Missed, Retries
-from agentd.core.jobs.triggers import After, Every, Manual, Trigger
+from agentd.core.jobs.triggers import After, AnyTrigger, Every, Manual
 from agentd.core.notices.notices import HEARS
 from agentd.core.part import Effect
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
@@ -25,7 +25,7 @@ SHORT = Expect(at_most=10 * MINUTE)
 LONG = Expect(at_least=10 * SECOND)
 
 
-def job(name: str = "backup", when: Trigger | None = None, expect: Expect | None = SOON, **settings: Any) -> Job:
+def job(name: str = "backup", when: AnyTrigger | None = None, expect: Expect | None = SOON, **settings: Any) -> Job:
     return Job(name=name, run=("true",), when=when or Every(HOUR), timezone="UTC", expect=expect, **settings)
 
 

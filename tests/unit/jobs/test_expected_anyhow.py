@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from agentd.core.jobs.model import AsExpected, Run, RunChanged, RunSaved, Saved, Unexpected
 from agentd.core.jobs.settings import Expect, Job, Missed, Retries
-from agentd.core.jobs.triggers import Every, Manual, Trigger
+from agentd.core.jobs.triggers import AnyTrigger, Every, Manual
 from agentd.core.part import Decided, Effect, Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.jobs.world import World
@@ -24,7 +24,7 @@ AT_ONCE = 10 * SECOND
 REPLACED = "a newer due time came (overlap: replace)"
 
 
-def job(name: str, when: Trigger, **more: Any) -> Job:
+def job(name: str, when: AnyTrigger, **more: Any) -> Job:
     return Job(name=name, run=("true",), when=when, timezone="UTC", **more)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 
 from agentd.core.jobs.settings import Job, Missed, Retries
-from agentd.core.jobs.triggers import Adaptive, After, At, Cron, Every, Manual, Trigger
+from agentd.core.jobs.triggers import Adaptive, After, AnyTrigger, At, Cron, Every, Manual
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.jobs.simulation import fixed, on_the_wall
@@ -24,7 +24,7 @@ YEAR = 365 * DAY
 RETRIES = Retries(count=2, backoff=MINUTE, max=3 * MINUTE)
 
 
-def job(name: str, when: Trigger, **settings: Any) -> Job:
+def job(name: str, when: AnyTrigger, **settings: Any) -> Job:
     return Job(name=name, run=("true",), when=when, timezone="UTC", **settings)
 
 
@@ -107,7 +107,7 @@ class History:
 
     def somebody_configures(self) -> None:
         off = self.chance.choice(["", *NAMES])
-        self.world.configure([one if one.name != off else job(one.name, one.trigger, enabled=False) for one in JOBS])
+        self.world.configure([one if one.name != off else job(one.name, one.when, enabled=False) for one in JOBS])
 
     def calm(self) -> None:
         """All is well again, and stays so: whatever waited begins or is taken back, and each schedule goes on."""

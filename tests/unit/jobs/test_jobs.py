@@ -26,7 +26,7 @@ from agentd.core.jobs.model import (
 from agentd.core.jobs.runs import QUEUE, backoff
 from agentd.core.jobs.schedule import CATCH_UP
 from agentd.core.jobs.settings import Job, Missed, Retries
-from agentd.core.jobs.triggers import Adaptive, After, At, Boot, Cron, Every, Manual, Trigger
+from agentd.core.jobs.triggers import Adaptive, After, AnyTrigger, At, Boot, Cron, Every, Manual
 from agentd.core.part import Decided, Effect, Refused, Stored
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from agentd.core.times import jitter_offset
@@ -38,7 +38,7 @@ SUCCESS = Outcome(result="success")
 FAILURE = Outcome(result="exit-code", exit_code=1, reason="exit code 1")
 
 
-def job(name: str = "backup", when: Trigger | None = None, **settings: Any) -> Job:
+def job(name: str = "backup", when: AnyTrigger | None = None, **settings: Any) -> Job:
     return Job(name=name, run=("true",), when=when or Every(HOUR), timezone="UTC", **settings)
 
 
@@ -222,7 +222,7 @@ def test_more_places_are_used_at_once() -> None:
     "when", [Every(HOUR), Cron("0 * * * *"), At(tuple(range(0, 86400, 3600)))], ids=lambda t: t.key
 )
 def test_after_downtime_the_policy_says_what_is_made_up_for(
-    when: Trigger, missed: Missed, down: int, expected: list[int]
+    when: AnyTrigger, missed: Missed, down: int, expected: list[int]
 ) -> None:
     host = Host(job(when=when, missed=missed)).restart(now=NOW + down)
     order = host.tick(NOW + down)
@@ -465,7 +465,9 @@ def test_with_a_lead_what_is_in_the_way_has_until_the_due_time_to_end() -> None:
 
 
 @pytest.mark.parametrize("when", [Every(HOUR), Cron("0 * * * *")], ids=lambda trigger: trigger.key)
-def test_a_restart_or_a_change_between_decision_and_due_time_neither_repeats_nor_shifts_anything(when: Trigger) -> None:
+def test_a_restart_or_a_change_between_decision_and_due_time_neither_repeats_nor_shifts_anything(
+    when: AnyTrigger,
+) -> None:
     host = Host(job(when=when), lead=SECOND)
     only(host.tick(NOW + HOUR - SECOND))
     after = host.restart(now=NOW + HOUR - SECOND // 2)
@@ -499,7 +501,7 @@ def test_a_job_disabled_by_hand_stays_so_until_reset() -> None:
 
 
 @pytest.mark.parametrize("when", [Every(HOUR), Cron("0 * * * *")], ids=lambda trigger: trigger.key)
-def test_what_came_due_while_a_job_was_disabled_is_not_made_up_for(when: Trigger) -> None:
+def test_what_came_due_while_a_job_was_disabled_is_not_made_up_for(when: AnyTrigger) -> None:
     host = Host(job(when=when, missed=Missed("all")))
     host.engine.set_enabled("backup", False, NOW)
     host.engine.set_enabled("backup", True, NOW + 3 * HOUR + MINUTE)
@@ -692,7 +694,7 @@ PERIODS = st.integers(SECOND, 400 * DAY) | st.integers(1, 10_000).map(lambda sec
 
 
 @st.composite
-def intervals(draw: st.DrawFn) -> Trigger:
+def intervals(draw: st.DrawFn) -> AnyTrigger:
     low, start, high = sorted(draw(st.tuples(PERIODS, PERIODS, PERIODS)))
     return draw(st.sampled_from([Every(start), Adaptive(start, low, high)]))
 
@@ -701,7 +703,7 @@ def intervals(draw: st.DrawFn) -> Trigger:
     intervals(), st.sampled_from([1, -1]), st.integers(0, HOUR), st.floats(0, 0.999), st.integers(1, 3), st.booleans()
 )
 def test_increase_never_lengthens_and_decrease_never_shortens(
-    trigger: Trigger, direction: int, jitter: int, part: float, times: int, off: bool
+    trigger: AnyTrigger, direction: int, jitter: int, part: float, times: int, off: bool
 ) -> None:
     """Neither the interval nor the time until the next run; by no more than the bound, and within the limits."""
     host = Host(job(when=trigger, jitter=jitter), host="somewhere")

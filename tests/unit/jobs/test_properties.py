@@ -12,7 +12,7 @@ from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Outcome, RunSaved, RunStarts, RunStops, Saved
 from agentd.core.jobs.settings import Expect, Job, Missed, Retries
-from agentd.core.jobs.triggers import Adaptive, After, At, Boot, Cron, Every, Manual, Trigger
+from agentd.core.jobs.triggers import Adaptive, After, AnyTrigger, At, Boot, Cron, Every, Manual
 from agentd.core.part import Effect, Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.jobs.simulation import Memory
@@ -23,7 +23,7 @@ RETRIES = Retries(count=2, backoff=MINUTE, max=3 * MINUTE)
 EXPECT = Expect(start_within=3 * MINUTE, at_least=SECOND, at_most=HOUR)
 
 
-def job(name: str, when: Trigger, **settings: Any) -> Job:
+def job(name: str, when: AnyTrigger, **settings: Any) -> Job:
     return Job(name=name, run=("true",), when=when, timezone="Europe/Berlin", **settings)
 
 

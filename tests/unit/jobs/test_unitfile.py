@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentd.config import files
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.jobs import unitfile
 from agentd.core.jobs.settings import Job, Limits
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from agentd.core.jobs.settings import Job, Missed, Retries
-from agentd.core.jobs.triggers import After, Cron, Every, Manual, Trigger
+from agentd.core.jobs.triggers import After, AnyTrigger, Cron, Every, Manual
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.jobs.world import TROUBLE, World
@@ -14,7 +14,7 @@ NOW = 1_800_000_000 * SECOND  # 15 January 2027, 08:00 UTC
 YEAR = 365 * DAY
 
 
-def job(name: str = "backup", when: Trigger | None = None, **settings: Any) -> Job:
+def job(name: str = "backup", when: AnyTrigger | None = None, **settings: Any) -> Job:
     return Job(name=name, run=("true",), when=when or Every(MINUTE), timezone="UTC", **settings)
 
 
@@ -60,7 +60,7 @@ def test_a_retry_comes_after_its_pause_although_the_clock_was_set_back(restarted
 
 @pytest.mark.parametrize("policy", ["skip", "once", "all"])
 @pytest.mark.parametrize("when", [Every(HOUR), Cron("0 * * * *")], ids=lambda trigger: trigger.key)
-def test_a_first_start_with_a_clock_years_ahead_silences_no_schedule(when: Trigger, policy: Any) -> None:
+def test_a_first_start_with_a_clock_years_ahead_silences_no_schedule(when: AnyTrigger, policy: Any) -> None:
     world = World([job(when=when, missed=Missed(policy))], NOW + 30 * YEAR)
     world.pass_time(3 * HOUR + MINUTE)
     assert len(world.begun) == 3

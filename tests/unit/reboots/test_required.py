@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agentd.config import files
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import DAY
 from agentd.core.reboots.model import Facts, RebootLooks

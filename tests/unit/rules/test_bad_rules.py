@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agentd.config import files
-from agentd.config.compose import Problem, Problems
+from agentd.config.problems import Problem, Problems
 from agentd.core.rules import unitfile
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from agentd.config.compose import Problems
+from agentd.config.problems import Problems
 from agentd.core.schedulers.choosing import argv, choose
 from agentd.schedulers.catalogues import Loaded, load, shipped
 

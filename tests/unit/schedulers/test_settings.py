@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentd.config import files
-from agentd.config.compose import Problems
 from agentd.config.kinds import PARTS
+from agentd.config.problems import Problems
 from agentd.core.config import Config
 from agentd.core.fields import Invalid
 from agentd.core.quantities import HOUR, MINUTE, SECOND
