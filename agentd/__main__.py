@@ -2,7 +2,6 @@
 
 from agentd import light  # noqa: F401, I001 - before asyncio
 
-import argparse
 import asyncio
 import json
 import os
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from agentd import __version__, linux
@@ -27,6 +27,8 @@ from agentd.peers import credentials
 from agentd.peers.packages import missing_for
 
 if TYPE_CHECKING:
+    import argparse
+
     from agentd.bus.connection import Bus
     from agentd.daemon.daemon import Daemon
 
@@ -44,7 +46,8 @@ exit codes: 0 stopped as asked, 1 could not run, 2 the configuration has errors
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs agentd with these arguments; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _of_service(arguments) or _parser().parse_args(arguments)
     given: Path | None = options.check if options.check not in (None, "") else options.config
     if options.check is not None:
         return _check(Path(given) if given else None, as_json=options.json)
@@ -91,7 +94,7 @@ def load(state: Path, given: Path | None, read: Callable[[Path | None], files.Lo
         return last
 
 
-def _state(options: argparse.Namespace) -> Path:
+def _state(options: "argparse.Namespace") -> Path:
     """Returns the state directory. Raises RuntimeError where the user has no home for it."""
     given: Path | None = options.state_dir
     if given is not None:
@@ -107,7 +110,26 @@ def _refuse(error: Problems) -> int:
     return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _of_service(arguments: Sequence[str]) -> Any:
+    """Returns the options of a plain command line that serves, as argparse would; None for any other, which argparse
+    reads or explains. argparse and what it needs would stay, half a MiB."""
+    found: dict[str, Any] = {"check": None, "config": None, "json": False, "log_level": "info", "standalone": False}
+    found |= {"state_dir": None, "system": False}
+    words = iter(arguments)
+    for word in words:
+        name = word[2:].replace("-", "_")
+        if word in {"--standalone", "--system"}:
+            found[name] = True
+        elif word in {"--config", "--state-dir"} and (value := next(words, "-"))[:1] not in {"-", ""}:
+            found[name] = Path(value)
+        else:
+            return None
+    return SimpleNamespace(**found) if found["standalone"] or found["system"] else None
+
+
+def _parser() -> "argparse.ArgumentParser":
+    import argparse  # noqa: PLC0415 - see _of_service
+
     parser = argparse.ArgumentParser(
         "agentd",
         description="Runs jobs when they are due.",
@@ -170,7 +192,7 @@ def _problem(problem: Any) -> dict[str, Any]:
     return {"file": problem.file, "line": problem.line, "column": problem.column, "message": problem.message}
 
 
-async def serve(options: argparse.Namespace, loaded: files.Loaded, compose: "Compose") -> int:
+async def serve(options: "argparse.Namespace", loaded: files.Loaded, compose: "Compose") -> int:
     """Runs the agentd that `compose` puts together until it is told to end; returns the exit code."""
     from agentd import log  # noqa: PLC0415 - as above
     from agentd.bus.connection import Bus, BusError, CallFailed  # noqa: PLC0415 - as above

@@ -4,7 +4,6 @@ mode that has it.
 The composition is asynchronous context managers: agentd answers on the bus inside, and the caller ends it.
 """
 
-import argparse
 import asyncio
 import contextlib
 import os
@@ -47,6 +46,8 @@ from agentd.rules.facts.units import UnitFacts
 from agentd.schedulers import part as schedulers
 
 if TYPE_CHECKING:
+    import argparse
+
     from agentd.peers.systemd import Systemd
 
 _TRAINING = "agentd-train.service"
@@ -59,7 +60,7 @@ Load = Callable[[Path | None], files.Loaded]
 
 @contextlib.asynccontextmanager
 async def standalone(
-    options: argparse.Namespace, loaded: files.Loaded, bus: Bus, *, load: Load = apart.reload, **more: Plug
+    options: "argparse.Namespace", loaded: files.Loaded, bus: Bus, *, load: Load = apart.reload, **more: Plug
 ) -> AsyncIterator[Daemon]:
     """Composes an agentd with a bus of its own whose jobs are child processes, and which does not reboot the machine.
 
@@ -107,7 +108,7 @@ async def standalone(
 
 
 @contextlib.asynccontextmanager
-async def system(options: argparse.Namespace, loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
+async def system(options: "argparse.Namespace", loaded: files.Loaded, bus: Bus) -> AsyncIterator[Daemon]:
     """Composes an agentd on the system bus whose jobs are systemd's units; polkit says who may do what.
 
     Raises what Daemon.start raises.

@@ -2,10 +2,11 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from agentd.bus.contract import Handler
 from agentd.bus.server import Server
@@ -29,8 +30,7 @@ class CheckSkipped(Exception):
     """A check of the self-test does not apply here; the text says why, as a sentence."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Check:
+class Check(Struct, frozen=True, kw_only=True):
     """A check of the self-test. `look` returns what it found, as a sentence, or raises CheckFailed or CheckSkipped
     within `limit` seconds; `remedy` says what to do where it fails. `full` checks take long: they run only when the
     whole self-test is asked for, which a rule never does."""
@@ -42,8 +42,7 @@ class Check:
     full: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
+class Part(Struct, frozen=True, kw_only=True):
     """A part as the daemon sees it. Only `name` must be said; the rest is what most parts do not need.
 
     `contract` is the XML file of the part's D-Bus interface; `methods` and `properties` are that interface's members by

@@ -4,9 +4,10 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from agentd import __version__
 from agentd import log as logging
@@ -36,8 +37,7 @@ def _nothing() -> None:
     """Does nothing."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Supervision:
+class Supervision(Struct, frozen=True, kw_only=True):
     """The signs that the service manager gets: `alive` at least every `watchdog` microseconds while due times are dealt
     with, `configured` after every try to reload, `stopping` when agentd begins to stop."""
 
@@ -45,6 +45,10 @@ class Supervision:
     alive: Callable[[], None] = _nothing
     configured: Callable[[], None] = _nothing
     stopping: Callable[[], None] = _nothing
+
+
+_ALONE = Supervision()
+"""No service manager looks after agentd."""
 
 
 class Daemon:
@@ -57,7 +61,7 @@ class Daemon:
         loaded: Loaded,
         load: Callable[[], Loaded],
         watched: Callable[[], list[Path]],
-        supervision: Supervision = Supervision(),
+        supervision: Supervision = _ALONE,
     ) -> None:
         self.mode = mode
         self.started_at = now()

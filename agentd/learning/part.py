@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from agentd import log as logging
 from agentd.core.config import Config
@@ -37,8 +37,7 @@ log = logging.get()
 CONTRACT = Path(__file__).with_name("org.agentd1.Learning.xml")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """The reach of the part to others: how the output of a run is read, and what trains a network by the files of
     Networks: it returns why that failed, as a sentence, or ""."""
 

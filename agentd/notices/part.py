@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
+
+from msgspec import Struct
 
 from agentd import log as logging
 from agentd.core.config import Config
@@ -44,8 +45,7 @@ _RUNS = UUID("6d1c2c0e-35f5-4b0a-9f5e-0d3c5b8a7e41")
 """The namespace of the runs of all agentds: a check outside knows a run by a UUID."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """The reach of the part to others: the folder where couriers find messages, what starts one, the last lines that a
     run printed ("" for none), the job of a run that is under way ("" for none), and why couriers cannot use a
     credential, as far as agentd can see ("": nothing is known against it). `origin` is what tells the runs of this

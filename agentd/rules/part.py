@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from agentd import log as logging
 from agentd.core.config import Config
@@ -45,8 +46,7 @@ CONTRACT = Path(__file__).with_name("org.agentd1.Rules.xml")
 Act = Callable[[RuleActs], object]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Reach:
+class Reach(Struct, frozen=True, kw_only=True):
     """The reach of the part to others, beside jobs: what rules do, by the verb of the action (awaited where it can be;
     raises Refused), why some of it cannot be done here; sources that answer over a bus, the last line of a run's
     output, and who has to know that the episode of a rule is over."""

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agentd import log as logging
 from agentd.core.part import Refused
@@ -12,8 +13,7 @@ from agentd.part import Check, CheckFailed, CheckSkipped
 log = logging.get()
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Struct, frozen=True):
     """The end of a check: passed, failed or skipped; `text` is a sentence, `remedy` what to do, `took` microseconds."""
 
     name: str

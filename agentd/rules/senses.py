@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from agentd.part import Host
 from agentd.rules.facts.agent import AgentFacts
@@ -14,8 +15,7 @@ from agentd.rules.lookout import Ask, Look, Lookout
 from agentd.tasks import Tasks
 
 
-@dataclass(frozen=True)
-class Senses:
+class Senses(Struct, frozen=True):
     """The senses of the part: the looks at sources, agentd itself and the LLM among them. `boot` is the id of this
     boot."""
 

@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
+
+from msgspec import Struct, field
 
 from agentd import log as logging
 from agentd.bus.connection import Bus
@@ -86,8 +87,7 @@ class Units(Protocol):
         """Leaves everything as it is."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Machine:
+class Machine(Struct, frozen=True, kw_only=True):
     """The machine as the part sees it: the folder below which the kernel's files are, the folders of programs and the
     user who must own them, what reads its journal, and the places of schedulers of one's own."""
 

@@ -1,7 +1,6 @@
 """Notices, plugged in: what couriers get, what the core is told of them, and what callers are answered."""
 
 import asyncio
-import dataclasses
 import json
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -283,7 +282,7 @@ def test_the_run_of_another_agentd_has_another_uuid(tmp_path: Path) -> None:
     found = []
     for origin in ("one", "two", "one"):
         watched = Watched(tmp_path)
-        watched.shell._reach = dataclasses.replace(watched.shell._reach, origin=origin)
+        watched.shell._reach = replace(watched.shell._reach, origin=origin)
         watched.runs(3)
         found.append(watched.letters[0]["run"])
     assert found[0] == found[2] != found[1]
