@@ -1,15 +1,51 @@
-"""Keeps out of the idle daemon what libraries import and can do without, before anything else imports those libraries.
+"""Keeps out of the idle daemon what libraries import and hardly ever use, before anything else imports those libraries.
 
 - OpenSSL, 4.7 MiB: asyncio and hashlib would load it at once. agentd hashes a few bytes, which built-in code does as
   well, and speaks TLS only to a fleet: `import ssl` works later as ever.
 - typing_extensions, 0.6 MiB: msgspec prefers it to the same names of Python's own typing.
+- The modules in _LATE, 1.3 MiB: each is loaded when something in it is asked for.
 """
 
 import sys
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-_blocked = [name for name in ("ssl", "_hashlib", "typing_extensions") if name not in sys.modules]
+_LATE: dict[str, dict[str, Any]] = {
+    "ast": {"NodeVisitor": object},  # inspect derives a class from it, which looks for the source of another
+    "asyncio.sslproto": {},
+    "calendar": {},
+    "dbus_next.glib": {},
+    "ipaddress": {},
+    "json": {},
+    "locale": {},
+    "msgspec.inspect": {},
+}
+"""The modules, and what stands for their names until then. None may be one that something is derived from."""
 _modules: dict[str, Any] = sys.modules
+
+
+class _Late(ModuleType):
+    """A module that is not loaded yet."""
+
+    def __getattr__(self, name: str) -> Any:
+        """Loads the module, and returns what it has of this name."""
+        if _modules.get(self.__name__) is self:
+            del _modules[self.__name__]
+        return getattr(import_module(self.__name__), name)
+
+
+def _put_off(name: str, known: dict[str, Any]) -> None:
+    """Lets an import of the module load nothing yet."""
+    module = _modules.setdefault(name, _Late(name))
+    if isinstance(module, _Late):
+        vars(module).update(known)
+
+
+for _name, _known in _LATE.items():
+    _put_off(_name, _known)
+
+_blocked = [name for name in ("ssl", "_hashlib", "typing_extensions") if name not in _modules]
 _modules.update(dict.fromkeys(_blocked))  # None: an import raises ImportError, with which all four can deal
 
 import asyncio  # noqa: E402, F401

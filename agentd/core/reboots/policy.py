@@ -1,10 +1,10 @@
 """The section `reboot` of the configuration: when and how the machine is rebooted, and which settings
 contradict each other."""
 
+import ipaddress
 import re
 from collections.abc import Collection, Iterator
 from datetime import date
-from ipaddress import ip_address
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
@@ -250,7 +250,7 @@ def check_fleet(fleet: FleetPolicy) -> None:
 def is_own(host: str) -> bool:
     """Tells whether a host of a URL is this machine, which what is said to it does not leave."""
     try:
-        return host == "localhost" or ip_address(host).is_loopback
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 

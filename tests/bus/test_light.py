@@ -1,0 +1,73 @@
+"""An idle agentd has in memory what it needs, and no more: each name here was measured, and would come back unseen."""
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.bus.harness import ROOT, Agentd
+
+IDLE = """
+import gc, os, signal, sys, threading, time
+from agentd import __main__ as entry, private
+
+def tell():
+    time.sleep(0.5)
+    print(*(f"{name}={type(module).__name__}" for name, module in sys.modules.items()))
+    print(gc.get_freeze_count(), len(gc.get_objects()))
+    looked = threading.Event()
+    gc.callbacks.append(lambda phase, how: phase == "stop" and how["generation"] == 2 and looked.set())
+    os.kill(os.getpid(), signal.SIGHUP)
+    looked.wait(20)
+    time.sleep(0.1)
+    print(gc.get_freeze_count(), len(gc.get_objects()), flush=True)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+def publish(bus, publish=private.PrivateBus.publish):
+    publish(bus)
+    threading.Thread(target=tell).start()
+
+private.PrivateBus.publish = publish
+sys.exit(entry.main(sys.argv[1:]))
+"""
+JOBS = """
+jobs:
+  hourly: {run: [true], when: {every: 1h}}
+  nightly: {run: [true], when: {cron: "15 3 * * *"}}
+  learns: {run: [true], when: {adaptive: {start: 1h}}}
+"""
+ABSENT = {
+    "yaml": 1.1, "agentd.config.layers": 0.1, "agentd.config.nodes": 0.1,  # of who reads the configuration
+    "ssl": 1.8, "_ssl": 2.3, "_hashlib": 0.5, "typing_extensions": 0.6, "rich": 6.6,
+    "argparse": 0.5, "gettext": 0.1, "dataclasses": 0.1, "pickle": 0.4, "shutil": 0.3, "lzma": 0.1, "bz2": 0.1,
+}  # fmt: skip
+"""MiB that a module costs which no idle agentd needs."""
+LATE = {"ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "ipaddress", "json", "locale", "msgspec.inspect"}
+"""The modules that somebody imports and nobody uses: 1.3 MiB in all."""
+
+
+@pytest.fixture
+def told(agentd: Agentd) -> list[list[str]]:
+    """What an idle agentd tells of itself, the words of each line: its modules with their types; how many objects are
+    looked through for cycles no more, and how many still are; the same after a reload."""
+    agentd.config.write_text(JOBS)
+    options = ["--standalone", "--config", str(agentd.config), "--state-dir", str(agentd.state)]
+    done = subprocess.run(
+        [sys.executable, "-c", IDLE, *options],
+        capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=True, timeout=60,
+    )  # fmt: skip
+    return [line.split() for line in done.stdout.splitlines()]
+
+
+def test_an_idle_agentd_has_loaded_only_what_it_needs(told: list[list[str]]) -> None:
+    found = dict(word.split("=") for word in told[0])
+    assert found["asyncio"] == "module"
+    assert {name for name in found if found[name] != "NoneType"} & ABSENT.keys() == set()
+    assert {name: found[name] for name in LATE} == dict.fromkeys(LATE, "_Late")
+
+
+def test_what_is_there_after_a_start_or_a_reload_is_not_looked_through_for_cycles(told: list[list[str]]) -> None:
+    for line in told[1:]:
+        left_alone, looked_through = map(int, line)
+        assert left_alone > 20_000
+        assert looked_through < 3_000
