@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
@@ -145,6 +146,7 @@ class Daemon:
         where = f"{', '.join(self.configuring.loaded.files)}, time zone {self.configuring.loaded.config.timezone}"
         log.info(f"agentd {__version__} started with {what} from {where}", id="started")
         self.configuring.tell()
+        gc.freeze()  # what is there now stays: to look through it for cycles would hold the loop up, by 16 ms or more
 
     async def _all_taken_up(self) -> None:
         """Lets go what was left by the agentd before, once it is stored: whatever becomes of the store, parts hear then
@@ -286,6 +288,9 @@ class Daemon:
 
     def configured(self) -> None:
         """Tells the parts and the service manager that reading the configuration is over, and whether it was taken."""
+        gc.unfreeze()  # of what was there, some may be of no use now
+        gc.collect()
+        gc.freeze()  # as at the start
         self._plugged.cores.configuration_read(self.configuring.error, now())
         self.pump_soon()
         self._supervision.configured()
