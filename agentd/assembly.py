@@ -19,8 +19,6 @@ from agentd.config import apart, files
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.part import Core, Refused
-from agentd.core.reboots import wishes
-from agentd.core.reboots.reboots import Reboots
 from agentd.core.rules import unitfile
 from agentd.core.rules.kpis import Missing
 from agentd.core.rules.model import RuleActs, RuleOver
@@ -39,7 +37,6 @@ from agentd.notices.couriers import MOST_SECONDS
 from agentd.part import Host, Part
 from agentd.peers import credentials
 from agentd.peers.door import Door
-from agentd.reboots import part as reboots
 from agentd.rules import outputs
 from agentd.rules import part as rules
 from agentd.rules.facts.units import UnitFacts
@@ -66,8 +63,9 @@ async def standalone(
 
     `more` makes further parts by name, whose settings `load` reads too. Raises Unusable and what Daemon.start raises.
     """
-    from agentd import private  # noqa: PLC0415 - of this mode alone, as the next
+    from agentd import private  # noqa: PLC0415 - of this mode alone, as the next two
     from agentd.jobs.children import Children  # noqa: PLC0415
+    from agentd.reboots import absent  # noqa: PLC0415
 
     state: Path = options.state_dir.absolute()
     given: Path | None = options.config
@@ -89,7 +87,7 @@ async def standalone(
         parts = [
             manager.part(daemon),
             await jobs.plug(executor, loaded.config, machine=machine_id(), booted=booted, rebooted=rebooted),
-            await reboots.plug_absent(daemon, loaded.config),
+            await absent.plug(daemon, loaded.config),
             await schedulers.plug(daemon, jobs.core, bus, loaded.config, boot_id()),
         ]
         parts += [
@@ -113,10 +111,11 @@ async def system(options: "argparse.Namespace", loaded: files.Loaded, bus: Bus) 
 
     Raises what Daemon.start raises.
     """
-    from agentd import sdnotify  # noqa: PLC0415 - of this mode alone, as the next three
+    from agentd import sdnotify  # noqa: PLC0415 - of this mode alone, as the next four
     from agentd.jobs.units import Units  # noqa: PLC0415
     from agentd.peers.polkit import Gate  # noqa: PLC0415
     from agentd.peers.systemd import Systemd, this_boot  # noqa: PLC0415
+    from agentd.reboots import part as reboots  # noqa: PLC0415
 
     supervision = Supervision(
         watchdog=sdnotify.watchdog(),
@@ -175,6 +174,9 @@ def without_systemd(jobs: Executor) -> rules.Reach:
 
 def with_systemd(host: Host, systemd: "Systemd", core: Core | None, scheduling: Core | None) -> rules.Reach:
     """Returns what rules reach in system mode; the cores are those of reboots and of schedulers."""
+    from agentd.core.reboots import wishes  # noqa: PLC0415 - of this mode alone, as the next
+    from agentd.core.reboots.reboots import Reboots  # noqa: PLC0415
+
     units = UnitFacts(systemd)
 
     def reboot(acts: RuleActs) -> None:

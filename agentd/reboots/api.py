@@ -1,11 +1,11 @@
 """The members of org.agentd1.Reboot: the handlers and the records that callers get."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from msgspec import structs
 
-from agentd.bus.arguments import Records, limit_of, only, record
+from agentd.bus.arguments import Records, only, record
 from agentd.bus.contract import Handler
 from agentd.bus.server import Caller
 from agentd.core.part import Refused
@@ -20,42 +20,11 @@ from agentd.peers.logind import user_name
 from agentd.reboots import machine
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
+from agentd.reboots.records import STATUS, listed, reboot_record
 from agentd.reboots.slots import Slots
-from agentd.reboots.tables import list_reboots
 
-_REBOOT = {
-    **dict.fromkeys(("cause", "reason", "kind", "occurrence", "state", "note", "health"), "s"),
-    **dict.fromkeys(("id", "requested", "begin", "until", "at", "issued", "up", "downtime"), "t"),
-    "automatic": "b",
-    "attempts": "u",
-}
 _BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
-_STATUS = {
-    **dict.fromkeys(
-        ("state", "ledger", "can", "fleet", "last_window", "required_by", "scheduled", "scheduled_by"), "s"
-    ),
-    **dict.fromkeys(("required", "slot", "slot_asked"), "b"),
-    **dict.fromkeys(("booted", "next_begin", "next_end", "next_at", "min_uptime", "scheduled_at"), "t"),
-    **dict.fromkeys(("last_day", "last_week", "ahead", "per_day", "per_week"), "u"),
-    **dict.fromkeys(("beside", "breakers", "kinds"), "as"),
-    **{f"pending_{key}": kind for key, kind in _REBOOT.items()},
-}
 _HOLDER = {**dict.fromkeys(("id", "host", "state"), "s"), "since": "t", "mine": "b"}
-
-
-def reboot_record(reboot: Reboot) -> dict[str, Any]:
-    """Returns a reboot as ListReboots describes it."""
-    values = structs.asdict(reboot)
-    return record({**{key: values[key] for key in _REBOOT if key in values}, "downtime": reboot.downtime}, _REBOOT)
-
-
-def standalone_answers(host: Host) -> Mapping[str, Handler]:
-    """Returns the members that answer where agentd does not reboot the machine."""
-
-    async def list_all(filter: dict[str, Any]) -> Records[Reboot]:
-        return await _listed(host, filter)
-
-    return {"GetStatus": lambda: record({"state": "disabled"}, _STATUS), "ListReboots": list_all}
 
 
 class Api:
@@ -110,7 +79,7 @@ class Api:
             "slot": reboots.slot,
             "slot_asked": reboots.asked_for_slot,
         }
-        status = record(values, _STATUS)
+        status = record(values, STATUS)
         if reboots.pending is not None:
             status |= {f"pending_{key}": value for key, value in reboot_record(reboots.pending).items()}
         return status
@@ -153,7 +122,7 @@ class Api:
         return cleared
 
     async def ListReboots(self, filter: dict[str, Any]) -> Records[Reboot]:
-        return await _listed(self._host, filter)
+        return await listed(self._host, filter)
 
     async def ListHolders(self) -> list[dict[str, Any]]:
         return [record(structs.asdict(holder), _HOLDER) for holder in await self._slots.holders()]
@@ -162,12 +131,6 @@ class Api:
         if not holder or not holder.isprintable():
             raise Refused("InvalidArgument", "expected the id of a machine, or the name of its host (agentctl fleet)")
         return await self._slots.evict(holder, await self._people.user(caller))
-
-
-async def _listed(host: Host, filter: dict[str, Any]) -> Records[Reboot]:
-    only(filter, limit=int, state=str, cause=str, before=int)
-    found = await host.ask(list_reboots, **{**filter, "limit": limit_of(filter)})
-    return Records(reboot_record, found)
 
 
 def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:

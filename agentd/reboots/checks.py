@@ -5,6 +5,7 @@ import contextlib
 import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from agentd.bus.connection import NAME, PATH, Bus, CallFailed
@@ -13,8 +14,10 @@ from agentd.core.part import Refused
 from agentd.core.reboots.policy import FleetPolicy
 from agentd.part import Check, CheckFailed, CheckSkipped
 from agentd.peers import polkit
-from agentd.reboots.look import Looks
-from agentd.reboots.slots import Slots
+
+if TYPE_CHECKING:
+    from agentd.reboots.look import Looks
+    from agentd.reboots.slots import Slots
 
 _REMEDIES = {
     "logind": "see whether logind runs: systemctl status systemd-logind",
@@ -50,7 +53,7 @@ _INTROSPECTABLE = (NAME, PATH, "org.freedesktop.DBus.Introspectable")
 _ACTION = f"{NAME}.PolkitAction"
 
 
-def checks(bus: Bus, looks: Looks, slots: Slots, fleet: Callable[[], FleetPolicy | None]) -> list[Check]:
+def checks(bus: Bus, looks: "Looks", slots: "Slots", fleet: Callable[[], FleetPolicy | None]) -> list[Check]:
     """Returns the checks of reboots; `fleet` returns what is configured of the fleet."""
     found: dict[str, Look] = {
         "logind": partial(logind, looks),
@@ -70,7 +73,7 @@ def skipped() -> list[Check]:
     return [Check(name=name, look=skip, remedy=remedy, limit=_LIMIT) for name, remedy in _REMEDIES.items()]
 
 
-async def logind(looks: Looks) -> str:
+async def logind(looks: "Looks") -> str:
     """Asks logind whether agentd may reboot the machine. Raises CheckFailed."""
     facts = (await looks.anew()).facts
     if wrong := [blocker.why for blocker in facts.blockers if blocker.kind == "logind"]:
@@ -118,7 +121,7 @@ async def verbs(bus: Bus) -> str:
     return f"polkit knows the {len(actions)} actions of agentd"
 
 
-async def reachable(slots: Slots, fleet: Callable[[], FleetPolicy | None]) -> str:
+async def reachable(slots: "Slots", fleet: Callable[[], FleetPolicy | None]) -> str:
     """Asks the keeper of the fleet's slots something that changes nothing; FleetLock has no such question, so that its
     server is only connected to. Raises CheckFailed, CheckSkipped."""
     policy = fleet()

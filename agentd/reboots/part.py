@@ -3,10 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from msgspec.structs import replace
 
 from agentd import log as logging
 from agentd.bus.connection import Bus, CallFailed
@@ -29,16 +26,17 @@ from agentd.core.reboots.model import (
     SlotWanted,
     Times,
 )
-from agentd.core.reboots.policy import RebootPolicy, doubts
+from agentd.core.reboots.policy import doubts
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.work import Work
-from agentd.part import Host, Part, absent
+from agentd.part import Host, Part
 from agentd.peers.logind import Logind
 from agentd.peers.systemd import Systemd
 from agentd.reboots import checks, machine, mounts
-from agentd.reboots.api import Api, reboot_record, standalone_answers
+from agentd.reboots.api import Api
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
+from agentd.reboots.records import CONTRACT, reboot_record
 from agentd.reboots.slots import Slots
 from agentd.reboots.tables import RebootTables
 from agentd.reboots.terminals import Terminals
@@ -46,9 +44,6 @@ from agentd.tasks import Tasks
 
 log = logging.get()
 
-CONTRACT = Path(__file__).with_name("org.agentd1.Reboot.xml")
-_STANDALONE = "agentd runs standalone here and does not reboot the machine"
-_NO_EFFECT = "reboot has no effect: standalone mode does not reboot the machine"
 _NO_MEMORY = (
     "no reboot is remembered, and the limits on automatic reboots are kept by the time between two boots alone;"
     " have the state directory on a disk"
@@ -219,23 +214,4 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
         start=shell.logind.start,
         close=shell.close,
         checks=checks.checks(bus, shell.looks, shell.slots, lambda: reboots.policy.fleet),
-    )
-
-
-async def plug_absent(host: Host, config: Config) -> Part:
-    """Returns the part where agentd does not reboot the machine: it tells what was stored, refuses all else, and warns
-    of a policy in the configuration. Raises sqlite3.Error."""
-    await host.take_up(RebootTables())
-    policy = config.reboot
-
-    def configure(config: Config, _now: int) -> None:
-        nonlocal policy
-        policy = config.reboot
-
-    part = absent(PART, CONTRACT, _STANDALONE, standalone_answers(host), State="disabled", Blockers=[])
-    return replace(
-        part,
-        configure=configure,
-        warnings=lambda: [_NO_EFFECT] if policy != RebootPolicy() else [],
-        checks=checks.skipped(),
     )

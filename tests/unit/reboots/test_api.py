@@ -17,11 +17,11 @@ from agentd.core.reboots.model import Boot, Ledger, Reboot, RebootIssues, Sessio
 from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.reboots.reboots import Reboots
 from agentd.part import members
-from agentd.reboots import machine
+from agentd.reboots import absent, machine
 from agentd.reboots.api import Api
 from agentd.reboots.look import Looks
-from agentd.reboots.part import CONTRACT, plug_absent
 from agentd.reboots.people import People
+from agentd.reboots.records import CONTRACT
 from agentd.reboots.tables import list_reboots
 from agentd.reboots.terminals import Terminals
 from agentd.tasks import Tasks
@@ -255,7 +255,7 @@ def test_every_member_of_the_contract_has_a_handler() -> None:
 def test_a_standalone_agentd_refuses_in_a_sentence_and_tells_what_was_stored() -> None:
     async def scenario() -> None:
         host: Any = Host()
-        part = await plug_absent(host, Config())
+        part = await absent.plug(host, Config())
         assert (part.core, part.properties["State"](), part.properties["Blockers"]()) == (None, "disabled", [])
         assert plain(part.methods["GetStatus"]())["state"] == "disabled"
         assert list(await part.methods["ListReboots"]({"state": "verified"})) == []

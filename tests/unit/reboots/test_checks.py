@@ -23,7 +23,7 @@ from agentd.peers.logind import Logind
 from agentd.reboots import checks as module
 from agentd.reboots.checks import GRANTED, WITHHELD, checks, skipped
 from agentd.reboots.look import Looks
-from agentd.reboots.part import CONTRACT
+from agentd.reboots.records import CONTRACT
 from agentd.reboots.slots import Slots
 from agentd.tasks import Tasks
 from tests.bus.logind_template import FakeLogind
