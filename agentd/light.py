@@ -12,6 +12,15 @@ from types import ModuleType
 from typing import Any
 
 _LATE: dict[str, dict[str, Any]] = {
+    "agentd.core.rules.grammar": {},  # of rules, where there is one
+    "agentd.core.rules.llm": {},  # of an LLM, where one is configured
+    "agentd.core.rules.standing": {},
+    "agentd.core.rules.story": {},
+    "agentd.core.schedulers.endings": {},  # of a scheduler, where one runs
+    "agentd.core.schedulers.monitor": {},
+    "agentd.learning.savings": {},
+    "agentd.peers.llama": {},
+    "agentd.schedulers.readings": {},
     "ast": {"NodeVisitor": object},  # inspect derives a class from it, which looks for the source of another
     "asyncio.sslproto": {},
     "calendar": {},

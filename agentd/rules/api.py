@@ -1,7 +1,7 @@
 """The members of org.agentd1.Rules: the handlers and the records that callers get."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct, structs
 
@@ -15,11 +15,13 @@ from agentd.core.rules.gauges import UNSEEN, Value
 from agentd.core.rules.kpis import KPIS
 from agentd.core.rules.model import Evidence, KpisSampled
 from agentd.core.rules.rules import Rules
-from agentd.core.rules.standing import Standing
 from agentd.part import Host
 from agentd.rules.glimpse import Glimpse
 from agentd.rules.selftest import Result, SelfTest
 from agentd.rules.tables import KEPT, Rolled, list_evidence, list_samples
+
+if TYPE_CHECKING:
+    from agentd.core.rules.standing import Standing
 
 _KPI = {**dict.fromkeys(("name", "unit", "help", "shown", "missing"), "s"), "value": "d", "at": "t"}
 _KPI |= dict.fromkeys(("own", "sampled"), "b")
@@ -102,7 +104,7 @@ class Api:
             rows += [Rolled(at, 1, value, value, value) for at, value in found if at > latest]
         return Records(lambda row: {key: getattr(row, key) for key in _ROLLED}, rows[:limit], _ROLLED)
 
-    def ListRules(self, filter: dict[str, Any]) -> Records[Standing]:
+    def ListRules(self, filter: dict[str, Any]) -> "Records[Standing]":
         only(filter, name=str, state=str)
         matches, state = matcher(filter.get("name", "*")), filter.get("state", "")
         if state not in {"", *_STATES}:
@@ -151,7 +153,7 @@ class Api:
             "at": 0 if one.value in {UNSEEN, _UNWATCHED} else one.at,
         }
 
-    def _rule(self, standing: Standing) -> dict[str, Any]:
+    def _rule(self, standing: "Standing") -> dict[str, Any]:
         rule = standing.rule
         return {
             "name": rule.name,
@@ -176,7 +178,7 @@ class Api:
         known = kpi.partition(":")[0] in KPIS or kpi in self._rules.gauges.values
         return self._rules.gauges.unit(kpi).show(value) if known else f"{value:g}"  # a KPI of one's own that is no more
 
-    def _named(self, name: str) -> Standing:
+    def _named(self, name: str) -> "Standing":
         """Returns how a rule stands. Raises Refused NoSuchRule."""
         if name not in self._rules.standings:
             raise Refused("NoSuchRule", f'there is no rule "{name}"{nearest(name, self._rules.standings)}')

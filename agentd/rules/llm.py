@@ -4,13 +4,17 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentd.core.quantities import SECOND
+from agentd.core.rules import llm as core
 from agentd.core.rules.kpis import Llm, Missing
-from agentd.core.rules.llm import Ask, LlmHealth
 from agentd.core.rules.settings import LlmServer
-from agentd.peers.llama import Llama
+from agentd.peers import llama
+
+if TYPE_CHECKING:  # nothing of these is loaded where no LLM is configured: see agentd.light
+    from agentd.core.rules.llm import LlmHealth
+    from agentd.peers.llama import Llama
 
 _KEY = "agentd.llm-key"
 _NONE = "no LLM is configured (llm)"
@@ -80,14 +84,14 @@ class LlmWatch:
 
     def _begin(self, server: LlmServer) -> None:
         try:
-            self._peer = Llama(server.url, _key())
+            self._peer = llama.Llama(server.url, _key())
         except ValueError as error:
             self._unusable = str(error)
             return
-        self._health = LlmHealth(server.url, server.every)
+        self._health = core.LlmHealth(server.url, server.every)
         self._asking = self._do(self._ask(self._peer, self._health))
 
-    async def _known(self) -> LlmHealth:
+    async def _known(self) -> "LlmHealth":
         """Returns the server's health. Raises Missing where no server is configured; ValueError."""
         if self._server is None:
             raise Missing(_NONE)
@@ -95,19 +99,19 @@ class LlmWatch:
             return self._health
         return await self._ask_once(self._server)
 
-    async def _ask_once(self, server: LlmServer) -> LlmHealth:
+    async def _ask_once(self, server: LlmServer) -> "LlmHealth":
         """Asks the questions of one round. Raises ValueError."""
-        peer, health = Llama(server.url, _key()), LlmHealth(server.url, server.every)
+        peer, health = llama.Llama(server.url, _key()), core.LlmHealth(server.url, server.every)
         question = health.begin(self._clock())
         try:
-            while isinstance(question, Ask) and question.at <= self._clock():
+            while isinstance(question, core.Ask) and question.at <= self._clock():
                 result, took = await asyncio.to_thread(peer.ask, question)
                 question = health.observed(result, took, self._clock())
         finally:
             peer.close()
         return health
 
-    async def _ask(self, peer: Llama, health: LlmHealth) -> None:
+    async def _ask(self, peer: "Llama", health: "LlmHealth") -> None:
         question = health.begin(self._clock())
         while True:
             await asyncio.sleep(max(0, question.at - self._clock()) / SECOND)

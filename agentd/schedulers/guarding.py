@@ -4,8 +4,8 @@ import asyncio
 from pathlib import Path
 
 from agentd.core.quantities import SECOND
+from agentd.core.schedulers import monitor
 from agentd.core.schedulers.model import Figures
-from agentd.core.schedulers.monitor import Recent
 from agentd.schedulers import readings
 from agentd.schedulers.sysfs import Unreadable
 from agentd.schedulers.units import SLICE, unit_of
@@ -19,15 +19,17 @@ class Guarding:
 
     def __init__(self, threads: Threads, root: Path = Path("/")) -> None:
         self._threads, self._root = threads, root
-        self._recent = Recent()
+        self._recent: monitor.Recent | None = None
 
     async def figures(self, name: str) -> Figures:
         """Returns the figures as they are now under the scheduler of that name; what is not known is None."""
         group = f"{SLICE}/{unit_of(name)}"
+        self._recent = self._recent or monitor.Recent()
         clock = asyncio.get_running_loop().time
         at = clock()
         try:
-            sample = self._recent.add(await self._threads.do(lambda: readings.read(at, self._root, (group,))))
+            reading = await self._threads.do(lambda: readings.read(at, self._root, (group,)))
+            sample = self._recent.add(reading)
         except Unreadable:  # what is looked at beside the guards tells of it
             sample = None
         began = clock()  # last of all: nothing is waited for between this and the verdict

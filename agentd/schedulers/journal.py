@@ -12,8 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from agentd.core.schedulers import endings
-from agentd.core.schedulers.endings import Exit
-from agentd.core.schedulers.model import Ending
+from agentd.core.schedulers.model import Ending, Exit
 from agentd.linux import now
 
 PAUSES = (0.05, 0.15, 0.3, 0.5, 0.5, 0.5)

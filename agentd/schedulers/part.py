@@ -14,13 +14,13 @@ from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.part import Effect
 from agentd.core.schedulers.catalogue import NONE, OWN
-from agentd.core.schedulers.endings import Exit
 from agentd.core.schedulers.model import (
     PART,
     TIMES,
     Chosen,
     Ending,
     EndingWanted,
+    Exit,
     Observed,
     SchedulerChanged,
     SchedulerChecked,

@@ -15,8 +15,7 @@ from typing import Any
 import msgspec
 
 from agentd.bus.connection import CallFailed, Undo
-from agentd.core.schedulers.endings import Exit
-from agentd.core.schedulers.model import Chosen, Tenure
+from agentd.core.schedulers.model import Chosen, Exit, Tenure
 from agentd.peers.systemd import AGAIN, RELOAD_TIMEOUT, TRIES, Systemd, insist
 from agentd.tasks import Tasks
 

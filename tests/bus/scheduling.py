@@ -23,8 +23,7 @@ from agentd.config import files
 from agentd.core.quantities import SECOND
 from agentd.core.schedulers import measuring
 from agentd.core.schedulers.custom import STEPS, Compiled, Step, Tried, digest, ops_name
-from agentd.core.schedulers.endings import Exit
-from agentd.core.schedulers.model import Chosen, Tenure, Times
+from agentd.core.schedulers.model import Chosen, Exit, Tenure, Times
 from agentd.daemon import manager
 from agentd.daemon.daemon import Daemon
 from agentd.jobs import children

@@ -15,6 +15,25 @@ Function = Literal["avg", "min", "max", "rate", "delta", "p95", "count", "baseli
 Operator = Literal[">", ">=", "<", "<=", "==", "!="]
 
 
+class Measure(Struct, frozen=True):
+    """A KPI as conditions see it: its unit, and what its instance is called where its name has one ("path", "job").
+
+    A `counter` only grows, until it begins anew.
+    """
+
+    unit: Unit
+    instance: str = ""
+    counter: bool = False
+
+
+class Wrong(ValueError):
+    """A condition that cannot be read: a sentence, and the character at which the trouble is, from 0."""
+
+    def __init__(self, sentence: str, at: int) -> None:
+        super().__init__(sentence)
+        self.at = at
+
+
 class Limit(Struct, frozen=True):
     """A number that something is compared with."""
 

@@ -27,6 +27,7 @@ from agentd.core.rules.conditions import (
     IsAnomalous,
     IsMissing,
     Limit,
+    Measure,
     Node,
     Not,
     Operator,
@@ -34,6 +35,7 @@ from agentd.core.rules.conditions import (
     Over,
     Reading,
     Term,
+    Wrong,
     nodes,
 )
 from agentd.core.rules.units import COUNT, PERCENT, YES_OR_NO, Unit, per_second
@@ -59,25 +61,6 @@ _TOKEN = re.compile(
     r"|(?P<operator>[<>]=?|[=!]=)"
     r"|(?P<mark>[(),]))",
 )
-
-
-class Measure(Struct, frozen=True):
-    """A KPI as conditions see it: its unit, and what its instance is called where its name has one ("path", "job").
-
-    A `counter` only grows, until it begins anew.
-    """
-
-    unit: Unit
-    instance: str = ""
-    counter: bool = False
-
-
-class Wrong(ValueError):
-    """A condition that cannot be read: a sentence, and the character at which the trouble is, from 0."""
-
-    def __init__(self, sentence: str, at: int) -> None:
-        super().__init__(sentence)
-        self.at = at
 
 
 class _Token(Struct, frozen=True):

@@ -1,7 +1,7 @@
 """The core of rules: samples of KPIs go in, what rules do comes out."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -10,6 +10,7 @@ from agentd.core.jobs.model import Run, RunChanged
 from agentd.core.part import Core, Decided, Effect
 from agentd.core.quantities import DAY, MINUTE, SECOND
 from agentd.core.rules import conditions, story
+from agentd.core.rules import standing as course
 from agentd.core.rules.conditions import kpis
 from agentd.core.rules.gauges import Gauges, Value
 from agentd.core.rules.model import (
@@ -32,8 +33,10 @@ from agentd.core.rules.model import (
     WorkSaved,
 )
 from agentd.core.rules.settings import OwnKpi, Priority, Rule, measures, parsed
-from agentd.core.rules.standing import Change, Seen, Standing
 from agentd.core.rules.work import JobsSeen, Watch, WorkMemory
+
+if TYPE_CHECKING:  # nothing of these is loaded where there is no rule: see agentd.light
+    from agentd.core.rules.standing import Change, Standing
 
 _RANK = {priority: -rank for rank, priority in enumerate(get_args(Priority))}
 _SAVED_EVERY = MINUTE
@@ -69,8 +72,8 @@ class Saved(Struct, frozen=True, kw_only=True):
 class Due(Struct, frozen=True):
     """A deed of a rule that waits for a witness."""
 
-    standing: Standing
-    change: Change
+    standing: "Standing"
+    change: "Change"
 
 
 class Rules(Core):
@@ -180,7 +183,7 @@ class Rules(Core):
         before, self.moment = self.moment, moment
         found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
-        seen = Seen(found, self._watch.running(self._gates), self._test_failed, changed, before.at)
+        seen = course.Seen(found, self._watch.running(self._gates), self._test_failed, changed, before.at)
         due: list[Due] = []
         # The rules in their order: of those that rest, the ones with a KPI that has another value.
         for place in sorted(self._restless.union(*(self._about[kpi] for kpi in changed))):
@@ -242,7 +245,7 @@ class Rules(Core):
         """Returns the values of KPIs that no rule needs, from what their sources had to tell; keeps nothing."""
         return self.gauges.glance(names, facts, self._watch, self._failed, now)
 
-    def reasons(self, standing: Standing) -> list[str]:
+    def reasons(self, standing: "Standing") -> list[str]:
         """Returns a sentence for each comparison of a rule: as it is written, and what it sees."""
         return story.compared(standing.when, self.missing)
 
@@ -266,7 +269,7 @@ class Rules(Core):
     def _test_failed(self, since: Moment) -> bool:
         return self._tested is not None and self._tested.failed and self._tested.moment.since(since) > 0
 
-    def _tell(self, standing: Standing, changes: Sequence[Change]) -> None:
+    def _tell(self, standing: "Standing", changes: "Sequence[Change]") -> None:
         """Has the changes of a rule stored and told."""
         name, wall = standing.rule.name, self.moment.wall
         quiet, standing.quiet = standing.quiet, standing.flaps(self.moment)
@@ -290,7 +293,7 @@ class Rules(Core):
         if self._counted and (due or self.gauges.of_jobs):
             self._save_work()
 
-    def _save(self, standings: Sequence[Standing]) -> None:
+    def _save(self, standings: "Sequence[Standing]") -> None:
         """Wants it stored how rules stand."""
         self._saved = self.moment.at
         for standing in standings:
@@ -321,7 +324,7 @@ class Rules(Core):
             if old is not None and old.fits(rule, settings.every, settings.zone):
                 self.standings[name] = old
                 continue
-            standing = Standing(rule, parsed(rule, known, settings.every), settings.every, settings.zone)
+            standing = course.Standing(rule, parsed(rule, known, settings.every), settings.every, settings.zone)
             if name in self._kept:
                 standing.take_up(self._kept[name], moment)
             self.standings[name] = standing

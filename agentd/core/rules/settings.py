@@ -12,8 +12,7 @@ from msgspec import Meta, Struct, field
 from agentd.core.fields import Duration, Fault, Invalid, Keys, Parser, Raw, as_mapping, as_text, parse_text
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND, nearest, parse_duration
 from agentd.core.rules import grammar, unitfile
-from agentd.core.rules.conditions import Node, kpis
-from agentd.core.rules.grammar import Measure, Wrong
+from agentd.core.rules.conditions import Measure, Node, Wrong, kpis
 from agentd.core.rules.kpis import KPIS
 from agentd.core.rules.llm_address import place
 from agentd.core.rules.units import BY_NAME

@@ -8,12 +8,10 @@ says that user space took its scheduler away.
 import re
 import signal
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from agentd.core.schedulers.model import Ending
+from agentd.core.schedulers.model import Ending, Exit
 
 LAUNCHER = "start-scheduler"
 """The name before what root's launcher says when it starts nothing."""
@@ -81,15 +79,6 @@ _ERROR = re.compile(r"^(?:Error|error|ERROR): (.+)$")
 _CAUSES = ("Caused by:", "Caused by")
 _CAUSE = re.compile(r"^\s*(?:\d+: )?(.+)$")
 _SIGNALS = {int(number): number.name for number in signal.Signals}
-
-
-class Exit(Struct, frozen=True):
-    """The end of the process of a scheduler's unit, in systemd's words: Result, ExecMainCode (exited, killed, dumped or
-    "") and ExecMainStatus, which is a signal where it was killed."""
-
-    result: str = ""
-    code: Literal["exited", "killed", "dumped", ""] = ""
-    status: int = 0
 
 
 def ending(log: Sequence[str], output: Sequence[str], unit: Exit | None = None, ops: str = "") -> Ending:

@@ -73,6 +73,15 @@ class Figures(Struct, frozen=True, kw_only=True):
     loop_lag: int | None = None
 
 
+class Exit(Struct, frozen=True):
+    """The end of the process of a scheduler's unit, in systemd's words: Result, ExecMainCode (exited, killed, dumped or
+    "") and ExecMainStatus, which is a signal where it was killed."""
+
+    result: str = ""
+    code: Literal["exited", "killed", "dumped", ""] = ""
+    status: int = 0
+
+
 class Ending(Struct, frozen=True, kw_only=True):
     """The end of a scheduler, as far as somebody told it. `reason` and `message` are the kernel's or the program's own
     words.

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentd.core.rules.grammar import Measure
+from agentd.core.rules.conditions import Measure
 from agentd.core.rules.model import Moment
 from agentd.core.rules.settings import Action, Rule, measures, parsed
 from agentd.core.rules.standing import Change, Seen, Standing

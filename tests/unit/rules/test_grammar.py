@@ -21,10 +21,11 @@ from agentd.core.rules.conditions import (
     Or,
     Over,
     Reading,
+    Wrong,
     kpis,
     nodes,
 )
-from agentd.core.rules.grammar import DEEPEST, FUNCTIONS, LONGEST, MOST_SAMPLES, Wrong, fractions, parse
+from agentd.core.rules.grammar import DEEPEST, FUNCTIONS, LONGEST, MOST_SAMPLES, fractions, parse
 from agentd.core.rules.settings import OwnKpi, measures
 
 KNOWN = measures({"Room": OwnKpi(name="Room", job="x", unit="celsius")})

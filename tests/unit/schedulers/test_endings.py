@@ -8,14 +8,13 @@ from agentd.core.schedulers.endings import (
     HOTPLUG,
     LONGEST,
     RESTART,
-    Exit,
     ending,
     of_exit_info,
     of_kernel,
     of_output,
     of_unit,
 )
-from agentd.core.schedulers.model import Ending
+from agentd.core.schedulers.model import Ending, Exit
 
 ENABLED = 'sched_ext: BPF scheduler "simple" enabled'
 USER = "unregistered from user space"

@@ -8,8 +8,7 @@ from typing import Any, Self
 
 import pytest
 
-from agentd.core.schedulers.endings import Exit
-from agentd.core.schedulers.model import Ending
+from agentd.core.schedulers.model import Ending, Exit
 from agentd.linux import now
 from agentd.schedulers import journal
 from agentd.schedulers.journal import Lines, read, why

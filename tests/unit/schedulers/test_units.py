@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from agentd.bus.connection import PROPERTIES, CallFailed
-from agentd.core.schedulers.endings import Exit
-from agentd.core.schedulers.model import Chosen
+from agentd.core.schedulers.model import Chosen, Exit
 from agentd.peers.systemd import Systemd
 from agentd.schedulers import units
 from agentd.schedulers.units import SchedulerUnits, exit_of, name_of, unit_of, write_request
