@@ -3,7 +3,7 @@
 - OpenSSL, 4.7 MiB: asyncio and hashlib would load it at once. agentd hashes a few bytes, which built-in code does as
   well, and speaks TLS only to a fleet: `import ssl` works later as ever.
 - typing_extensions, 0.6 MiB: msgspec prefers it to the same names of Python's own typing.
-- The modules in _LATE, 1.3 MiB: each is loaded when something in it is asked for.
+- The modules in _LATE, 2 MiB: each is loaded when something in it is asked for.
 """
 
 import sys
@@ -26,9 +26,10 @@ _LATE: dict[str, dict[str, Any]] = {
     "calendar": {},
     "dbus_next.glib": {},
     "ipaddress": {},
-    "json": {},
+    "json": {},  # which msgspec 0.19 needs
     "locale": {},
     "msgspec.inspect": {},
+    "urllib.parse": {},  # Python 3.11 itself needs it for its paths
 }
 """The modules, and what stands for their names until then. None may be one that something is derived from."""
 _modules: dict[str, Any] = sys.modules

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib import parse
 
 from agentd.bus.connection import NAME, PATH, Bus, CallFailed
 from agentd.bus.contract import FREE
@@ -141,7 +141,7 @@ async def reachable(slots: "Slots", fleet: Callable[[], FleetPolicy | None]) -> 
 
 async def _connect(url: str) -> None:
     """Connects to the server at a URL and leaves again. Raises CheckFailed."""
-    parts = urlsplit(url)
+    parts = parse.urlsplit(url)
     try:
         _, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORTS.get(parts.scheme, 80))
     except OSError as error:

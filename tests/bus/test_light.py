@@ -44,7 +44,7 @@ ABSENT = {
 }  # fmt: skip
 """MiB that a module costs which no idle agentd needs."""
 LATE = {
-    *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "ipaddress", "json", "locale", "msgspec.inspect"),
+    *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "ipaddress", "locale", "msgspec.inspect"),
     *("agentd.core.rules.grammar", "agentd.core.rules.llm", "agentd.core.rules.standing", "agentd.core.rules.story"),
     *("agentd.core.schedulers.endings", "agentd.core.schedulers.monitor", "agentd.schedulers.readings"),
     *("agentd.learning.savings", "agentd.peers.llama"),

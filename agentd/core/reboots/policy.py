@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from datetime import date
 from typing import Annotated, Literal, get_args
-from urllib.parse import urlsplit
+from urllib import parse
 
 from msgspec import Meta, Struct, field
 
@@ -242,7 +242,7 @@ def check_fleet(fleet: FleetPolicy) -> None:
         raise ValueError("needs exactly one of fleetlock and etcd")
     for url in fleet.etcd or (fleet.fleetlock,):
         check_url(url)
-        if fleet.user and not (url.lower().startswith("https:") or is_own(urlsplit(url).hostname or "")):
+        if fleet.user and not (url.lower().startswith("https:") or is_own(parse.urlsplit(url).hostname or "")):
             raise ValueError("the password of user would go over http://, for all to read: expected https://")
     check_group(fleet.group)
 
@@ -287,7 +287,7 @@ def check_url(text: str) -> None:
     if "?" in text or "#" in text:
         raise ValueError("the URL must end with the path; no ? and no # may follow")
     try:
-        parts = urlsplit(text)
+        parts = parse.urlsplit(text)
         usable = bool(parts.hostname) and parts.port != 0
     except ValueError:  # its text may quote what stands after the colon
         usable = False

@@ -1,7 +1,7 @@
 """The address of a llama.cpp server."""
 
 import re
-from urllib.parse import urlsplit
+from urllib import parse
 
 from msgspec import Struct
 
@@ -23,7 +23,7 @@ def place(url: str) -> Place:
     a sentence."""
     wrong = ValueError(f'"{url}" is not the address of an LLM (try http://127.0.0.1:8080 or unix:///PATH)')
     try:
-        parts = urlsplit(url)
+        parts = parse.urlsplit(url)
         port = parts.port
     except ValueError:  # brackets around what is no address; a port that is no number
         raise wrong from None
