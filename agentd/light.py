@@ -29,6 +29,9 @@ _LATE: dict[str, dict[str, Any]] = {
     "json": {},  # which msgspec 0.19 needs
     "locale": {},
     "msgspec.inspect": {},
+    "pickle": {
+        "PicklingError": RuntimeError
+    },  # which loggers of structlog raise that are pickled; agentd pickles nothing
     "urllib.parse": {},  # Python 3.11 itself needs it for its paths
 }
 """The modules, and what stands for their names until then. None may be one that something is derived from."""
@@ -40,6 +43,8 @@ class _Late(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         """Loads the module, and returns what it has of this name."""
+        if name == "__path__":  # asked for by each `from MODULE import NAME`, which finds the name if it is known
+            raise AttributeError(name)
         if _modules.get(self.__name__) is self:
             del _modules[self.__name__]
         return getattr(import_module(self.__name__), name)
