@@ -492,3 +492,29 @@ def test_forty_ends_are_reported_before_anything_else_becomes_due(supervisor: Su
     supervisor.start("later.1", "true", at=due + 1000)
     ended = {report["id"] for report in supervisor.reports(80) if report["ev"] == "ended"}
     assert ended == {f"a.{number}" for number in range(40)}
+
+
+# Due times
+
+
+def test_nothing_starts_before_the_wall_clock_shows_its_due_time(supervisor: Supervisor) -> None:
+    """Set back since the order came, the wall clock shows another instant than the clock by which the order goes."""
+    due = round((time.time() + 0.3) * 1e6)
+    supervisor.start("a.1", "true", at=time.monotonic(), due=due)
+    supervisor.start("b.1", "true", at=time.monotonic())
+    first, *_, last = [report for report in supervisor.reports(4) if report["ev"] == "started"]
+    assert (first["id"], last["id"]) == ("b.1", "a.1")
+    assert last["at"] >= due
+
+
+def test_a_wall_clock_that_was_set_back_far_strands_nothing(supervisor: Supervisor) -> None:
+    supervisor.start("a.1", "true", at=time.monotonic(), due=round((time.time() + 3600) * 1e6))
+    assert supervisor.ended("a.1")["result"] == "success"
+
+
+def test_a_start_that_the_wall_clock_puts_off_can_be_taken_back(supervisor: Supervisor) -> None:
+    supervisor.start("a.1", "true", at=time.monotonic(), due=round((time.time() + 4) * 1e6))
+    supervisor.start("b.1", "true", at=time.monotonic())
+    assert supervisor.ended("b.1")["result"] == "success"
+    supervisor.send(op="stop", id="a.1", result="cancelled")
+    assert supervisor.ended("a.1")["result"] == "cancelled"
