@@ -31,6 +31,7 @@ from agentd.rules.api import Api
 from agentd.rules.checks import checks
 from agentd.rules.facts import groups
 from agentd.rules.facts.processes import top
+from agentd.rules.facts.stalls import WINDOW
 from agentd.rules.glimpse import Glimpse
 from agentd.rules.lookout import Ask
 from agentd.rules.selftest import SelfTest
@@ -108,8 +109,7 @@ class Shell:
 
     def follow_stalls(self) -> None:
         """Has the kernel tell of stalls of the resources whose pressure rules need."""
-        sources = self._rules.gauges.sources
-        self._senses.stalls.follow(source.instance for source in sources if source.name == "pressure")
+        self._senses.stalls.follow(stalling(self._rules.gauges.sources, self.every))
 
     def close(self) -> None:
         """Looks no more."""
@@ -175,6 +175,13 @@ class Shell:
         self._host.server.emit("Rules", "RuleChanged", effect.rule, effect.state, effect.why)
         if effect.matters:
             self._host.server.changed("Rules.Firing", "Manager.State", "Manager.Warnings")
+
+
+def stalling(sources: Sequence[Source], every: int) -> list[str]:
+    """Returns the resources of which the kernel is to tell stalls, with looks `every` so many microseconds. None where
+    looks come as often as the kernel tells: they see as much, and of 1.8 wake-ups a second of a busy machine 0.3 were
+    for stalls, beside the looks that came sooner and so more often."""
+    return [source.instance for source in sources if source.name == "pressure"] if every > WINDOW else []
 
 
 def witnesses() -> list[str]:

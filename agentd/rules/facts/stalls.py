@@ -7,7 +7,9 @@ import select
 from collections.abc import Callable, Iterable
 
 _FOLDER = "/proc/pressure"
-_TRIGGER = "{kind} 100000 2000000"
+WINDOW = 2_000_000
+"""Microseconds of time in which the kernel tells of a stall once."""
+_TRIGGER = f"{{kind}} 100000 {WINDOW}"
 """A tenth of a second in two; who is not root must take windows of whole multiples of two seconds (Linux 6.4)."""
 
 

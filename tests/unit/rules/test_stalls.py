@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from agentd.core.quantities import SECOND
+from agentd.core.rules.model import Source
 from agentd.rules.facts import stalls
 from agentd.rules.facts.stalls import Stalls
+from agentd.rules.part import stalling
 
 BUSY = [sys.executable, "-c", "while True: pass"]
 
@@ -52,6 +55,12 @@ def test_a_stall_is_told_as_it_begins_until_nobody_wants_to_know() -> None:
         assert files() == before
 
     asyncio.run(main())
+
+
+def test_stalls_are_told_where_looks_are_further_apart_than_the_kernel_tells_of_them() -> None:
+    sources = [Source("memory"), Source("pressure", "cpu"), Source("pressure", "io-full")]
+    assert stalling(sources, 5 * SECOND) == ["cpu", "io-full"]
+    assert stalling(sources, 2 * SECOND) == stalling(sources, SECOND) == []
 
 
 @pytest.mark.parametrize("there", [False, True])
