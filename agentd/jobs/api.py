@@ -259,10 +259,9 @@ class JobsApi:
     def _as_seen(self, stored: list[Run], wanted: dict[str, Any]) -> list[Run]:
         """Returns stored runs as they are seen now, after those that are too new to be stored: while nothing can be
         stored, the core alone knows of them."""
-        now = {run.seq: run for run in self._jobs.all_seen()}
-        newest = stored[0].seq if stored else 0
-        fresh = [run for seq, run in sorted(now.items(), reverse=True) if seq > newest and _matches(run, **wanted)]
-        return [*fresh, *(now.get(run.seq, run) for run in stored)][: wanted["limit"]]
+        fresh = [run for run in self._jobs.all_seen(stored[0].seq if stored else 0) if _matches(run, **wanted)]
+        fresh.sort(key=lambda run: run.seq, reverse=True)
+        return [*fresh, *(self._jobs.known(run.run_id) or run for run in stored)][: wanted["limit"]]
 
     async def ListDecisions(self, filter: dict[str, Any]) -> Records[Decided]:
         only(filter, job=str, run_id=str, limit=int)
@@ -301,9 +300,8 @@ class JobsApi:
         await self._host.settle()
 
     async def _run(self, run_id: str) -> Run:
-        for run in self._jobs.all_seen():
-            if run.run_id == run_id:
-                return run
+        if (known := self._jobs.known(run_id)) is not None:
+            return known
         job, seq = _split(run_id)
         runs: list[Run] = await self._host.ask(list_runs, job=job, seq=seq)
         if not runs:

@@ -123,12 +123,16 @@ class Jobs(Core):
         """Returns a run as it is seen: one under way of which there is no process yet is "starting"."""
         return self._course.seen(run)
 
-    def all_seen(self) -> list[Run]:
+    def all_seen(self, above: int = 0) -> list[Run]:
         """Returns the runs that have not ended, and the last one of each job, as they are seen: the store may not know
-        them so yet."""
-        entries = self._roster.all()
-        found = [run for entry in entries for run in (entry.last, *entry.running.values(), *entry.pending) if run]
+        them so yet; only those with a number above that one."""
+        found = [run for entry in self._roster.all() for run in entry.runs if run.seq > above]
         return list(map(self.seen, found))
+
+    def known(self, run_id: str) -> Run | None:
+        """Returns one of the runs that all_seen() has; None where there is no such run among them."""
+        entries = self._roster.of(run_id.rpartition(".")[0])
+        return next((self.seen(run) for entry in entries for run in entry.runs if run.run_id == run_id), None)
 
     def waits(self, run: Run) -> str:
         """Returns why a run that has not begun still waits, as a sentence; empty for one that has begun or ended."""

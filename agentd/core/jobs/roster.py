@@ -59,6 +59,14 @@ class Entry:
         return [*self.waiting, *([] if self.retry is None else [self.retry])]
 
     @property
+    def runs(self) -> list[Run]:
+        """The last run that ended, if any, those under way, and those that have not begun."""
+        ended = [] if self.last is None else [self.last]
+        if not (self.running or self.waiting or self.retry):  # as of nearly all jobs of thousands
+            return ended
+        return [*ended, *self.running.values(), *self.pending]
+
+    @property
     def wanted(self) -> list[int]:
         """The instants at which the job has something to do."""
         retry = [] if self.retry is None else [self.retry.not_before]
@@ -101,11 +109,11 @@ class Roster:
 
     def running(self, run_id: str) -> Entry | None:
         """Returns the job that the run under way belongs to, or None."""
-        name = run_id.rpartition(".")[0]
-        for entry in (self.entries.get(name), self.removed.get(name)):
-            if entry is not None and run_id in entry.running:
-                return entry
-        return None
+        return next((entry for entry in self.of(run_id.rpartition(".")[0]) if run_id in entry.running), None)
+
+    def of(self, name: str) -> list[Entry]:
+        """Returns the configured job of that name, and the removed one that still has a run under way, if any."""
+        return [entry for entry in (self.entries.get(name), self.removed.get(name)) if entry is not None]
 
     # The set of jobs; after a change of it, index()
 

@@ -141,6 +141,8 @@ class World:
         assert [key for key, count in self._once.items() if count > 1] == []
         for run in self.core.all_seen():
             assert bool(self.core.waits(run)) == (run.state in {"queued", "starting"})
+            assert self.core.known(run.run_id) == run
+            assert run not in self.core.all_seen(above=run.seq)
         queued = [run for run in self.core.all_seen() if run.state == "queued"]
         waiting = [run.run_id for run in self.core.waiting(self.now)]
         assert {run.run_id for run in queued if run.not_before <= self.now} <= set(waiting)
