@@ -5,9 +5,13 @@ import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from enum import IntEnum
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from agentctl.standalone import Standalone, standalones
+
+if TYPE_CHECKING:
+    from agentctl.bus import Bus
+    from agentctl.signals import Listening
 
 Record = dict[str, Any]
 
@@ -17,8 +21,8 @@ NOT_RUNNING = (
     "agentd is not running (start it with: systemctl enable --now agentd, "
     "or try it without root: python3 -m agentd --standalone)"
 )
+BUS, BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 PASSWORD_TIMEOUT = 300.0  # seconds for a person to type one
-_BUS, _BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 
 
 class Call(NamedTuple):
@@ -107,8 +111,8 @@ def failure(error_name: str, message: str) -> Failure:
 class Client:
     """A connection to a running daemon. Every method raises Failure when something goes wrong."""
 
-    def __init__(self, connection: Any, timeout: float, *, asks: bool = False) -> None:
-        self._connection = connection
+    def __init__(self, bus: "Bus | Listening", timeout: float, *, asks: bool = False) -> None:
+        self._bus = bus
         self._timeout = timeout
         self._asks = asks  # a person at a terminal, who may be asked for a password by polkit
         self._agent: Any = None
@@ -162,13 +166,13 @@ class Client:
     @classmethod
     def _open(cls, address: str, timeout: float) -> Self | None:
         """Returns a client where agentd owns its name on the bus at this address, None where nothing answers."""
-        from jeepney.io.blocking import open_dbus_connection
+        from agentctl.bus import Bus
 
         try:
             # A script must not hang at a question, and on a private bus and for root there is none.
             asks = address == "SYSTEM" and os.isatty(0) and os.geteuid() != 0
-            client = cls(_patient(open_dbus_connection(bus=address, auth_timeout=timeout)), timeout, asks=asks)
-        except (OSError, ValueError, RuntimeError):  # what jeepney raises for no, a wrong or an unusable address
+            client = cls(Bus(address, timeout), timeout, asks=asks)
+        except (OSError, ValueError):  # nobody answers there, or the address is wrong or unusable
             return None
         try:
             client._send_to_bus("GetNameOwner", "s", NAME)
@@ -185,7 +189,7 @@ class Client:
             from agentctl import password
 
             password.stop(self._agent)
-        self._connection.close()
+        self._bus.close()
 
     def call(self, call: Call, *args: object) -> tuple[Any, ...]:
         """Calls a method of the daemon and returns its results; records come back as plain dictionaries.
@@ -200,37 +204,42 @@ class Client:
 
             self._agent = password.start()
         patience = max(self._timeout, call.patience, PASSWORD_TIMEOUT if asks else 0)
-        body = self._send(NAME, PATH, call.interface, call.member, call.signature, values, asks=asks, patience=patience)
-        return tuple(_plain(value) for value in body)
+        return self._send(NAME, PATH, call.interface, call.member, call.signature, values, asks=asks, patience=patience)
 
     def properties(self, interface: str) -> Record:
         """Returns the properties of an interface of the daemon, under their names in the contract. Raises Failure."""
         (properties,) = self._send(NAME, PATH, "org.freedesktop.DBus.Properties", "GetAll", "s", (interface,))
-        return dict(_plain(properties))
+        return dict(properties)
 
     def listen(self, interface: str, signal: str, signature: str, tell: Callable[[Signal], None]) -> None:
         """Has the daemon's signals of this name told as they come while an answer is awaited. Raises Failure."""
-        self.subscribe(interface, signal, signature, _Told(tell))
+        from agentctl.signals import Told
+
+        self.subscribe(interface, signal, signature, Told(tell))
 
     def subscribe(
         self, interface: str = "", signal: str = "", signature: str | None = None, queue: deque[Any] | None = None
     ) -> deque[Any]:
         """Collects the daemon's signals of this name from now on, or all of them, for `receive`: those of anybody else
         and, where a signature is given, those with values of other types are passed over. Raises Failure."""
-        from jeepney import MatchRule
-
-        rule = MatchRule(type="signal", sender=NAME, interface=interface or None, member=signal or None, path=PATH)
-        owners = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged", path=_BUS_PATH)
-        owners.add_arg_condition(0, NAME)
-        for one in (owners, rule):
-            self._send_to_bus("AddMatch", "s", one.serialise())
-        # The bus translates NAME; what arrives carries the daemon's unique name. A new daemon has another one.
-        del rule.header_fields["sender"]
-        genuine = _Genuine(rule, owners, signature)
         signals: deque[Any] = deque() if queue is None else queue
-        self._connection.filter(genuine, queue=signals)
+        genuine = self._listening().collect(interface, signal, signature, signals)
+        for rule in genuine.rules:
+            self._send_to_bus("AddMatch", "s", rule)
         (genuine.owner,) = self._send_to_bus("GetNameOwner", "s", NAME)
         return signals
+
+    def _listening(self) -> "Listening":
+        """Returns the connection that hears signals, which takes the place of the first. Raises Failure."""
+        from agentctl.signals import Listening
+
+        if not isinstance(self._bus, Listening):
+            self._bus.close()
+            try:
+                self._bus = Listening(self._bus.address, self._timeout)
+            except (OSError, ValueError, RuntimeError):
+                raise _gone() from None
+        return self._bus
 
     def receive(self, signals: deque[Any], patience: float | None = None) -> Signal | None:
         """Returns the next signal that `subscribe` collected; None after `patience` seconds without one.
@@ -238,12 +247,11 @@ class Client:
         Raises Failure when the connection is lost.
         """
         try:
-            message = self._connection.recv_until_filtered(signals, timeout=patience)
+            return self._listening().next(signals, patience)
         except TimeoutError:
             return None
         except OSError:
             raise _gone() from None
-        return _signal(message)
 
     def await_any(self, signals: deque[Any]) -> Signal:
         """Returns the next signal that `subscribe` collected, however long it takes. Raises Failure when the connection
@@ -253,7 +261,7 @@ class Client:
         return signal
 
     def _send_to_bus(self, member: str, signature: str, *args: object) -> tuple[Any, ...]:
-        return self._send(_BUS, _BUS_PATH, _BUS, member, signature, args)
+        return self._send(BUS, BUS_PATH, BUS, member, signature, args)
 
     def _send(
         self,
@@ -267,14 +275,9 @@ class Client:
         asks: bool = False,
         patience: float = 0,
     ) -> tuple[Any, ...]:
-        from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_method_call
-
-        message = new_method_call(DBusAddress(path, name, interface), member, signature or None, values)
-        if asks:
-            message.header.flags = MessageFlag.allow_interactive_authorization
         patience = patience or self._timeout
         try:
-            reply = self._connection.send_and_get_reply(message, timeout=patience)
+            reply = self._bus.call(name, path, interface, member, signature, values, patience, asks=asks)
         except TimeoutError:
             sentence = f"agentd did not answer {member} within {patience:g} s (AGENTD_TIMEOUT sets the limit)"
             raise Failure(sentence, ExitCode.ERROR) from None
@@ -282,80 +285,12 @@ class Client:
             raise _gone() from None
         except UnicodeEncodeError:
             raise Failure("an argument is not valid UTF-8: give the name as agentctl status shows it") from None
-        if reply.header.message_type is MessageType.error:
-            text = reply.body[0] if reply.body and isinstance(reply.body[0], str) else ""
-            raise failure(reply.header.fields[HeaderFields.error_name], text)
-        return tuple(reply.body)
-
-
-class _Told(deque[Any]):
-    """A queue of signals that tells each instead of keeping it."""
-
-    def __init__(self, tell: Callable[[Signal], None]) -> None:
-        super().__init__()
-        self._tell = tell
-
-    def append(self, message: Any) -> None:
-        """Tells a signal."""
-        self._tell(_signal(message))
-
-
-class _Genuine:
-    """A rule of jeepney's for signals of the daemon alone: those that `rule` matches, whose values have the types of
-    `signature` where that is given, and that the owner of NAME sent. Whoever else is on the system bus may send any
-    signal to one connection, but only the bus says, with what `owners` matches, who the owner is."""
-
-    def __init__(self, rule: Any, owners: Any, signature: str | None) -> None:
-        self.owner = ""
-        self._rule, self._owners, self._signature = rule, owners, signature
-
-    def matches(self, message: Any) -> bool:
-        """Returns whether a message is such a signal. Takes note of a new owner."""
-        from jeepney import HeaderFields
-
-        if self._owners.matches(message):
-            self.owner = message.body[2]
-        sender = message.header.fields.get(HeaderFields.sender)
-        return bool(
-            self.owner
-            and sender == self.owner
-            and self._rule.matches(message)
-            and self._signature in {None, _signature(message)}
-        )
-
-
-def _signal(message: Any) -> Signal:
-    """Returns the signal that a message is."""
-    from jeepney import HeaderFields
-
-    interface, name = (message.header.fields[field] for field in (HeaderFields.interface, HeaderFields.member))
-    return Signal(interface, name, _signature(message), tuple(_plain(value) for value in message.body))
-
-
-def _signature(message: Any) -> str:
-    """Returns the types of the values of a message."""
-    from jeepney import HeaderFields
-
-    return str(message.header.fields.get(HeaderFields.signature) or "")
-
-
-def _patient(connection: Any) -> Any:
-    """Returns a connection after having it pass over messages that jeepney cannot read, which anybody may send: numbers
-    of file descriptors that did not come."""
-    parser = connection.parser
-    read = parser.get_next_message
-
-    def next_readable() -> Any:
-        while True:
-            try:
-                return read()
-            except Exception:
-                if parser.next_msg_size is None:  # not even its length is known
-                    raise
-                parser.next_msg_size = None
-
-    parser.get_next_message = next_readable
-    return connection
+        except ValueError:
+            sentence = f"the answer to {member} cannot be read: expected one as D-Bus has it; restart agentd"
+            raise Failure(sentence, ExitCode.ERROR) from None
+        if reply.error:
+            raise failure(reply.error, next((text for text in reply.values[:1] if isinstance(text, str)), ""))
+        return reply.values
 
 
 def _several(alive: Iterable[tuple[Standalone, Client]]) -> Failure:
@@ -389,12 +324,3 @@ def _variants(call: Call, options: Mapping[str, object]) -> dict[str, tuple[str,
         for key, value in options.items()
         if value is not None
     }
-
-
-def _plain(value: Any) -> Any:
-    """Returns a record without the types of its values, lists of records likewise, and any other value as it is."""
-    if isinstance(value, dict):
-        return {key: _plain(one[1] if isinstance(one, tuple) else one) for key, one in value.items()}
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return [_plain(item) for item in value]
-    return value

@@ -21,7 +21,7 @@ ONLY_IN = {
     "apprise": {"agentd/notices/posting.py"},
     "requests": {"agentd/notices/posting.py"},
     "smtplib": {"agentd/notices/posting.py", "agentd/notices/verdicts.py"},
-    "jeepney": {"agentctl/client.py"},
+    "jeepney": {"agentctl/signals.py"},
     "structlog": {"agentd/log.py"},
     "systemd": {
         *("agentd/log.py", "agentd/sdnotify.py", "agentd/peers/journal.py", "agentd/learning/looking.py"),

@@ -14,7 +14,7 @@ from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_err
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 
-from agentctl import client
+from agentctl import client, signals
 from agentctl.__main__ import main
 from agentctl.jobs import output
 from agentctl.jobs.calls import JOBS
@@ -100,7 +100,7 @@ class FakeDaemon:
 
     def answer(self, message: Any) -> None:
         member, interface = (message.header.fields[field] for field in (HeaderFields.member, HeaderFields.interface))
-        plain = [client._plain(value) for value in message.body]
+        plain = [signals.plain(value) for value in message.body]
         self.calls.append((member, *plain))
         self.interactive.append(bool(message.header.flags & MessageFlag.allow_interactive_authorization))
         others = member == "GetAll" and plain[0] != MANAGER

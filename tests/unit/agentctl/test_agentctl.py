@@ -527,8 +527,8 @@ def test_ctrl_c_ends_a_real_wait_without_a_traceback(daemon: FakeDaemon) -> None
 def test_a_plain_status_loads_nothing_heavy(daemon: FakeDaemon) -> None:
     with start("status", stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}) as process:
         loaded = {line.rpartition("|")[2].strip() for line in process.communicate()[1].splitlines()}
-    assert {"click", "jeepney"} <= loaded
-    assert loaded.isdisjoint({"rich", "asyncio", "json", "subprocess", "importlib.metadata"})
+    assert "click" in loaded
+    assert loaded.isdisjoint({"jeepney", "rich", "asyncio", "json", "subprocess", "importlib.metadata"})
     assert {name for name in loaded if name.partition(".")[0] == "agentd"} == {
         *("agentd", "agentd.core", "agentd.core.quantities"),
     }

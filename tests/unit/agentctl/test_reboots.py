@@ -228,19 +228,19 @@ def test_refusals_are_the_daemons_sentences(
 def test_only_what_changes_something_may_ask_for_a_password(
     daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from jeepney.io.blocking import open_dbus_connection
+    from agentctl.bus import Bus
 
     monkeypatch.setattr(password, "start", lambda: None)
     daemon.answers |= {"RebootNow": MANUAL, "CancelReboot": MANUAL, "Clear": [], "Examine": [], "ListReboots": []}
     daemon.answers["ListHolders"] = []
     arrange(daemon, IDLE)
-    connection = client.Client(open_dbus_connection(daemon.address), 5, asks=True)
+    connection = client.Client(Bus(daemon.address, 5), 5, asks=True)
     monkeypatch.setattr(connection, "close", lambda: None)
     monkeypatch.setattr(client.Client, "connect", lambda _address, _state: connection)
     for line in ("reboot-now", "reboot-now --dry-run", "reboot cancel", "reboot clear", "reboot", "reboot history"):
         assert ctl(*line.split()).code == 0
     assert ctl("fleet").code == 0
-    connection._connection.close()
+    connection._bus.close()
     asked = {call[0] for call, interactive in zip(daemon.calls, daemon.interactive, strict=True) if interactive}
     assert asked == {"RebootNow", "CancelReboot", "Clear"}
 
