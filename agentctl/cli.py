@@ -1,36 +1,18 @@
-"""The things that all commands share: the session, the options, and groups of commands."""
+"""The things that all commands share with click: options, completion, and groups of commands."""
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
 import click
 
-from agentctl.client import Call, Client, ExitCode, Failure, Record
+from agentctl.client import PAGE, Call, Client, ExitCode, Failure, Record
+from agentctl.session import Session
 
 MOST_RECORDS = 10_000  # the contract's limit for a list
-PAGE = 1000  # the contract's limit for one answer
-
-
-@dataclass
-class Session:
-    """The values of the global options, and the connection, made when a command first needs it."""
-
-    address: str | None = None
-    state_dir: str | None = None
-    json: bool = False
-
-    @cached_property
-    def client(self) -> Client:
-        client = Client.connect(self.address, self.state_dir)
-        click.get_current_context().find_root().call_on_close(client.close)
-        return client
 
 
 def listed(
@@ -60,11 +42,6 @@ def completed(names: Callable[[Client], Iterable[str]]) -> Callable[[click.Conte
         return []
 
     return complete
-
-
-def now() -> int:
-    """Returns this instant in microseconds since 1970."""
-    return time.time_ns() // 1000
 
 
 def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:

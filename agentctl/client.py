@@ -21,6 +21,7 @@ NOT_RUNNING = (
     "agentd is not running (start it with: systemctl enable --now agentd, "
     "or try it without root: python3 -m agentd --standalone)"
 )
+PAGE = 1000  # records of a list, the contract's limit for one answer
 BUS, BUS_PATH = "org.freedesktop.DBus", "/org/freedesktop/DBus"
 PASSWORD_TIMEOUT = 300.0  # seconds for a person to type one
 

@@ -1,9 +1,9 @@
 """Output: JSON, tables (rich on a terminal, aligned text in a pipe) and single lines."""
 
+import codecs
+import os
 import sys
 from collections.abc import Collection, Iterable, Sequence
-
-import click
 
 from agentctl.client import Record, safe
 from agentctl.times import iso
@@ -27,6 +27,7 @@ _STYLES = {
     "overdue": "bold red",
 }
 _STYLED = {"STATE", "LAST", "RESULT"}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "cyan": 36}
 
 
 def picked(record: Record, *keys: str, instants: Collection[str] = ()) -> Record:
@@ -48,28 +49,51 @@ def print_json(value: object) -> None:
     """Prints one JSON document in ASCII, so that no text in it can steer a terminal."""
     import json
 
-    click.echo(json.dumps(value, indent=2))
+    echo(json.dumps(value, indent=2))
+
+
+def echo(text: str = "", *, err: bool = False) -> None:
+    """Prints a text and ends the line, at once, as click does it: where Python takes the output for one of ASCII it
+    was told nothing better, and UTF-8 is written; an output that is closed from the start gets nothing."""
+    stream = getattr(sys, "stderr" if err else "stdout")
+    if stream is None:
+        return
+    if codecs.lookup(stream.encoding or "ascii").name == "ascii":
+        stream.buffer.write(f"{text}\n".encode(errors="replace"))
+    else:
+        stream.write(f"{text}\n")
+    stream.flush()
 
 
 def print_line(text: str, colour: str | None = None, bold: bool = False) -> None:
-    """Prints one line, coloured on a terminal only."""
-    click.secho(safe(text), fg=colour, bold=bold)
+    """Prints one line, coloured on a terminal only, and there only where NO_COLOR is not set."""
+    text = safe(text)
+    if _on_terminal() and not os.environ.get("NO_COLOR"):
+        begin = f"\x1b[{_COLOURS[colour]}m" if colour else ""
+        text = f"{begin}\x1b[{1 if bold else 22}m{text}\x1b[0m"
+    echo(text)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Prints a table, whose cells may hold any text."""
     cells = [[safe(cell) for cell in row] for row in rows]
-    if sys.stdout.isatty():
+    if _on_terminal():
         _print_rich(header, cells)
     else:
         _print_plain(header, cells)
 
 
+def _on_terminal() -> bool:
+    """Tells whether stdout is a terminal; there may be none."""
+    return bool(getattr(sys.stdout, "isatty", bool)())
+
+
 def _print_plain(header: Sequence[str], rows: list[list[str]]) -> None:
     lines = [list(header), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    # At once: a write for each line takes longer than all that was done for it.
+    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    echo("\n".join("  ".join(cells).rstrip() for cells in padded))
 
 
 def _print_rich(header: Sequence[str], rows: list[list[str]]) -> None:

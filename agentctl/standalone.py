@@ -3,7 +3,6 @@
 import contextlib
 import os
 import stat
-from pathlib import Path
 from typing import NamedTuple
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -24,15 +23,17 @@ def standalones(state: str | None = None) -> list[Standalone]:
     so would choose whom agentctl believes. Raises OSError where that state directory is not there.
     """
     wanted = None if state is None else address_file(state)
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or os.path.expanduser("~/.cache")
+    if runtime == "~/.cache":  # the user has no home
+        return []
     with contextlib.ExitStack() as opened:
         try:
-            folder = os.open((Path(runtime) if runtime else Path("~/.cache").expanduser()) / "agentd", _FLAGS)
+            folder = os.open(os.path.join(runtime, "agentd"), _FLAGS)
             opened.callback(os.close, folder)
             if not _own(os.fstat(folder)):
                 return []
-            names = os.listdir(folder)  # noqa: PTH208 - of the folder that was looked at, whatever has its name now
-        except (OSError, RuntimeError):  # RuntimeError: the user has no home
+            names = os.listdir(folder)  # of the folder that was looked at, whatever has its name now
+        except OSError:
             return []
         found = (_read(folder, name) for name in names if name.startswith("address") and wanted in {None, name})
         return sorted((daemon for daemon in found if daemon is not None), key=lambda daemon: daemon.state)
@@ -43,7 +44,7 @@ def address_file(state: str) -> str:
 
     Raises OSError where there is no such directory.
     """
-    status = Path(state).stat()
+    status = os.stat(state)
     return f"address-{status.st_dev:x}-{status.st_ino:x}"
 
 

@@ -1,7 +1,6 @@
 """The methods of org.agentd1.Jobs that agentctl calls."""
 
-from agentctl.cli import PAGE
-from agentctl.client import Call, Client, Record
+from agentctl.client import PAGE, Call, Client, Record
 
 JOBS = "org.agentd1.Jobs"
 

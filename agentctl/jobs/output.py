@@ -7,7 +7,7 @@ import time
 import unicodedata
 from collections.abc import Iterator
 
-from agentctl import manager
+from agentctl import daemon
 from agentctl.client import Client
 from agentctl.jobs import calls
 
@@ -27,7 +27,7 @@ _STEERING = {
 
 def read(client: Client, run_id: str, to_end: bool) -> Iterator[bytes]:
     """Yields the output of a run, piece by piece: up to now, or to the run's end. Raises Failure."""
-    if client.properties(manager.MANAGER).get("Mode") == "system":
+    if client.properties(daemon.MANAGER).get("Mode") == "system":
         from agentctl.jobs import journal
 
         yield from journal.output(client, run_id, to_end)

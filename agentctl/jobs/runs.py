@@ -7,11 +7,13 @@ from typing import Any
 
 import click
 
-from agentctl import manager, times
-from agentctl.cli import MOST_RECORDS, Session, command, count_option, listed, now, parsed
+from agentctl import daemon, times
+from agentctl.cli import MOST_RECORDS, command, count_option, listed, parsed
 from agentctl.client import Client, ExitCode, Failure, Record, safe
 from agentctl.jobs import calls, output, records
 from agentctl.jobs.arguments import job_argument
+from agentctl.jobs.start import start
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 
 FIRST_LOOK = 1.0
@@ -36,16 +38,15 @@ def run(session: Session, job: str, wait: bool, follow: bool, raw: bool) -> None
       agentctl run backup --wait && poweroff
       agentctl run backup --follow
     """
+    if not (wait or follow):
+        start(session, job)
+        return
     client = session.client
     # Listen before the start: a short run is over before its start is answered.
     signals = client.subscribe(calls.JOBS, "JobFinished", "sssa{sv}")
     (run_id,) = client.call(calls.RUN_JOB, job, {})
     if not session.json:
         click.echo(run_id, err=follow)
-    if not (wait or follow):
-        if session.json:
-            print_json({"run_id": run_id})
-        return
     try:
         while True:
             if follow:
@@ -202,12 +203,12 @@ def history(session: Session, job: str | None, count: int, since: int | None, fa
     if job and not found:
         client.call(calls.GET_JOB, job)  # the past of an unknown job is an error, not empty
     if session.json:
-        as_json = manager.decision_json if decisions else records.past_json
+        as_json = daemon.decision_json if decisions else records.past_json
         print_json([as_json(record) for record in found])
     elif not found:
         click.echo("nothing found")
     elif decisions:
-        print_table(manager.DECISION_HEADER, [manager.decision_row(decision, now()) for decision in found])
+        print_table(daemon.DECISION_HEADER, [daemon.decision_row(decision, now()) for decision in found])
     else:
         print_table(records.RUN_HEADER, [records.run_row(run, now()) for run in found])
 
@@ -216,7 +217,7 @@ def _decisions(client: Client, job: str | None, limit: int) -> list[Record]:
     """Returns the newest decisions of all parts, or those about one job, newest first. Raises Failure."""
     about = {"part": "jobs", "about": job} if job else {}
     try:
-        return listed(client, manager.LIST_DECISIONS, limit, lambda decision: decision.get("seq"), **about)
+        return listed(client, daemon.LIST_DECISIONS, limit, lambda decision: decision.get("seq"), **about)
     except Failure as failed:
         if failed.error != "UnknownMethod":
             raise

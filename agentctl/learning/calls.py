@@ -1,7 +1,6 @@
 """The methods of org.agentd1.Learning that agentctl calls."""
 
-from agentctl.cli import PAGE
-from agentctl.client import Call, Client, Failure, Record
+from agentctl.client import PAGE, Call, Client, Failure, Record
 from agentctl.jobs.calls import all_jobs
 
 LEARNING = "org.agentd1.Learning"

@@ -5,9 +5,10 @@ import sys
 
 import click
 
-from agentctl.cli import Commands, Session, address_option, command, json_option
+from agentctl.cli import Commands, address_option, command, json_option
 from agentctl.client import ExitCode
 from agentctl.learning.listing import print_learners
+from agentctl.session import Session
 
 
 @click.group("learning", cls=Commands, invoke_without_command=True)

@@ -2,9 +2,10 @@
 
 import click
 
-from agentctl.cli import Session, command, completed, now
+from agentctl.cli import command, completed
 from agentctl.jobs.records import change_json
 from agentctl.learning import calls, records
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 from agentctl.times import span
 

@@ -1,7 +1,7 @@
 """The list of all jobs that learn, with what that brings."""
 
-from agentctl.cli import Session
 from agentctl.learning import calls, records
+from agentctl.session import Session
 from agentctl.show import print_json, print_line, print_table
 
 

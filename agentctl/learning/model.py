@@ -5,10 +5,11 @@ import time
 
 import click
 
-from agentctl import manager
-from agentctl.cli import Commands, Session, address_option, command, json_option, now
+from agentctl import daemon
+from agentctl.cli import Commands, address_option, command, json_option
 from agentctl.client import Client, ExitCode, Failure, Record
 from agentctl.learning import calls, networks
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 from agentctl.times import span
 from agentd.core.quantities import SECOND
@@ -93,7 +94,7 @@ def train(session: Session, no_wait: bool) -> None:
     after = _newest(client)
     decision = after if after.get("seq") != before.get("seq") else {}
     if session.json:
-        told = manager.decision_json(decision) if decision else None
+        told = daemon.decision_json(decision) if decision else None
         print_json({"training": False, "network": number, "came": came, "decision": told})
         click.get_current_context().exit(ExitCode.ERROR if came == "failed" else ExitCode.OK)
     reason = decision.get("reason")
@@ -124,7 +125,7 @@ def _wait(client: Client) -> tuple[int, str]:
 
 def _newest(client: Client) -> Record:
     """Returns the newest decision about a network; empty where there is none. Raises Failure."""
-    (found,) = client.call(manager.LIST_DECISIONS, {"part": "learning", "limit": _DECISIONS})
+    (found,) = client.call(daemon.LIST_DECISIONS, {"part": "learning", "limit": _DECISIONS})
     return next((dict(one) for one in found if one.get("kind") == "model"), {})
 
 

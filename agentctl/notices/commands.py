@@ -6,20 +6,10 @@ import time
 
 import click
 
-from agentctl.cli import (
-    MOST_RECORDS,
-    Commands,
-    Session,
-    address_option,
-    command,
-    completed,
-    count_option,
-    json_option,
-    listed,
-    now,
-)
+from agentctl.cli import MOST_RECORDS, Commands, address_option, command, completed, count_option, json_option, listed
 from agentctl.client import Client, Failure, Record
 from agentctl.notices import calls, records
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 from agentd.core.quantities import SECOND
 

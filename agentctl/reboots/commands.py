@@ -9,19 +9,18 @@ from agentctl import times
 from agentctl.cli import (
     MOST_RECORDS,
     Commands,
-    Session,
     address_option,
     command,
     completed,
     count_option,
     json_option,
     listed,
-    now,
     parsed,
     pass_session,
 )
 from agentctl.client import Client, ExitCode, Failure, Record, safe
 from agentctl.reboots import calls, records
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 
 KINDS = ("reboot", "soft-reboot", "kexec")

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterable
 
-from agentctl.cli import PAGE
-from agentctl.client import Call, Client, Failure, Record
+from agentctl.client import PAGE, Call, Client, Failure, Record
 from agentd.core.quantities import DAY, HOUR, MINUTE
 
 RULES = "org.agentd1.Rules"

@@ -2,19 +2,17 @@
 
 import os
 import sys
-from collections.abc import Sequence
 
 import click
 
 from agentctl import times
-from agentctl.cli import Commands, Session, address_option, command, completed, json_option, now, parsed
+from agentctl.cli import Commands, address_option, command, completed, json_option, parsed
 from agentctl.client import ExitCode, Failure, Record
-from agentctl.rules import calls, plot, records
+from agentctl.rules import calls, kpis, records
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
-from agentd.core.quantities import HOUR
 
 _ACTED = 3  # times that a rule acted that `explain` shows
-_WIDTH, _HEIGHT = 60, 8  # of a plot
 _COLOURS = {"failed": "red", "skipped": "yellow"}
 _since = parsed(lambda text: times.parse_since(text, now()))
 
@@ -40,53 +38,9 @@ def kpi(session: Session, name: str | None, since: int | None, every: bool) -> N
       agentctl kpi --all
       agentctl kpi MemoryUsage --since 2d
     """
-    if name is not None:
-        _kpi(session, name, now() - HOUR if since is None else since)
-        return
-    if since is not None:
+    if name is None and since is not None:
         raise click.UsageError("--since goes with the NAME of a KPI")
-    (found,) = session.client.call(calls.LIST_KPIS, {"look": every or None})
-    shown = [one for one in found if one.get("sampled")] + [one for one in found if every and not one.get("sampled")]
-    if session.json:
-        print_json([records.kpi_json(one) for one in shown])
-    elif shown:
-        print_table(records.KPI_HEADER, [records.kpi_row(one, now()) for one in shown])
-    else:
-        click.echo("agentd samples no KPI, as no rule needs one; those that there are: agentctl kpi --all")
-
-
-def _kpi(session: Session, name: str, since: int) -> None:
-    at = now()
-    span = calls.span_of(session.client, [name], since, at)  # of an unknown KPI, with an error that suggests a name
-    rows = calls.samples(session.client, name, since, span)
-    one = calls.kpi_now(session.client, name)
-    if session.json:
-        print_json({**records.kpi_json(one), **records.period_json(since, rows)})
-        return
-    print_line(name, bold=True)
-    for label, text in records.kpi_facts(one, rows, since, at):
-        print_line(f"{label:>11}  {text}")
-    axis = (times.clock(rows[0]["at"], at), times.clock(at, at)) if rows else ("", "")
-    _print_plot(plot.columns(rows, at, _WIDTH), records.summary(rows), str(one.get("unit")), axis)
-
-
-def _print_plot(columns: Sequence[plot.Column], summary: dict[str, float], unit: str, axis: tuple[str, str]) -> None:
-    """Prints a line of bars, and on a terminal a plot with its least and its greatest mean, and when it begins and
-    ends."""
-    if not columns:
-        return
-    blocks = plot.can_show(sys.stdout.encoding)
-    # What stands here was made of numbers: no character of it can steer a terminal.
-    click.echo(f"{'':>11}  {plot.sparkline(columns, blocks=blocks)}".rstrip())
-    if sys.stdout.isatty() and summary["minimum"] < summary["maximum"]:
-        known = [column for column in columns if column is not None]
-        lines = plot.plot(columns, _HEIGHT, blocks=blocks)
-        labels = [records.shown(max(known), unit), *[""] * (_HEIGHT - 2), records.shown(min(known), unit)]
-        click.echo()
-        for label, line in zip(labels, lines, strict=True):
-            click.echo(f"{label:>11} |{line}".rstrip())
-        begin, end = axis
-        click.echo(f"{'':>11}  {begin}{end:>{max(len(end) + 1, len(columns) - len(begin))}}")
+    kpis.kpi(session, name, since, every)
 
 
 @click.group("rules", cls=Commands, invoke_without_command=True)

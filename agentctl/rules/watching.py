@@ -6,8 +6,9 @@ from collections.abc import Iterable
 import click
 
 from agentctl import times
-from agentctl.cli import Session, command, now
+from agentctl.cli import command
 from agentctl.client import NAME, Record, Signal
+from agentctl.session import Session, now
 from agentctl.show import print_line
 
 # The values of each signal with their types, as the contract has them.

@@ -9,19 +9,18 @@ from agentctl import times
 from agentctl.cli import (
     MOST_RECORDS,
     Commands,
-    Session,
     address_option,
     command,
     completed,
     count_option,
     json_option,
     listed,
-    now,
     parsed,
 )
 from agentctl.client import Call, ExitCode, Record, safe
 from agentctl.schedulers import calls, custom, records
 from agentctl.schedulers.monitoring import monitor
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 
 MODES = ("auto", "gaming", "lowlatency", "powersave", "server")

@@ -5,9 +5,10 @@ from typing import BinaryIO
 
 import click
 
-from agentctl.cli import Session, command, completed
+from agentctl.cli import command, completed
 from agentctl.client import ExitCode, Failure, Record, Signal, safe
 from agentctl.schedulers import calls
+from agentctl.session import Session
 from agentctl.show import picked, print_json, print_line, print_table
 from agentctl.times import stamp
 

@@ -8,9 +8,10 @@ import time
 import click
 
 from agentctl import times
-from agentctl.cli import Session, command, now, parsed
+from agentctl.cli import command, parsed
 from agentctl.client import Client, Failure, Record
 from agentctl.schedulers import calls, figures
+from agentctl.session import Session, now
 from agentctl.show import print_json, print_line, print_table
 from agentd.core.quantities import DAY, SECOND
 

@@ -16,9 +16,9 @@ from jeepney.io.blocking import open_dbus_connection
 
 from agentctl import client, signals
 from agentctl.__main__ import main
+from agentctl.daemon import MANAGER
 from agentctl.jobs import output
 from agentctl.jobs.calls import JOBS
-from agentctl.manager import MANAGER
 from agentd.core.quantities import HOUR, MINUTE, SECOND
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -202,6 +202,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
         monkeypatch.delenv(name, raising=False)
     for module in (
         "jobs.commands",
+        "jobs.status",
         "reboots.commands",
         "jobs.runs",
         "learning.explain",

@@ -18,13 +18,13 @@ import pytest
 
 import agentctl
 from agentctl import client
-from agentctl.__main__ import COMMANDS, cli
 from agentctl.client import Call
+from agentctl.commands import COMMANDS, cli
 from agentctl.reboots.commands import KINDS
 from agentctl.standalone import Standalone, standalones
 from agentd import private
 from agentd.core.reboots.policy import Kind
-from tests.unit.agentctl.fake import CONTRACT, ROOT, RUN, Ctl, FakeDaemon, NoAnswer, Refused
+from tests.unit.agentctl.fake import BACKUP, CONTRACT, ROOT, RUN, Ctl, FakeDaemon, NoAnswer, Refused
 
 MODULES: list[ModuleType] = [
     import_module(found.name) for found in pkgutil.walk_packages(agentctl.__path__, "agentctl.") if not found.ispkg
@@ -128,14 +128,16 @@ def loaded_by(*arguments: str) -> set[str]:
 def test_help_and_errors_need_no_part(surroundings: None) -> None:
     for arguments in (("--help",), ("--version",), ("statsu",)):
         loaded = loaded_by(*arguments)
-        own = {"agentctl", "agentctl.__main__", "agentctl.cli", "agentctl.client", "agentctl.standalone"}
+        shared = ("__main__", "cli", "client", "commands", "quick", "session", "show", "standalone", "times")
+        own = {"agentctl", *(f"agentctl.{name}" for name in shared)}
         assert {name for name in loaded if name.partition(".")[0] == "agentctl"} == own
 
 
 def test_a_command_loads_its_own_part(daemon: FakeDaemon) -> None:
     daemon.answers["ListHolders"] = []
     commands = {place.partition(":")[0] for place, _ in COMMANDS.values()}
-    assert loaded_by("status") & commands == {"agentctl.jobs.commands", "agentctl.manager"}
+    assert loaded_by("status", "--") & commands == {"agentctl.jobs.commands"}
+    assert loaded_by("status") & commands == set(), "click's commands are loaded for what goes without click"
     assert loaded_by("fleet") & commands == {"agentctl.reboots.commands"}
     assert loaded_by("version") & commands == {"agentctl.manager"}
 
@@ -490,6 +492,8 @@ def test_completion_is_silent_without_a_daemon(ctl: Ctl, monkeypatch: pytest.Mon
 
 # As a process of its own
 
+KPI = {"name": "MemoryUsage", "unit": "percent", "help": "", "sampled": True, "value": 5.0, "shown": "5%", "at": 0}
+
 
 def start(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     # The tests themselves may run in the background of a shell, where Ctrl-C is ignored.
@@ -524,11 +528,17 @@ def test_ctrl_c_ends_a_real_wait_without_a_traceback(daemon: FakeDaemon) -> None
     assert process.returncode == 130
 
 
-def test_a_plain_status_loads_nothing_heavy(daemon: FakeDaemon) -> None:
-    with start("status", stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}) as process:
+@pytest.mark.parametrize("line", ["", "status", "status feed", "run feed", "kpi", "kpi MemoryUsage"])
+def test_what_scripts_call_loads_nothing_heavy(daemon: FakeDaemon, line: str) -> None:
+    daemon.answers |= {"NextTimes": [], "ListRuns": [], "GetJob": BACKUP, "RunJob": "feed.8"}
+    daemon.answers |= {"ListKpis": [KPI], "GetSamples": []}
+    with start(*line.split(), stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"}) as process:
         loaded = {line.rpartition("|")[2].strip() for line in process.communicate()[1].splitlines()}
-    assert "click" in loaded
-    assert loaded.isdisjoint({"jeepney", "rich", "asyncio", "json", "subprocess", "importlib.metadata"})
+    assert process.returncode == 0
+    assert "agentctl.bus" in loaded
+    assert loaded.isdisjoint({"click", "jeepney", "rich", "asyncio", "json", "subprocess", "importlib.metadata"})
+    # Each of these takes a tenth of Python's own start, and more.
+    assert loaded.isdisjoint({"dataclasses", "inspect", "pathlib", "urllib.parse", "locale", "platform", "uuid"})
     assert {name for name in loaded if name.partition(".")[0] == "agentd"} == {
         *("agentd", "agentd.core", "agentd.core.quantities"),
     }

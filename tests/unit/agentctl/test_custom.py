@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 
-from agentctl.__main__ import cli
+from agentctl.commands import cli
 from agentctl.schedulers import custom
 from agentctl.schedulers.calls import SCHEDULER
 from agentd.core.schedulers.sources import LARGEST

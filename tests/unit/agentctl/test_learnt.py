@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 
-from agentctl.__main__ import cli
+from agentctl.commands import cli
+from agentctl.daemon import MANAGER
 from agentctl.learning import calls, records
 from agentctl.learning.calls import LEARNING
-from agentctl.manager import MANAGER
 from agentd.core.jobs import interval
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
 from tests.unit.agentctl import fake

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 
-from agentctl.__main__ import cli
+from agentctl.commands import cli
 from agentctl.schedulers import monitoring
 from agentd.core.quantities import MINUTE, SECOND
 from tests.unit.agentctl.fake import NOW, Ctl, FakeDaemon, Refused

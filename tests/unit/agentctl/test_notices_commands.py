@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from click.shell_completion import ShellComplete
 
-from agentctl.__main__ import cli
+from agentctl.commands import cli
 from agentctl.notices import commands
 from agentd.core import events
 from agentd.core.notices.model import State

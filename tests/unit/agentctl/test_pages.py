@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentctl.manager import MANAGER
+from agentctl.daemon import MANAGER
 from tests.unit.agentctl.fake import BACKUP, GOOD, NOW, Ctl, FakeDaemon
 
 Records = Callable[[dict[str, Any]], list[dict[str, Any]]]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 
-from agentctl.__main__ import cli
+from agentctl.commands import cli
 from agentctl.rules import records
 from agentctl.rules.calls import RULES
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
@@ -71,7 +71,8 @@ EVIDENCE = {
 @pytest.fixture(autouse=True)
 def known_time(surroundings: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The commands about rules see the known time."""
-    monkeypatch.setattr("agentctl.rules.commands.now", lambda: NOW)
+    for module in ("commands", "kpis"):
+        monkeypatch.setattr(f"agentctl.rules.{module}.now", lambda: NOW)
 
 
 def refusing(error: str, sentence: str) -> Callable[..., None]:

@@ -8,9 +8,9 @@ import pytest
 
 from agentctl import client
 from agentctl.__main__ import main
+from agentctl.daemon import MANAGER
 from agentctl.jobs import runs
 from agentctl.jobs.calls import JOBS
-from agentctl.manager import MANAGER
 from agentd.core.quantities import HOUR
 from tests.unit.agentctl.fake import FEED, GOOD, NOW, RUN, Ctl, FakeDaemon, Refused, Stranger
 

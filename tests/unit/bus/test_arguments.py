@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-import agentctl.cli
+import agentctl.client
 from agentctl.cli import MOST_RECORDS
 from agentd.bus.arguments import PAGE, clean, limit_of, only, record
 from agentd.bus.connection import plain
@@ -37,7 +37,7 @@ def test_a_limit_has_its_bounds_and_an_answer_is_a_page_at_most(limit: int) -> N
     with pytest.raises(Refused, match=f"limit must lie between 1 and 10000, not {limit}"):
         limit_of({"limit": limit})
     assert [limit_of({}), limit_of({"limit": 1}), limit_of({"limit": 10_000})] == [50, 1, 1000]
-    assert limit_of({"limit": MOST_RECORDS}) == agentctl.cli.PAGE == PAGE  # agentctl asks for what is beyond a page
+    assert limit_of({"limit": MOST_RECORDS}) == agentctl.client.PAGE == PAGE  # agentctl asks for what is beyond a page
 
 
 def test_a_record_has_what_has_a_value_and_text_as_the_bus_carries_it() -> None:
