@@ -1,18 +1,18 @@
 """Values of D-Bus as bytes and back, by their signature. A variant is read as its value alone, without the type.
 
-The library that agentctl listens with takes 0.56 s of processor time to read 10,000 jobs, and 30 ms to be imported.
+The library that agentctl listens with takes ten times as long to read 10,000 jobs, and 30 ms to be imported.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cache
 from struct import Struct, error
 from typing import Any
 
-Read = Callable[[bytes, int], tuple[Any, int]]
-"""Reads a value at a place of a message, where alignment counts from; returns it, and the place behind it."""
-_NUMBERS = {"y": "B", "n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
+_NUMBERS = {"y": "B", "b": "?3x", "n": "h", "q": "H", "i": "i", "u": "I", "h": "I", "x": "q", "t": "Q", "d": "d"}
 _EIGHT = "xtd({"  # what begins at a multiple of eight bytes
 _LONGEST_ARRAY = 1 << 26  # bytes, as the specification has it
+_BEGINS: dict[str, dict[bytes, tuple[str, int, Any, int]]] = {"<": {}, ">": {}}
+"""What the begin of an entry of a record says, by its bytes, for each order of them: see _Reader._entry."""
 
 
 class Unreadable(ValueError):
@@ -20,18 +20,15 @@ class Unreadable(ValueError):
 
 
 def read(signature: str, data: bytes, at: int, order: str) -> tuple[Any, ...]:
-    """Returns the values of a message's body, which begins at a place; `order` is that of its bytes: "<" or ">".
+    """Returns the values at a place of a message, where alignment counts from; `order` is that of its bytes: "<", ">".
 
     Raises Unreadable.
     """
+    reader = _Reader(data, at, order)
     try:
-        values = []
-        for kind in _split(signature):
-            value, at = _reader(kind, order)(data, at)
-            values.append(value)
+        return tuple(reader.value(kind) for kind in _split(signature))
     except (ValueError, LookupError, error, RecursionError):
         raise Unreadable("a value is not as its type says") from None
-    return tuple(values)
 
 
 @cache
@@ -46,7 +43,7 @@ def _split(signature: str) -> tuple[str, ...]:
 
 
 def _end(signature: str, at: int) -> int:
-    """Returns where the single type that begins at a place ends. Raises ValueError, LookupError."""
+    """Returns where the single type that begins at a place ends. Raises LookupError."""
     if signature[at] == "a":
         return _end(signature, at + 1)
     if signature[at] not in "({":
@@ -59,142 +56,114 @@ def _end(signature: str, at: int) -> int:
 
 
 @cache
-def _reader(kind: str, order: str) -> Read:
-    """Returns what reads values of a single type. Raises ValueError, LookupError."""
-    if kind in _NUMBERS:
-        return _number(kind, order)
-    if kind == "b":
-        whole = _reader("u", order)
-        return lambda data, at: ((found := whole(data, at))[0] != 0, found[1])
-    if kind in "so":
-        return _text("u", order)
-    if kind == "g":
-        return _text("y", order)
-    if kind == "v":
-        return _variant(order)
-    if kind == "a{sv}":
-        return _record(order)
-    if kind[0] == "a":
-        return _array(kind[1:], order)
-    if kind[0] == "(" and len(kind) > 2:
-        return _struct(_split(kind[1:-1]), order)
-    raise Unreadable(f'"{kind}" is not the type of a value')
+def _layout(kind: str, order: str) -> Struct:
+    """Returns how a number, or a boolean, stands there; it begins at a multiple of its size."""
+    return Struct(order + (_NUMBERS[kind] if (kind, order) != ("b", ">") else "3x?"))
 
 
-def _number(kind: str, order: str) -> Read:
-    layout = Struct(order + _NUMBERS[kind])
-    unpack, size = layout.unpack_from, layout.size
+class _Reader:
+    """Values, one after the other. Each method raises ValueError, LookupError, struct.error or RecursionError where
+    the bytes are none of that type."""
 
-    def number(data: bytes, at: int) -> tuple[Any, int]:
-        at += -at & (size - 1)
-        return unpack(data, at)[0], at + size
+    def __init__(self, data: bytes, at: int, order: str) -> None:
+        self._data, self._at, self._order = data, at, order
 
-    return number
+    def value(self, kind: str) -> Any:
+        """Reads a value of a single type."""
+        if kind in _NUMBERS:
+            layout = _layout(kind, self._order)
+            at = self._at + (-self._at & layout.size - 1)
+            self._at = at + layout.size
+            return layout.unpack_from(self._data, at)[0]
+        if kind in {"s", "o", "g"}:
+            size = self.value("y" if kind == "g" else "u")
+            at, self._at = self._at, self._at + size + 1
+            if self._data[at + size]:  # the NUL behind it; there is none where the text is longer than what came
+                raise Unreadable("a text does not end where its length says")
+            return self._data[at : at + size].decode()
+        if kind == "v":
+            (single,) = _split(self.value("g"))
+            return self.value(single)
+        if kind[0] == "a":
+            return self._array(kind[1:])
+        if kind[0] == "(" and len(kind) > 2:
+            self._at += -self._at & 7
+            return tuple(self.value(single) for single in _split(kind[1:-1]))
+        raise Unreadable(f'"{kind}" is not the type of a value')
 
-
-def _text(length: str, order: str) -> Read:
-    count = _reader(length, order)
-
-    def text(data: bytes, at: int) -> tuple[str, int]:
-        size, at = count(data, at)
-        if data[at + size]:  # the NUL behind it; there is none where the text is longer than what came
-            raise Unreadable("a text does not end where its length says")
-        return data[at : at + size].decode(), at + size + 1
-
-    return text
-
-
-def _variant(order: str) -> Read:
-    signature = _reader("g", order)
-
-    def variant(data: bytes, at: int) -> tuple[Any, int]:
-        kind, at = signature(data, at)
-        (single,) = _split(kind)
-        return _reader(single, order)(data, at)
-
-    return variant
-
-
-def _struct(kinds: tuple[str, ...], order: str) -> Read:
-    members = [_reader(kind, order) for kind in kinds]
-
-    def struct(data: bytes, at: int) -> tuple[Any, int]:
-        at += -at & 7
-        values = []
-        for member in members:
-            value, at = member(data, at)
-            values.append(value)
-        return tuple(values), at
-
-    return struct
-
-
-def _elements(kind: str, order: str) -> Read:
-    """Returns what reads the length of an array of a type: it gives the first element's place, and the array's end."""
-    count, mask = _reader("u", order), 7 if kind[0] in _EIGHT else 0
-
-    def elements(data: bytes, at: int) -> tuple[Any, int]:
-        size, at = count(data, at)
-        at += -at & mask
-        if size > _LONGEST_ARRAY or at + size > len(data):
+    def _array(self, kind: str) -> Any:
+        size = self.value("u")
+        self._at += -self._at & 7 if kind[0] in _EIGHT else 0
+        end = self._at + size
+        if size > _LONGEST_ARRAY or end > len(self._data):
             raise Unreadable("an array is longer than its message")
-        return at, at + size
-
-    return elements
-
-
-def _array(kind: str, order: str) -> Read:
-    elements = _elements(kind, order)
-    if kind == "y":
-        return lambda data, at: (data[(found := elements(data, at))[0] : found[1]], found[1])
-    pairs = kind[0] == "{"
-    element = _struct(_split(kind[1:-1]), order) if pairs else _reader(kind, order)
-
-    def array(data: bytes, at: int) -> tuple[Any, int]:
-        at, end = elements(data, at)
-        values = []
-        while at < end:
-            value, at = element(data, at)
-            values.append(value)
-        if at != end:
+        if kind == "{sv}":
+            found: Any = self._record(end)
+        elif kind[0] == "{":
+            single = f"({kind[1:-1]})"
+            found = dict(self._elements(single, end))
+        elif kind == "y":
+            found, self._at = self._data[self._at : end], end
+        else:
+            found = list(self._elements(kind, end)) if size else []
+        if self._at != end:
             raise Unreadable("an array does not end where its length says")
-        return dict(values) if pairs else values, end
+        return found
 
-    return array
+    def _elements(self, kind: str, end: int) -> Iterator[Any]:
+        while self._at < end:
+            yield self.value(kind)
 
+    def _record(self, end: int) -> dict[str, Any]:
+        """Reads an a{sv}, most of what agentd sends.
 
-def _record(order: str) -> Read:
-    """Returns what reads an a{sv}, most of what agentd sends.
-
-    The begin of an entry, from the length of its key to the type of its value, is the same bytes in each record, and
-    looked up as they are: 10,000 jobs are read in 0.7 of the time that taking the key and the type apart needs.
-    """
-    elements, key, signature = _elements("{", order), _reader("s", order), _reader("g", order)
-    begins: dict[bytes, tuple[str, int, Read]] = {}
-    low = 0 if order == "<" else 3  # the byte of a key's length, where that is below 256
-
-    def record(data: bytes, at: int) -> tuple[Any, int]:
-        at, end = elements(data, at)
+        The begin of an entry, from the length of its key to the type of its value, is the same bytes in each record,
+        and looked up as they are; texts and numbers are read in place. That takes 0.4 of the time that reading keys,
+        types and values one by one does: 0.17 s of processor time for 10,000 jobs.
+        """
+        data, at, order = self._data, self._at, self._order
+        begins, length = _BEGINS[order], _layout("u", order).unpack_from
+        low = 0 if order == "<" else 3  # the byte of a key's length, where that is below 256
         found: dict[str, Any] = {}
         while at < end:
             at += -at & 7
             type_at = at + data[at + low] + 5
-            begin = data[at : type_at + data[type_at] + 2]
-            known = begins.get(begin)
+            known = begins.get(data[at : type_at + data[type_at] + 2])
             if known is None:
-                name, behind = key(data, at)
-                kind, behind = signature(data, behind)
-                (single,) = _split(kind)
-                known = name, behind - at, _reader(single, order)
-                if behind - at == len(begin):
-                    begins[begin] = known
-            name, size, value = known
-            found[name], at = value(data, at + size)
-        if at != end:
-            raise Unreadable("a record does not end where its length says")
-        return found, end
+                self._at = at
+                known = self._entry()
+            name, ahead, value, size = known
+            at += ahead
+            if size:
+                (found[name],) = value(data, at)
+                at += size
+            elif value == "s":
+                (size,) = length(data, at)
+                behind = at + 4 + size
+                if data[behind]:
+                    raise Unreadable("a text does not end where its length says")
+                found[name] = data[at + 4 : behind].decode()
+                at = behind + 1
+            else:
+                self._at = at
+                found[name] = self.value(value)
+                at = self._at
+        self._at = at
+        return found
 
-    return record
+    def _entry(self) -> tuple[str, int, Any, int]:
+        """Reads the begin of an entry of a record, and keeps what it says: the key, how far ahead the value stands, and
+        its type; for a number what reads it, and its size instead."""
+        at = self._at
+        name, kind = self.value("s"), self.value("g")
+        (kind,) = _split(kind)
+        layout = _layout(kind, self._order) if kind in _NUMBERS else None
+        behind = self._at
+        ahead = behind + (-behind & (layout.size if layout else 4 if kind == "s" else 1) - 1) - at
+        known = (name, ahead, layout.unpack_from, layout.size) if layout else (name, ahead, kind, 0)
+        if len(name.encode()) < 256:
+            _BEGINS[self._order][self._data[at:behind]] = known
+        return known
 
 
 def packed(signature: str, values: tuple[Any, ...]) -> bytes:
@@ -213,8 +182,6 @@ def _pack(out: bytearray, kind: str, value: Any) -> None:
         text = value.encode()
         _pack(out, "y" if kind == "g" else "u", len(text))
         out += text + b"\0"
-    elif kind == "b":
-        _pack(out, "u", int(value))
     elif kind == "v":
         single, inside = value
         _pack(out, "g", single)
@@ -232,5 +199,5 @@ def _pack(out: bytearray, kind: str, value: Any) -> None:
         for single, inside in zip(_split(kind[1:-1]), value, strict=True):
             _pack(out, single, inside)
     else:
-        layout = Struct("<" + _NUMBERS[kind])
+        layout = _layout(kind, "<")
         out += bytes(-len(out) % layout.size) + layout.pack(value)

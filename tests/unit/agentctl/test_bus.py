@@ -95,6 +95,26 @@ def test_records_are_read_as_those_that_listen_read_them(records: list[dict[str,
     assert found == [plain(record) for record in records]
 
 
+def test_keys_and_types_are_read_once_for_all_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries: list[str] = []
+    entry = wire._Reader._entry
+
+    def counted(reader: Any) -> Any:
+        known = entry(reader)
+        entries.append(known[0])
+        return known
+
+    monkeypatch.setattr(wire._Reader, "_entry", counted)
+    monkeypatch.setattr(wire, "_BEGINS", {"<": {}, ">": {}})
+    record = {"name": ("s", "feed"), "next": ("t", 7), "running": ("as", ["feed.7"]), "k" * 300: ("b", True)}
+    plain_one = {key: value for key, (_, value) in record.items()}
+    for order in (Endianness.little, Endianness.big):
+        entries.clear()
+        data = parse_signature(["a", "a", "{", "s", "v", "}"]).serialise([record] * 100, 0, order)
+        assert wire.read("aa{sv}", data, 0, "<" if order is Endianness.little else ">") == ([plain_one] * 100,)
+        assert len(entries) == 3 + 100, "a key longer than 255 bytes is not kept, each other once"
+
+
 @given(st.binary(max_size=80), st.text("ybnqiuxtdsogvha(){}z", max_size=8), st.sampled_from("<>"))
 @example(b"\xff\xff\xff\x03" + bytes(12), "ay", "<")
 @example(b"\x04\0\0\0\0\0\0\0", "a()", "<")
