@@ -14,7 +14,7 @@ from jeepney import DBusAddress, HeaderFields, MessageFlag, MessageType, new_err
 from jeepney.bus_messages import message_bus
 from jeepney.io.blocking import open_dbus_connection
 
-from agentctl import client, signals
+from agentctl import client, signals, times
 from agentctl.__main__ import main
 from agentctl.daemon import MANAGER
 from agentctl.jobs import output
@@ -195,6 +195,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     """A known time and zone, and no daemon of the machine's in reach."""
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
+    times._clock.cache_clear()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path}/none")
     monkeypatch.setenv("_AGENTCTL_COMPLETE", "")
@@ -214,6 +215,7 @@ def surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[No
     yield
     monkeypatch.undo()
     time.tzset()
+    times._clock.cache_clear()
 
 
 class Ended(NamedTuple):

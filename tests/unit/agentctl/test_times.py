@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -15,9 +16,11 @@ NOW = 1_792_883_200_123_456  # Sat 2026-10-24 23:06:40.123456 UTC, the night in 
 def _berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
+    times._clock.cache_clear()
     yield
     monkeypatch.undo()
     time.tzset()
+    times._clock.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -212,3 +215,18 @@ def test_the_clock_shows_the_day_only_when_it_is_another() -> None:
     assert times.clock(NOW + HOUR, NOW) == "02:06"
     assert times.clock(NOW - 2 * HOUR, NOW) == "Sat 23:06"
     assert times.clock(NOW + 30 * DAY, NOW) == "2026-11-24 00:06"
+
+
+def test_a_long_list_is_reckoned_by_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    reckoned: list[int] = []
+    local = times.local
+
+    def counted(instant: int) -> datetime:
+        reckoned.append(instant)
+        return local(instant)
+
+    monkeypatch.setattr(times, "local", counted)
+    clocks = [times.clock(NOW + number * SECOND, NOW) for number in range(HOUR // SECOND)]
+    assert len(set(clocks)) == 61
+    assert len(reckoned) == 2 * 61
+    assert times.clock(NOW, NOW, seconds=True) == "01:06:40"
