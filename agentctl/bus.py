@@ -18,15 +18,31 @@ _LONGEST = 1 << 27  # bytes of a message, as the specification has it
 _PIECE = 1 << 18  # bytes that are read at once
 
 
-class Reply(NamedTuple):
-    """The answer to a call: its values, and the name of the error where it is one."""
+class Message(NamedTuple):
+    """A message as it came. Its values are read when they are asked for."""
 
-    values: tuple[Any, ...]
-    error: str = ""
+    kind: int
+    fields: dict[int, Any]  # of the header
+    data: bytes
+    at: int  # where its values begin
+    order: str  # of the bytes
+
+    @property
+    def error(self) -> str:
+        """The name of the error that the message is, "" where it is none."""
+        return str(self.fields.get(_ERROR_NAME, "")) if self.kind == _ERROR else ""
+
+    def values(self) -> tuple[Any, ...]:
+        """Returns the values of the message. Raises Unreadable."""
+        return wire.read(self.fields.get(_SIGNATURE, ""), self.data, self.at, self.order)
+
+    def last(self) -> tuple[int, dict[str, Any]]:
+        """Returns how many records the message has, which is a list of them, and the last. Raises Unreadable."""
+        return wire.last(self.data, self.at, self.order)
 
 
 class Bus:
-    """A connection that is authenticated and has a name on the bus. What is no answer is passed over."""
+    """A connection that is authenticated and has a name on the bus. Messages that are no answers are passed over."""
 
     def __init__(self, address: str, timeout: float) -> None:
         """Connects to the bus at an address, "SYSTEM" for that of the machine, within `timeout` seconds.
@@ -40,7 +56,7 @@ class Bus:
         self._socket = _connected(address, timeout)
         try:
             self._authenticate(deadline)
-            self.call(BUS, BUS_PATH, BUS, "Hello", "", (), timeout)
+            self.call(BUS, BUS_PATH, BUS, "Hello", "", (), timeout).values()
         except BaseException:
             self.close()
             raise
@@ -60,30 +76,47 @@ class Bus:
         patience: float,
         *,
         asks: bool = False,
-    ) -> Reply:
+    ) -> Message:
         """Calls a method of who has the name on the bus and returns the answer, which may take `patience` seconds.
 
         `asks`: a person may be asked for a password for it. Raises TimeoutError, OSError where the connection is lost,
-        Unreadable where the answer cannot be read, and UnicodeEncodeError where a text among the values is no UTF-8.
+        Unreadable where what comes is no answer, and UnicodeEncodeError where a text among the values is no UTF-8.
         """
-        deadline = time.monotonic() + patience
+        return self.answer(self.ask(name, path, interface, member, signature, values, asks=asks), patience)
+
+    def ask(
+        self,
+        name: str,
+        path: str,
+        interface: str,
+        member: str,
+        signature: str,
+        values: tuple[Any, ...],
+        *,
+        asks: bool = False,
+    ) -> int:
+        """Sends a call and returns its number, by which `answer` gives the answer. Raises as `call` does."""
         self._serial += 1
         fields = [(_PATH, ("o", path)), (_INTERFACE, ("s", interface)), (_MEMBER, ("s", member))]
         fields += [(_DESTINATION, ("s", name)), *([(_SIGNATURE, ("g", signature))] if signature else ())]
         body = wire.packed(signature, values)
         start = (ord("l"), _CALL, _MAY_ASK if asks else 0, 1, len(body), self._serial, fields)
         header = wire.packed("yyyyuua(yv)", start)
-        self._socket.settimeout(patience)
+        self._socket.settimeout(None)
         self._socket.sendall(header + bytes(-len(header) & 7) + body)
-        while True:
-            kind, found, message, at, order = self._message(deadline)
-            if found.get(_REPLY_TO) == self._serial and kind in {_RETURN, _ERROR}:
-                answer = wire.read(found.get(_SIGNATURE, ""), message, at, order)
-                return Reply(answer, str(found.get(_ERROR_NAME, "")) if kind == _ERROR else "")
+        return self._serial
 
-    def _message(self, deadline: float) -> tuple[int, dict[int, Any], bytes, int, str]:
-        """Returns the next message: its kind, the fields of its header, it, where its body begins, and the order of its
-        bytes. One whose header cannot be read has the kind 0. Raises Unreadable where not even its length is known."""
+    def answer(self, number: int, patience: float) -> Message:
+        """Returns the answer to the call of this number, and passes over all else. Raises as `call` does."""
+        deadline = time.monotonic() + patience
+        while True:
+            message = self._message(deadline)
+            if message.fields.get(_REPLY_TO) == number and message.kind in {_RETURN, _ERROR}:
+                return message
+
+    def _message(self, deadline: float) -> Message:
+        """Returns the next message; one whose header cannot be read is of the kind 0. Raises Unreadable where not even
+        its length is known, TimeoutError, OSError."""
         self._await(16, deadline)
         order = {"l": "<", "B": ">"}.get(chr(self._came[0]))
         if order is None:
@@ -93,13 +126,13 @@ class Bus:
         if at + size > _LONGEST:
             raise Unreadable("a message is longer than D-Bus allows")
         self._await(at + size, deadline)
-        message = bytes(self._came[: at + size])
+        data = bytes(self._came[: at + size])
         del self._came[: at + size]
         try:
-            (fields,) = wire.read("a(yv)", message, 12, order)
+            (fields,) = wire.read("a(yv)", data, 12, order)
         except Unreadable:
-            return 0, {}, message, at, order
-        return message[1], dict(fields), message, at, order
+            return Message(0, {}, data, at, order)
+        return Message(data[1], dict(fields), data, at, order)
 
     def _await(self, count: int, deadline: float) -> None:
         """Waits until so many bytes have come. Raises TimeoutError, OSError."""

@@ -3,15 +3,16 @@
 import os
 import shlex
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from agentctl.standalone import Standalone, standalones
 
 if TYPE_CHECKING:
-    from agentctl.bus import Bus
-    from agentctl.signals import Listening
+    from agentctl.bus import Bus, Message
+    from agentctl.signals import Listening, Reply
 
 Record = dict[str, Any]
 
@@ -207,6 +208,29 @@ class Client:
         patience = max(self._timeout, call.patience, PASSWORD_TIMEOUT if asks else 0)
         return self._send(NAME, PATH, call.interface, call.member, call.signature, values, asks=asks, patience=patience)
 
+    def pages(self, call: Call, key: str, **options: object) -> Iterator[list[Record]]:
+        """Yields the records of a list, page by page, each the records behind the last of the page before by its `key`.
+
+        The next page is asked for before one is read: agentd packs the one while agentctl reads the other, and a status
+        of 10,000 jobs takes 0.8 of the time. Raises Failure.
+        """
+        bus: Any = self._bus  # never the one that listens: no command that does has such a list
+        patience = max(self._timeout, call.patience)
+
+        def ask(after: object) -> Any:
+            values = (_variants(call, {**options, "after": after}),)
+            return bus.ask(NAME, PATH, call.interface, call.member, call.signature, values)
+
+        with _told(call.member, patience):
+            number = ask(None)
+            while number:
+                answer = bus.answer(number, patience)
+                _check(answer)
+                count, last = answer.last()
+                number = ask(last[key]) if count == PAGE else None
+                (page,) = answer.values()
+                yield page
+
     def properties(self, interface: str) -> Record:
         """Returns the properties of an interface of the daemon, under their names in the contract. Raises Failure."""
         (properties,) = self._send(NAME, PATH, "org.freedesktop.DBus.Properties", "GetAll", "s", (interface,))
@@ -277,21 +301,33 @@ class Client:
         patience: float = 0,
     ) -> tuple[Any, ...]:
         patience = patience or self._timeout
-        try:
-            reply = self._bus.call(name, path, interface, member, signature, values, patience, asks=asks)
-        except TimeoutError:
-            sentence = f"agentd did not answer {member} within {patience:g} s (AGENTD_TIMEOUT sets the limit)"
-            raise Failure(sentence, ExitCode.ERROR) from None
-        except OSError:
-            raise _gone() from None
-        except UnicodeEncodeError:
-            raise Failure("an argument is not valid UTF-8: give the name as agentctl status shows it") from None
-        except ValueError:
-            sentence = f"the answer to {member} cannot be read: expected one as D-Bus has it; restart agentd"
-            raise Failure(sentence, ExitCode.ERROR) from None
-        if reply.error:
-            raise failure(reply.error, next((text for text in reply.values[:1] if isinstance(text, str)), ""))
-        return reply.values
+        with _told(member, patience):
+            answer = self._bus.call(name, path, interface, member, signature, values, patience, asks=asks)
+            _check(answer)
+            return answer.values()
+
+
+def _check(answer: "Message | Reply") -> None:
+    """Raises Failure where an answer is an error, and ValueError where that cannot be read."""
+    if answer.error:
+        raise failure(answer.error, next((text for text in answer.values()[:1] if isinstance(text, str)), ""))
+
+
+@contextmanager
+def _told(member: str, patience: float) -> Iterator[None]:
+    """Turns what a bus raises about a call into Failure."""
+    try:
+        yield
+    except TimeoutError:
+        sentence = f"agentd did not answer {member} within {patience:g} s (AGENTD_TIMEOUT sets the limit)"
+        raise Failure(sentence, ExitCode.ERROR) from None
+    except OSError:
+        raise _gone() from None
+    except UnicodeEncodeError:
+        raise Failure("an argument is not valid UTF-8: give the name as agentctl status shows it") from None
+    except (ValueError, LookupError):
+        sentence = f"the answer to {member} cannot be read: expected one as D-Bus has it; restart agentd"
+        raise Failure(sentence, ExitCode.ERROR) from None
 
 
 def _several(alive: Iterable[tuple[Standalone, Client]]) -> Failure:

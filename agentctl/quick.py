@@ -1,8 +1,7 @@
 """The few command lines that scripts and prompts call, read without click.
 
-click and what it brings take 40 ms of processor time to be imported, three times Python's own start: `agentctl status`
-without them takes 0.6 of the time. What is not read here as plainly as click would read it is left to click: each
-mistake, --help, completion, and whatever else a command can do.
+click and the modules that it needs take 40 ms of processor time to be imported, three times Python's own start. Command
+lines that are not as plain are left to click: each mistake, --help, completion, and whatever else a command can do.
 """
 
 import os

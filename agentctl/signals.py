@@ -10,8 +10,20 @@ from typing import Any
 from jeepney import DBusAddress, HeaderFields, MatchRule, MessageFlag, MessageType, new_method_call
 from jeepney.io.blocking import open_dbus_connection
 
-from agentctl.bus import Reply
 from agentctl.client import BUS, BUS_PATH, NAME, PATH, Signal
+
+
+class Reply:
+    """The answer to a call, as Bus has it."""
+
+    def __init__(self, message: Any) -> None:
+        is_error = message.header.message_type is MessageType.error
+        self.error = str(message.header.fields[HeaderFields.error_name]) if is_error else ""
+        self._values = message.body
+
+    def values(self) -> tuple[Any, ...]:
+        """Returns the values of the answer."""
+        return tuple(plain(value) for value in self._values)
 
 
 class Listening:
@@ -42,9 +54,7 @@ class Listening:
         message = new_method_call(DBusAddress(path, name, interface), member, signature or None, values)
         if asks:
             message.header.flags = MessageFlag.allow_interactive_authorization
-        reply = self._connection.send_and_get_reply(message, timeout=patience)
-        error = reply.header.fields[HeaderFields.error_name] if reply.header.message_type is MessageType.error else ""
-        return Reply(tuple(plain(value) for value in reply.body), error)
+        return Reply(self._connection.send_and_get_reply(message, timeout=patience))
 
     def collect(self, interface: str, signal: str, signature: str | None, queue: deque[Any]) -> "Genuine":
         """Puts the daemon's signals of this name, or all of them, into a queue for `next`, once the bus was told the

@@ -31,6 +31,17 @@ def read(signature: str, data: bytes, at: int, order: str) -> tuple[Any, ...]:
         raise Unreadable("a value is not as its type says") from None
 
 
+def last(data: bytes, at: int, order: str) -> tuple[int, dict[str, Any]]:
+    """Returns how many records an aa{sv} at a place of a message has, and the last, found without reading the others;
+    none is empty. Raises Unreadable."""
+    reader = _Reader(data, at, order)
+    try:
+        places = reader.places()
+        return len(places), _Reader(data, places[-1], order).value("a{sv}") if places else {}
+    except (ValueError, LookupError, error, RecursionError):
+        raise Unreadable("a list of records is not as its type says") from None
+
+
 @cache
 def _split(signature: str) -> tuple[str, ...]:
     """Returns the single types of a signature. Raises ValueError, LookupError."""
@@ -90,6 +101,16 @@ class _Reader:
             self._at += -self._at & 7
             return tuple(self.value(single) for single in _split(kind[1:-1]))
         raise Unreadable(f'"{kind}" is not the type of a value')
+
+    def places(self) -> list[int]:
+        """Reads no more of an aa{sv} than where each record begins."""
+        end = self.value("u")
+        end, places = end + self._at, []
+        while self._at < end:
+            places.append(self._at)
+            size = self.value("u")
+            self._at += (-self._at & 7) + size
+        return places
 
     def _array(self, kind: str) -> Any:
         size = self.value("u")

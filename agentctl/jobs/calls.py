@@ -1,6 +1,6 @@
 """The methods of org.agentd1.Jobs that agentctl calls."""
 
-from agentctl.client import PAGE, Call, Client, Record
+from agentctl.client import Call, Client, Record
 
 JOBS = "org.agentd1.Jobs"
 
@@ -27,9 +27,4 @@ REPORT_CHANGE = Call(JOBS, "ReportChange", "s")
 
 def all_jobs(client: Client) -> list[Record]:
     """Returns the records of all jobs, ordered by name: page by page, as the daemon gives them. Raises Failure."""
-    (page,) = client.call(LIST_JOBS, {})
-    jobs = list(page)
-    while len(page) == PAGE:
-        (page,) = client.call(LIST_JOBS, {"after": jobs[-1]["name"]})
-        jobs += page
-    return jobs
+    return [job for page in client.pages(LIST_JOBS, "name") for job in page]

@@ -1,6 +1,6 @@
 """The methods of org.agentd1.Learning that agentctl calls."""
 
-from agentctl.client import PAGE, Call, Client, Failure, Record
+from agentctl.client import Call, Client, Failure, Record
 from agentctl.jobs.calls import all_jobs
 
 LEARNING = "org.agentd1.Learning"
@@ -19,12 +19,7 @@ ROLLBACK = Call(LEARNING, "Rollback")
 def all_learners(client: Client) -> list[Record]:
     """Returns the records of all adaptive jobs with their savings, ordered by name: page by page, as the daemon gives
     them. Raises Failure."""
-    (page,) = client.call(LIST_LEARNERS, {"savings": True})
-    learners = list(page)
-    while len(page) == PAGE:
-        (page,) = client.call(LIST_LEARNERS, {"after": learners[-1]["name"], "savings": True})
-        learners += page
-    return learners
+    return [learner for page in client.pages(LIST_LEARNERS, "name", savings=True) for learner in page]
 
 
 def learner(client: Client, job: str) -> Record | None:

@@ -1,4 +1,4 @@
-"""What goes without click ends as click has it end, with a real agentd and without one."""
+"""Command lines that go without click end as click has them end, with a real agentd and without one."""
 
 import os
 import pty

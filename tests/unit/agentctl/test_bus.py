@@ -6,6 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ def test_records_are_read_as_those_that_listen_read_them(records: list[dict[str,
     ]
     (found,) = wire.read("aa{sv}", wire.packed("aa{sv}", (records,)), 0, "<")
     assert found == [plain(record) for record in records]
+    assert wire.last(wire.packed("aa{sv}", (records,)), 0, "<") == (len(found), found[-1] if found else {})
 
 
 def test_keys_and_types_are_read_once_for_all_records(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,8 +134,9 @@ def test_a_damaged_list_of_records_is_read_or_is_unreadable(damage: list[tuple[i
     data = bytearray(wire.packed("aa{sv}", ([record, record, record],)))
     for place, byte in damage:
         data[place % len(data)] = byte
-    with suppress(Unreadable):
-        wire.read("aa{sv}", bytes(data), 0, "<")
+    for read in (partial(wire.read, "aa{sv}"), wire.last):
+        with suppress(Unreadable):
+            read(bytes(data), 0, "<")
 
 
 # The connection
@@ -169,7 +172,7 @@ def test_an_address_is_one_that_answers_or_an_error(bus: str, form: str, found: 
             assert not found
         else:
             assert found
-            (name,) = connection.call(BUS, BUS_PATH, BUS, "GetNameOwner", "s", (BUS,), 5).values
+            (name,) = connection.call(BUS, BUS_PATH, BUS, "GetNameOwner", "s", (BUS,), 5).values()
             assert name == BUS
             connection.close()
 
@@ -236,7 +239,8 @@ def hostile(tmp_path: Path) -> Hostile:
         with serving(str(place), answers):
             connection = Bus(f"unix:path={place}", 0.3)
             try:
-                return connection.call("a.b", "/", "a.b", "C", "", (), 0.3)
+                answer = connection.call("a.b", "/", "a.b", "C", "", (), 0.3)
+                return answer.values(), answer.error
             finally:
                 connection.close()
 

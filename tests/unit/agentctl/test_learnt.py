@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 
+from agentctl import client
 from agentctl.commands import cli
 from agentctl.daemon import MANAGER
-from agentctl.learning import calls, records
+from agentctl.learning import records
 from agentctl.learning.calls import LEARNING
 from agentd.core.jobs import interval
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
@@ -290,7 +291,7 @@ def test_the_list_says_what_to_do_where_nothing_is_learnt(
 
 def test_the_list_comes_in_pages(daemon: FakeDaemon, ctl: Ctl, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"job-{number}" for number in range(5)]
-    monkeypatch.setattr(calls, "PAGE", 2)
+    monkeypatch.setattr(client, "PAGE", 2)
     daemon.answers["ListLearners"] = lambda wanted: [
         {**BLANK, "name": name} for name in names if name > wanted.get("after", "")
     ][:2]

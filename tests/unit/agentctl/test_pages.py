@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from agentctl.bus import Bus, Message
+from agentctl.client import Client
 from agentctl.daemon import MANAGER
+from agentctl.jobs.calls import LIST_JOBS
 from tests.unit.agentctl.fake import BACKUP, GOOD, NOW, Ctl, FakeDaemon
 
 Records = Callable[[dict[str, Any]], list[dict[str, Any]]]
@@ -65,3 +68,33 @@ def test_the_status_has_all_jobs_however_many_there_are(daemon: FakeDaemon, ctl:
     lines = ctl("status").out.splitlines()
     assert "2001 jobs" in lines[0]
     assert [line.split()[0] for line in lines if line.startswith("job-")] == names
+
+
+def test_the_next_page_of_jobs_is_asked_for_before_one_is_read(
+    daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    ask, values = Bus.ask, Message.values
+
+    def asked(bus: Bus, *words: Any, **options: Any) -> int:
+        events.append(f"ask {words[3]} {words[5]}")
+        return ask(bus, *words, **options)
+
+    def read(message: Message) -> tuple[Any, ...]:
+        found = values(message)
+        events.append(f"read {len(found[0])}")
+        return found
+
+    bus = Bus(daemon.address, 5)
+    monkeypatch.setattr(Bus, "ask", asked)
+    monkeypatch.setattr(Message, "values", read)
+    first = [{"name": f"job-{number:03d}"} for number in range(1000)]
+    daemon.answers["ListJobs"] = lambda wanted: [] if wanted else first
+    assert [len(page) for page in Client(bus, 5).pages(LIST_JOBS, "name")] == [1000, 0]
+    assert events == [
+        "ask ListJobs ({},)",
+        "ask ListJobs ({'after': ('s', 'job-999')},)",
+        "read 1000",
+        "read 0",
+    ]
+    bus.close()
