@@ -1,8 +1,10 @@
 """A connection to a D-Bus daemon that calls methods, one after the other, and waits for the answer of each."""
 
 import os
-import socket
 import time
+
+# socket is this with names for its numbers, and takes 3 ms to be imported: a quarter of Python's own start.
+from _socket import AF_UNIX, SOCK_STREAM, socket
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -159,14 +161,14 @@ class Bus:
         self._socket.sendall(b"BEGIN\r\n")
 
 
-def _connected(address: str, timeout: float) -> socket.socket:
+def _connected(address: str, timeout: float) -> socket:
     """Returns a socket that is connected to the first of the addresses where somebody answers. Raises OSError,
     ValueError."""
     if address == "SYSTEM":
         address = os.environ.get("DBUS_SYSTEM_BUS_ADDRESS") or _SYSTEM
     failed: Exception = ValueError("the address has no socket of this machine")
     for place in _places(address):
-        connection = socket.socket(socket.AF_UNIX)
+        connection = socket(AF_UNIX, SOCK_STREAM)
         try:
             connection.settimeout(timeout)
             connection.connect(place)

@@ -538,7 +538,7 @@ def test_what_scripts_call_loads_nothing_heavy(daemon: FakeDaemon, line: str) ->
     assert "agentctl.bus" in loaded
     assert loaded.isdisjoint({"click", "jeepney", "rich", "asyncio", "json", "subprocess", "importlib.metadata"})
     # Each of these takes a tenth of Python's own start, and more.
-    assert loaded.isdisjoint({"dataclasses", "inspect", "pathlib", "urllib.parse", "locale", "platform", "uuid"})
+    assert loaded.isdisjoint({"dataclasses", "inspect", "pathlib", "urllib.parse", "locale", "platform", "socket"})
     assert {name for name in loaded if name.partition(".")[0] == "agentd"} == {
         *("agentd", "agentd.core", "agentd.core.quantities"),
     }
