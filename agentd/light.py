@@ -7,6 +7,7 @@
 """
 
 import sys
+import urllib  # noqa: F401 - the package, which is empty itself
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -71,3 +72,7 @@ import msgspec  # noqa: E402, F401
 
 for _name in _blocked:
     del _modules[_name]
+for _name in _LATE:
+    _package, _, _own = _name.rpartition(".")
+    if _package in _modules:  # as an import does, for whoever writes `import urllib.parse`
+        setattr(_modules[_package], _own, _modules[_name])

@@ -77,3 +77,19 @@ def test_what_is_there_after_a_start_or_a_reload_is_not_looked_through_for_cycle
         left_alone, looked_through = map(int, line)
         assert left_alone > 20_000
         assert looked_through < 3_000
+
+
+def test_what_is_put_off_works_as_ever_when_somebody_uses_it() -> None:
+    code = """
+from agentd import light
+import ast, calendar, inspect, ipaddress, json, locale, urllib.parse
+import asyncio.sslproto, msgspec
+from agentd.core.rules import grammar
+print(
+    json.dumps([1]), ast.literal_eval("2"), inspect.signature(len), calendar.isleap(2028), locale.LC_ALL,
+    ipaddress.ip_address("::1").is_loopback, urllib.parse.quote("a b"), msgspec.inspect.type_info(int).gt,
+    asyncio.sslproto.SSLProtocol.__name__, grammar.parse.__name__, sep=";",
+)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "[1];2;(obj, /);True;6;True;a%20b;None;SSLProtocol;parse\n"
