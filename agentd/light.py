@@ -30,9 +30,7 @@ _LATE: dict[str, dict[str, Any]] = {
     "json": {},  # which msgspec 0.19 needs
     "locale": {},
     "msgspec.inspect": {},
-    "pickle": {
-        "PicklingError": RuntimeError
-    },  # which loggers of structlog raise that are pickled; agentd pickles nothing
+    "pickle": {"PicklingError": RuntimeError},  # structlog raises it, where somebody pickles a logger
     "urllib.parse": {},  # Python 3.11 itself needs it for its paths
 }
 """The modules, and what stands for their names until then. None may be one that something is derived from."""
