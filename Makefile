@@ -66,7 +66,7 @@ lint: $(VENV)/develop
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
-	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image tests/vm/schedulers debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
+	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image tests/vm/native tests/vm/schedulers debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
 
 # Beside the agentd of before it was made light, in the same rounds.
 bench: $(VENV)/develop
