@@ -94,10 +94,12 @@ deb:
 	@sh .ci/build-deb
 
 # Builds the package unless AGENTD_DEB names one, and where they are not yet in the user's cache an image of a Debian 13
-# (some minutes) and CPU schedulers for it (some eight; where TESTS names other tests, they are left alone).
+# (some minutes), a Linux that runs as a program (some five; where that fails, the tests say what it means to them) and CPU
+# schedulers (some eight; where TESTS names other tests, they are left alone).
 test-vm: system-vm $(VENV)/develop
 	@echo "making the package and the image of a machine, where they are not there ..."
 	@AGENTD_DEB="$${AGENTD_DEB:-$$(sh .ci/build-deb)}" && export AGENTD_DEB && tests/vm/$(if $(TESTS),image,schedulers) > /dev/null && \
+		{ tests/vm/native > /dev/null || :; } && \
 		rm -f dist/figures.jsonl && \
 		$(BIN)/python -m pytest -q -n 3 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl

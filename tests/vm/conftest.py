@@ -2,29 +2,50 @@
 
 import fcntl
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
-from tests.vm.machine import KEPT, Kernel, Machine, MachineError
+from tests.vm.emulated import Emulated
+from tests.vm.guest import MachineError
+from tests.vm.machine import KEPT, Machine
+from tests.vm.native import Native, why_not
 from tests.vm.sched_ext import build_schedulers, install_schedulers
 
 HERE = Path(__file__).parent
-NewMachine = Callable[[Kernel], Machine]
+Kind = Literal["native", "trixie", "sched_ext"]
+"""A machine whose kernel is a program of this host, or one that is emulated, with one of Debian's kernels."""
+NewMachine = Callable[[Kind], Machine]
 INSTALLED = "installed"
 """The snapshot from before agentd was started."""
 
 
+def possible(kind: Kind) -> Kind:
+    """Returns the kind of machine that does for that one here: a host that runs no native ones emulates all, slowly."""
+    if kind == "native" and (reason := why_not()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")  # it is told and fails no test
+            warnings.warn(f"all machines are emulated, which takes several times as long: {reason}", stacklevel=2)
+        return "trixie"
+    return kind
+
+
+def make(kind: Kind, kept: Path | None = None) -> Machine:
+    """Makes a machine of a kind that is possible here, which goes on from a disk that was kept."""
+    return Native(kept=kept) if kind == "native" else Emulated(kind, kept=kept)
+
+
 @pytest.fixture(scope="session")
 def new_machine() -> Iterator[NewMachine]:
-    """Boots machines of a kernel; they are thrown away when the last test is done, or earlier by who closes them."""
+    """Boots machines of a kind; they are thrown away when the last test is done, or earlier by who closes them."""
     machines: list[Machine] = []
 
-    def new(kernel: Kernel = "trixie") -> Machine:
-        machine = Machine(kernel)
+    def new(kind: Kind) -> Machine:
+        machine = make(possible(kind))
         machines.append(machine)
         return machine.start()
 
@@ -50,14 +71,14 @@ def bare_machine(new_machine: NewMachine) -> Iterator[Machine]:
     machine.close()
 
 
-def kept_disk(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel, prepare: Callable[[Machine], None]) -> Path:
+def kept_disk(tmp_path_factory: pytest.TempPathFactory, kind: Kind, prepare: Callable[[Machine], None]) -> Path:
     """Returns the disk of a machine that was prepared and kept. One worker makes it, the others wait for it."""
     folder = tmp_path_factory.getbasetemp()
-    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / f"installed-{kernel}.qcow2"
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / f"installed-{kind}.disk"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            machine = Machine(kernel)
+            machine = make(kind)
             try:
                 prepare(machine.start())
                 machine.keep(path)
@@ -67,18 +88,29 @@ def kept_disk(tmp_path_factory: pytest.TempPathFactory, kernel: Kernel, prepare:
 
 
 @pytest.fixture(scope="session")
-def installed_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The disk of a machine in which agentd runs, without jobs, and of the same before it was started (INSTALLED).
+def installed(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMachine]:
+    """Returns a machine of a kind with agentd's package, of which each worker has one; it goes back as tests need it.
 
-    Each file of tests would otherwise start agentd in its own: fifteen seconds of a processor.
+    Its disk is kept with agentd running, without jobs, and as it was before that was started (INSTALLED). Each file of
+    tests would otherwise install the package and start agentd in its own.
     """
+    machines: dict[Kind, Machine] = {}
 
     def prepare(machine: Machine) -> None:
         machine.install(deb)
         machine.snapshot(INSTALLED)
         machine.run("systemctl", "enable", "--now", "agentd", timeout=120)
 
-    return kept_disk(tmp_path_factory, "trixie", prepare)
+    def of(wanted: Kind) -> Machine:
+        kind = possible(wanted)
+        if kind not in machines:
+            machines[kind] = make(kind, kept_disk(tmp_path_factory, kind, prepare))
+            machines[kind].start()
+        return machines[kind]
+
+    yield of
+    for machine in machines.values():
+        machine.close()
 
 
 @pytest.fixture(scope="session")
@@ -92,14 +124,6 @@ def scx_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return kept_disk(tmp_path_factory, "sched_ext", prepare)
 
 
-@pytest.fixture(scope="session")
-def installed(installed_disk: Path) -> Iterator[Machine]:
-    """A machine with agentd's package, of which each worker has one; goes back to what a test needs."""
-    machine = Machine("trixie", kept=installed_disk)
-    yield machine.start()
-    machine.close()
-
-
 def as_it_was(machine: Machine, snapshot: str) -> Machine:
     """Brings a machine back to a snapshot, with the right time."""
     if not machine.running:  # a test before left it off
@@ -110,21 +134,21 @@ def as_it_was(machine: Machine, snapshot: str) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def machine(installed: Machine) -> Machine:
+def machine(installed: NewMachine) -> Machine:
     """A machine in which agentd runs, without jobs, for the tests of one file."""
-    return as_it_was(installed, KEPT)
+    return as_it_was(installed("native"), KEPT)
 
 
 @pytest.fixture(scope="module")
-def unarmed_machine(installed: Machine) -> Machine:
-    """A machine with agentd's package just installed, for the tests of one file."""
-    return as_it_was(installed, INSTALLED)
+def unarmed_machine(installed: NewMachine) -> Machine:
+    """A machine with a kernel of Debian's and agentd's package just installed, for the tests of one file."""
+    return as_it_was(installed("trixie"), INSTALLED)
 
 
 @pytest.fixture(scope="module")
 def scx_machine(scx_disk: Path) -> Iterator[Machine]:
     """A machine whose kernel has sched_ext, with schedulers and agentd's package, for the tests of one file."""
-    machine = Machine("sched_ext", kept=scx_disk)
+    machine = make("sched_ext", scx_disk)
     yield machine.start()
     machine.close()
 

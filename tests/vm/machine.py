@@ -1,14 +1,10 @@
-"""A real Debian machine for tests: emulated by QEMU without KVM, driven through the guest agent."""
+"""A real Debian machine for tests, driven through its guest agent: what all kinds of it have in common."""
 
+import abc
 import base64
-import contextlib
-import fcntl
-import hashlib
-import itertools
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,34 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-Kernel = Literal["trixie", "sched_ext"]
+from tests.vm.guest import Agent, MachineError
+
 Session = Literal["active", "background"]
 Instant = datetime | str | float
 T = TypeVar("T")
-
-# root is mounted by the initrd; "quiet" because each line on the console costs emulated time.
-KERNEL_WORDS = (
-    "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 "
-    # A third of an emulated boot: code at addresses that change is translated anew, pages are cleared twice, and
-    # every unmount waits for the processors.
-    "nokaslr norandmaps init_on_alloc=0 rcupdate.rcu_expedited=1 "
-    # A tenth of what systemd and agentd do: whole huge pages are cleared for programs that end at once, and the
-    # emulator forgets all translations where one of them changes; the kernel tests its ciphers, checks what it copies,
-    # and asks security modules that have no policy here (tomoyo, bpf, ipe).
-    "transparent_hugepage=never cryptomgr.notests hardened_usercopy=off randomize_kstack_offset=off audit=0 "
-    "lsm=landlock,yama,apparmor"
-)
-MORE_WORDS: dict[Kernel, str] = {
-    "trixie": "",
-    # A processor without cx16 has no memory for BPF's task and cgroup storage, timers and arenas, which most schedulers
-    # need: the kernel's kmalloc_nolock() gives it none, but from caches that are debugged.
-    "sched_ext": " slab_debug=F,kmalloc-*",
-}
-"""What the kernels are told beside that."""
-
-# Each user's own virtual terminal: a session there belongs to seat0, and is active while its terminal is in front.
-TERMINALS = {"admin": 8, "user": 9}
-BACKGROUND_TERMINAL = 10
 
 # Runs a program on a terminal of its own and answers what it asks; a transcript is all that it prints.
 CONVERSATION = """
@@ -69,45 +42,20 @@ sys.exit(child.exitstatus if child.exitstatus is not None else 128 + child.signa
 """
 
 
-# Brings a terminal to the front, waits until logind has seen it, and becomes a command of the session. logind and
-# polkit find a process's session by its control group.
+# Brings a session to the front, or another there, as the text in the middle does it; becomes a command of the session.
+# logind and polkit find a process's session by its control group.
 ENTER = """
-if [ "$(cat /sys/class/tty/tty0/active)" != "$1" ]; then
-    chvt "${1#tty}"
-    until [ "$(loginctl show-session "$2" -p State --value)" = "$3" ]; do sleep 0.05; done
-fi
-echo $$ >"/sys/fs/cgroup$4/cgroup.procs"
-shift 4
+state() { loginctl show-session "$session" -p State --value; }
+session=$1
+%s
+echo $$ >"/sys/fs/cgroup$2/cgroup.procs"
+shift 2
 exec "$@"
 """
 
 
 KEPT = "booted"
 """The snapshot that a machine goes on from which was kept."""
-
-
-def hardware(processors: int = 1) -> tuple[str, ...]:
-    """Returns QEMU's options for a machine."""
-    return (
-        *("-nodefaults", "-no-user-config", "-display", "none", "-vga", "none", "-nic", "none"),
-        # With two processors on a busy host, a kernel that patches itself at its boot traps now and then (int3), and
-        # each spins for locks of the other while the host runs something else: the two then take turns on one thread.
-        *("-accel", "tcg" if processors == 1 else "tcg,thread=single"),
-        # QEMU 7.2 leaves garbage in the flags after a cmpxchg16b: spurious traps, then a panic of the kernel.
-        # A processor that says "erms" makes kernel and libc move bytes one by one, which is slow to emulate.
-        # What else it does not have is dear where it is emulated: five levels of page tables are walked at each miss;
-        # with smap the kernel reads the memory of programs through other translations than its own; xsave brings AVX,
-        # whose registers each switch of tasks stores one by one, and whose instructions numpy dies of here.
-        *("-cpu", "max,-cx16,-erms,-la57,-smap,-pku,-xsave,-avx,-avx2,-fma,-f16c,-vaes"),
-        *("-smp", str(processors), "-m", "2G"),
-        *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
-        # A machine that was reset in its process boots up to twenty times slower: it ends, and is started anew.
-        *("-action", "reboot=shutdown,shutdown=pause"),
-    )
-
-
-class MachineError(Exception):
-    """The machine does not do what a test relies on, or a command in it failed."""
 
 
 @dataclass(frozen=True)
@@ -128,118 +76,22 @@ class Login:
     uid: str
 
 
-class _Channel:
-    """JSON lines over a Unix socket: what QEMU's monitor and its guest agent both speak."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        try:
-            self._socket.connect(str(path))
-        except OSError:
-            self._socket.close()
-            raise
-        self._received = b""
-
-    def close(self) -> None:
-        self._socket.close()
-
-    def send(self, order: dict[str, Any], before: bytes = b"") -> None:
-        self._socket.settimeout(10)
-        self._socket.sendall(before + json.dumps(order).encode() + b"\n")
-
-    def line(self, deadline: float) -> bytes:
-        while b"\n" not in self._received:
-            self._socket.settimeout(max(0.001, deadline - time.monotonic()))
-            block = self._socket.recv(1 << 20)
-            if not block:
-                raise ConnectionError("the emulator closed the line")
-            self._received += block
-        line, _, self._received = self._received.partition(b"\n")
-        return line
-
-    def answer(self, deadline: float) -> Any:
-        """The next answer to an order; what QEMU tells unasked is passed over."""
-        while True:
-            message = json.loads(self.line(deadline))
-            if "error" in message:
-                raise MachineError(message["error"]["desc"])
-            if "return" in message:
-                return message["return"]
-
-
-class _Agent:
-    """The guest agent. It is silent while the machine boots, and may lose an answer when it reboots."""
-
-    def __init__(self, path: Path) -> None:
-        self._channel = _Channel(path)
-        self._numbers = itertools.count(1)
-        self._in_step = False
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def synchronise(self, seconds: float) -> bool:
-        """Whether the agent answers; drops whatever was said before."""
-        number = next(self._numbers)
-        deadline = time.monotonic() + seconds
-        try:
-            # The byte makes the agent forget a half-read order; it answers with the same byte before its JSON.
-            self._channel.send({"execute": "guest-sync-delimited", "arguments": {"id": number}}, before=b"\xff")
-            while True:
-                line = self._channel.line(deadline)
-                with contextlib.suppress(ValueError):
-                    if json.loads(line.rpartition(b"\xff")[2]).get("return") == number:
-                        self._in_step = True
-                        return True
-        except TimeoutError:
-            return False
-
-    def ask(self, command: str, seconds: float = 30, **arguments: Any) -> Any:
-        if not self._in_step and not self.synchronise(seconds):
-            raise MachineError(f"the guest agent does not answer within {seconds:g} s ({command})")
-        self._in_step = False
-        try:
-            self._channel.send({"execute": command, "arguments": arguments})
-            answer = self._channel.answer(time.monotonic() + seconds)
-        except TimeoutError:
-            raise MachineError(f"the guest agent did not answer {command} within {seconds:g} s") from None
-        except MachineError:
-            self._in_step = True
-            raise
-        self._in_step = True
-        return answer
-
-
-class Machine:
+class Machine(abc.ABC):
     """A Debian 13 with its own disk, which lives as long as this object. Times are the host's seconds.
 
     Without a login, commands run as root outside any session; `user=` makes them that user's, still without a session;
     `session="active"` puts them into a login session on seat0 in front, which is what polkit calls active and local.
     """
 
-    def __init__(
-        self, kernel: Kernel = "trixie", *, kept: Path | None = None, cold: bool = False, processors: int = 1
-    ) -> None:
-        """The first start of a machine goes on from one that was kept, where none is named a booted one, or boots cold:
-        one with more processors than those have can do nothing else.
-
-        Machines from the same kept one share their boot id until they boot themselves.
-        """
-        assert cold or processors == 1, "a machine with more than one processor has to boot cold"
-        self.kernel = kernel
-        self.processors = processors
-        self._kept = kept
-        self._cold = cold
+    def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="agentd-vm-"))
-        self._disk = self._folder / "disk.qcow2"
         self.console = self._folder / "console.log"
+        self._log = self._folder / "log"
         self._process: subprocess.Popen[bytes] | None = None
-        self._agent: _Agent | None = None
-        self._monitor: _Channel | None = None
+        self._agent: Agent | None = None
         self._offset = timedelta()
         self._sessions: dict[str, Login] = {}
         self._groups: dict[str, str] = {}
-        self._snapshots: dict[str, tuple[timedelta, dict[str, Login]]] = {}
 
     # --- power
 
@@ -250,31 +102,30 @@ class Machine:
         """
         assert self._process is None, "the machine runs already"
         self._offset += away
-        image = build_image()
-        if self._disk.exists():
-            self._boot(image, timeout)
-        elif self._cold:
-            create_overlay(image, self._disk)
-            self._boot(image, timeout)
-        else:
-            shutil.copyfile(self._kept or booted_disk(image, self.kernel), self._disk)
-            self._boot(image, timeout, "-loadvm", KEPT)
-            self.set_clock(datetime.now(UTC) + self._offset)
-            self._snapshots[KEPT] = self._offset, {}
+        self._switch_on(timeout)
         return self
 
-    def _boot(self, image: dict[str, Any], timeout: float, *options: str) -> None:
-        kernel = image["kernels"][self.kernel]
-        for name in ("agent", "monitor"):
-            (self._folder / name).unlink(missing_ok=True)
-        with (self._folder / "qemu.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                # The emulator must not outlive the tests, however these end.
-                ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", *self._options(kernel), *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
+    @abc.abstractmethod
+    def _switch_on(self, timeout: float) -> None:
+        """Starts the machine from its disk, which the first time is made, and waits until it is up."""
+
+    @abc.abstractmethod
+    def _connect(self, deadline: float) -> None:
+        """Connects to the guest agent of the machine that was just started."""
+
+    @abc.abstractmethod
+    def outlive_soft_reboot(self) -> None:
+        """Has the guest agent started when the user space comes up anew."""
+
+    @abc.abstractmethod
+    def _gone_down(self, deadline: float) -> str:
+        """Waits until the machine resets itself or switches itself off; returns "guest-reset" or what else it was."""
+
+    def _boot(self, timeout: float, argv: list[str], **how: Any) -> None:
+        with self._log.open("ab") as log:
+            # The machine must not outlive the tests, however these end.
+            argv = ["setpriv", "--pdeathsig", "KILL", *argv]
+            self._process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **how)
         deadline = time.monotonic() + timeout
         try:
             self._connect(deadline)
@@ -283,39 +134,11 @@ class Machine:
             self.power_cut()
             raise
 
-    def _options(self, kernel: dict[str, str]) -> list[str]:
-        clock = (datetime.now(UTC) + self._offset).strftime("%Y-%m-%dT%H:%M:%S")
-        return [
-            *hardware(self.processors),
-            *("-rtc", f"base={clock}", "-serial", f"file:{self.console}"),
-            *("-kernel", kernel["vmlinux"], "-initrd", kernel["initrd"], "-append", command_line(self.kernel)),
-            # What the guest flushed survives a SIGKILL of the emulator: it is in the host's page cache.
-            *("-drive", f"file={self._disk},if=virtio,format=qcow2,cache=writeback"),
-            *("-chardev", f"socket,id=agent,path={self._folder}/agent,server=on,wait=off"),
-            *("-device", "virtserialport,chardev=agent,name=org.qemu.guest_agent.0"),
-            *("-qmp", f"unix:{self._folder}/monitor,server=on,wait=off"),
-        ]
-
-    def _connect(self, deadline: float) -> None:
-        while True:
-            self._check_alive()
-            try:
-                self._agent = self._agent or _Agent(self._folder / "agent")
-                self._monitor = self._monitor or _Channel(self._folder / "monitor")
-                break
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise MachineError("the emulator does not open its sockets") from None
-                time.sleep(0.02)
-        self._monitor.line(deadline)  # the greeting
-        self._qmp("qmp_capabilities")
-
     def _check_alive(self) -> None:
         if self._process is None or self._process.poll() is not None:
             code = self._process.returncode if self._process else None
-            log = self._folder / "qemu.log"
-            text = log.read_text(errors="replace")[-2000:] if log.exists() else ""
-            raise MachineError(f"the emulator does not run (code {code}):\n{text}\n{self.console_tail()}")
+            text = self._log.read_text(errors="replace")[-2000:] if self._log.exists() else ""
+            raise MachineError(f"the machine does not run (code {code}):\n{text}\n{self.console_tail()}")
 
     def _wait_up(self, deadline: float) -> None:
         while True:
@@ -342,9 +165,6 @@ class Machine:
         if self._agent is not None:
             self._agent.close()
             self._agent = None
-        if self._monitor is not None:
-            self._monitor.close()
-            self._monitor = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -352,7 +172,7 @@ class Machine:
 
     @property
     def running(self) -> bool:
-        """Whether the emulator runs."""
+        """Whether the machine is on."""
         return self._process is not None and self._process.poll() is None
 
     @property
@@ -377,17 +197,6 @@ class Machine:
         self.start(max(1.0, deadline - time.monotonic()))
         if self.boot_id == boot_id:
             raise MachineError(f"the machine is still in the boot {boot_id}")
-
-    def _gone_down(self, deadline: float) -> str:
-        """Waits until the machine resets itself or switches itself off; returns QEMU's word for what it was."""
-        assert self._monitor is not None, "the machine is off"
-        while True:
-            try:
-                told = json.loads(self._monitor.line(deadline))
-            except TimeoutError:
-                raise MachineError(f"the machine did not go down; its console:\n{self.console_tail()}") from None
-            if told.get("event") == "SHUTDOWN":
-                return str(told["data"]["reason"])
 
     # --- commands
 
@@ -421,17 +230,14 @@ class Machine:
         if session is not None:
             assert user is not None, "a session is a user's"
             held = self.login(user)
-            front = TERMINALS[user] if session == "active" else BACKGROUND_TERMINAL
             environment = {
                 "XDG_SESSION_ID": held.identity,
                 "XDG_SEAT": "seat0",
-                "XDG_VTNR": str(TERMINALS[user]),
                 "XDG_RUNTIME_DIR": f"/run/user/{held.uid}",
                 "TERM": "linux",
                 **environment,
             }
-            state = "active" if session == "active" else "online"
-            enter = ["sh", "-euc", ENTER, "enter", f"tty{front}", held.identity, state, held.group]
+            enter = ["sh", "-euc", ENTER % self._to_front(user, session), "enter", held.identity, held.group]
         if environment:
             command = ["env", *(f"{name}={value}" for name, value in environment.items()), *command]
         if user is not None:
@@ -493,14 +299,13 @@ class Machine:
     # --- sessions
 
     def login(self, user: str) -> Login:
-        """Logs a user in on a virtual terminal of seat0, when that is not done."""
+        """Logs a user in at seat0, when that is not done."""
         if user in self._sessions:
             return self._sessions[user]
-        unit, terminal = f"test-session-{user}.service", f"/dev/tty{TERMINALS[user]}"
-        self.run("chvt", str(TERMINALS[user]))
-        # What login(1) does on a terminal, without typing: PAM opens a session there, and a process holds it.
-        properties = (f"User={user}", "PAMName=login", f"TTYPath={terminal}", "StandardInput=tty", "UtmpMode=user")
-        options = [word for value in (*properties, f"UtmpIdentifier=tty{TERMINALS[user]}") for word in ("-p", value)]
+        unit = f"test-session-{user}.service"
+        # What login(1) does, without typing: PAM opens a session, and a process holds it.
+        properties = (f"User={user}", "PAMName=login", *self._sit_down(user))
+        options = [word for value in properties for word in ("-p", value)]
         self.run("systemd-run", "--quiet", "--collect", f"--unit={unit}", *options, "sleep", "infinity")
         pid = self.run("systemctl", "show", "--value", "-p", "MainPID", unit).out.strip()
 
@@ -511,9 +316,17 @@ class Machine:
         found = self.wait_until(group, 30, f"the session of {user}")
         identity = found.rpartition("/session-")[2].removesuffix(".scope")
         state = f"loginctl show-session {identity} -p State --value | grep -qx active"
-        self.wait_until(state, 30, f"the session of {user} to be active")
+        self.wait_until(f"loginctl activate {identity}; {state}", 30, f"the session of {user} to be active")
         self._sessions[user] = Login(identity, found, self.run("id", "-u", user).out.strip())
         return self._sessions[user]
+
+    @abc.abstractmethod
+    def _sit_down(self, user: str) -> Sequence[str]:
+        """Makes room for a user at seat0; returns the properties of a unit that logs in there."""
+
+    @abc.abstractmethod
+    def _to_front(self, user: str, session: Session) -> str:
+        """Returns the text in the middle of ENTER; it ends when logind has seen what it did."""
 
     def logout(self, *users: str) -> None:
         """Ends the sessions of these users, or of all."""
@@ -546,7 +359,8 @@ class Machine:
         if isinstance(instant, datetime):
             instant = (instant if instant.tzinfo else instant.replace(tzinfo=UTC)).timestamp()
         self._offset = datetime.fromtimestamp(instant, UTC) - datetime.now(UTC)
-        self.sh('date --set="@$1" >/dev/null; hwclock --systohc --utc --noadjfile', f"{instant:.3f}")
+        set_both = 'date --set="@$1" >/dev/null; [ ! -e /dev/rtc0 ] || hwclock --systohc --utc --noadjfile'
+        self.sh(set_both, f"{instant:.3f}")
 
     def clock(self) -> datetime:
         """What the machine's wall clock says."""
@@ -598,43 +412,17 @@ class Machine:
 
     # --- snapshots
 
+    @abc.abstractmethod
     def snapshot(self, name: str) -> None:
-        """Keeps the whole machine as it is now, its memory with it, until this object is closed."""
-        self._hmp(f"savevm {name}")
-        self._snapshots[name] = self._offset, dict(self._sessions)
+        """Keeps the machine as it is now until this object is closed."""
 
+    @abc.abstractmethod
     def restore(self, name: str) -> None:
-        """Goes back to a snapshot; the wall clock goes on where it stood then.
+        """Goes back to a snapshot, or to one that a kept disk brought."""
 
-        A kept disk brings the snapshots that were taken before it was kept; nobody is logged in there.
-        """
-        offset, sessions = self._snapshots.get(name, self._snapshots[KEPT])
-        self._hmp(f"loadvm {name}")
-        self._offset, self._sessions = offset, dict(sessions)
-        assert self._agent is not None
-        if not self._agent.synchronise(30):
-            raise MachineError("the guest agent does not answer after a snapshot was restored")
-
+    @abc.abstractmethod
     def keep(self, path: Path) -> None:
-        """Ends the machine and keeps its disk in a file: its snapshots, and as KEPT the machine as it is now."""
-        assert self._process is not None, "the machine is off"
-        self._hmp(f"savevm {KEPT}")
-        self._qmp("quit")
-        self._process.wait(60)
-        self.power_cut()
-        part = path.with_suffix(".part")
-        shutil.copyfile(self._disk, part)
-        part.replace(path)
-
-    def _qmp(self, command: str, **arguments: Any) -> Any:
-        assert self._monitor is not None
-        self._monitor.send({"execute": command, "arguments": arguments})
-        return self._monitor.answer(time.monotonic() + 120)
-
-    def _hmp(self, line: str) -> None:
-        said = self._qmp("human-monitor-command", **{"command-line": line})
-        if said:
-            raise MachineError(f"{line}: {said.strip()}")
+        """Ends the machine and keeps its disk in `path`: its snapshots, and as KEPT the machine as it is now."""
 
 
 def pause(began: float, longest: float) -> float:
@@ -645,42 +433,8 @@ def pause(began: float, longest: float) -> float:
     return min(longest, max(0.01, (time.monotonic() - began) / 10))
 
 
-def command_line(kernel: Kernel) -> str:
-    """Returns what a kernel is told when it boots."""
-    return KERNEL_WORDS + MORE_WORDS[kernel]
-
-
-def create_overlay(image: dict[str, Any], disk: Path) -> None:
-    """Makes a disk of its own over the image, which all machines share and none writes to."""
-    words = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", image["disk"], str(disk)]
-    subprocess.run(words, check=True)
-
-
-def booted_disk(image: dict[str, Any], kernel: Kernel) -> Path:
-    """The disk of a machine that was booted and kept with its memory; makes it once."""
-    version = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True).stdout
-    # A snapshot fits the emulator and the machine that it was taken of.
-    recipe = hashlib.sha256(version + " ".join([*hardware(), command_line(kernel)]).encode()).hexdigest()[:12]
-    path = Path(image["disk"]).with_name(f"booted-{kernel}-{recipe}.qcow2")
-    with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            for old in path.parent.glob(f"booted-{kernel}-*.qcow2"):
-                old.unlink()
-            machine = Machine(kernel, cold=True)
-            try:
-                machine.start()
-                machine.keep(path)
-            finally:
-                machine.close()
-    return path
-
-
 def build_image() -> dict[str, Any]:
     """Where the disk image and the kernels are; builds them when they are not there."""
-    # Not installed here: the workers of a test run would do so all at once.
-    if not (shutil.which("qemu-system-x86_64") and shutil.which("qemu-img")):
-        raise MachineError("the machine needs QEMU; install it with: .ci/system-packages vm")
     done = subprocess.run(["sh", str(Path(__file__).with_name("image"))], stdout=subprocess.PIPE, check=False)
     if done.returncode:
         raise MachineError("the disk image could not be built; the lines above say why")

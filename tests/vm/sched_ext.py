@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.vm.machine import Machine, MachineError
+from tests.vm.guest import MachineError
+from tests.vm.machine import Machine
 
 OBJECTS = "/usr/local/share/scx"
 """The machine's folder with the objects made of tests/vm/scx."""

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tests.vm.agentd import DROP_IN, agentctl, answer, answers, call, configure, ended, found
-from tests.vm.machine import Machine, MachineError
+from tests.vm.guest import MachineError
+from tests.vm.machine import Machine
 
 FREE = {"min_uptime": "0", "per_day": 2, "per_week": 100}
 ENOUGH = "/run/enough"
@@ -239,8 +240,7 @@ def test_a_soft_reboot_keeps_the_kernel_and_counts_as_a_boot(patient: Machine) -
     machine = patient
     with_policy(machine, {"grace": "0", "limits": FREE, "wait_for": {"jobs": "0"}}, cut={"run": "sleep 3600"})
     agentctl(machine, "run", "cut")
-    # Its port is there already when the user space comes up anew: nothing would start the guest agent.
-    machine.run("systemctl", "add-wants", "multi-user.target", "qemu-guest-agent.service")
+    machine.outlive_soft_reboot()
     boot, before = machine.boot_id, len(reboots(machine))
     agentctl(machine, "reboot-now", "--kind", "soft-reboot", "--reason", "a new user space")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.vm.agentd import NOTES, agentctl, answers, call, configure, ended, history, run
-from tests.vm.machine import Machine, MachineError
+from tests.vm.guest import MachineError
+from tests.vm.machine import Machine
 
 ENDED = "/run/agentd-ended"
 DOWN = "the machine went down before the end of the run was known"
@@ -225,8 +226,7 @@ def test_a_run_that_a_shutdown_cut_off_is_told_as_interrupted_after_the_boot(tra
 
 def test_a_run_that_a_soft_reboot_cut_off_is_told_as_interrupted_and_does_not_begin_again(traps: Machine) -> None:
     machine = traps
-    # Its port is there already when the user space comes up anew: nothing would start the guest agent.
-    machine.run("systemctl", "add-wants", "multi-user.target", "qemu-guest-agent.service")
+    machine.outlive_soft_reboot()
     going_down(machine, "systemctl", "start", "soft-reboot.target", "--job-mode=replace-irreversibly")
 
     def again() -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.vm.agentd import answers, call, configure
+from tests.vm.emulated import Emulated
 from tests.vm.machine import Machine
 from tests.vm.sched_ext import build_schedulers, install_schedulers, scheduler, wait_for
 from tests.vm.scheduling import LONGEST, SETTINGS, running, shown, status, switch
@@ -152,7 +153,7 @@ def test_a_power_profile_that_changes_during_a_lease_counts_once_that_is_over(ma
 
 
 def test_one_that_needs_two_processors_runs_where_there_are_two(deb: Path) -> None:
-    machine = Machine("sched_ext", cold=True, processors=2)
+    machine = Emulated("sched_ext", cold=True, processors=2)
     try:
         machine.start()
         central = [one for one in build_schedulers()["programs"] if one.endswith("/scx_central")]
