@@ -1,4 +1,4 @@
-"""The guest agent of a machine, and the lines that it is asked over."""
+"""The guest agent of a machine, the lines that it is asked over, and programs that it starts there."""
 
 import contextlib
 import itertools
@@ -7,6 +7,39 @@ import socket
 import time
 from pathlib import Path
 from typing import Any
+
+# Runs a program on a terminal of its own and answers what it asks; a transcript is all that it prints.
+CONVERSATION = """
+import json, sys, pexpect
+order = json.load(sys.stdin)
+child = pexpect.spawn(order["argv"][0], order["argv"][1:], timeout=order["timeout"], encoding="utf-8", echo=True,
+                      dimensions=(40, 160))
+child.logfile_read = sys.stdout
+try:
+    for expected, answer in order["dialogue"]:
+        child.expect(expected)
+        child.sendline(answer)
+    child.expect(pexpect.EOF)
+except (pexpect.TIMEOUT, pexpect.EOF) as problem:
+    print(f"\\nthe conversation broke off: {type(problem).__name__} while waiting for {child.searcher}",
+          file=sys.stderr)
+    child.close(force=True)
+    sys.exit(125)
+child.close()
+sys.exit(child.exitstatus if child.exitstatus is not None else 128 + child.signalstatus)
+"""
+
+
+# Brings a session to the front, or another there, as the text in the middle does it; becomes a command of the session.
+# logind and polkit find a process's session by its control group.
+ENTER = """
+state() { loginctl show-session "$session" -p State --value; }
+session=$1
+%s
+echo $$ >"/sys/fs/cgroup$2/cgroup.procs"
+shift 2
+exec "$@"
+"""
 
 
 class MachineError(Exception):

@@ -141,8 +141,9 @@ def why_not() -> str:
     """Why this host runs no such machine; empty where it does."""
     if platform.machine() != "x86_64":
         return f"User Mode Linux is for x86_64, this host is {platform.machine()}"
-    if shutil.disk_usage("/dev/shm").total < MEMORY:
-        return f"/dev/shm, where the memory of such a machine lies, is smaller than {MEMORY >> 20} MiB"
+    where = Path(WHERE["TMPDIR"])
+    if not where.exists() or shutil.disk_usage(where).total < MEMORY:
+        return f"{where}, where the memory of such a machine lies, is smaller than {MEMORY >> 20} MiB"
     # Boots with a program that ends at once, of which the kernel panics: so it runs programs, and does all before that.
     with tempfile.TemporaryDirectory(prefix="agentd-vm-") as folder:
         disk = ("mem=64M", f"ubd0rc={build_image()['disk']}", "ro", "init=/bin/true")
