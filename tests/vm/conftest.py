@@ -154,11 +154,11 @@ def scx_machine(scx_disk: Path) -> Iterator[Machine]:
 
 
 ORDER = (
-    *("power", "power_again", "machine", "rights", "recovery", "reboot", "package", "clock"),
-    *("schedulers", "scheduling", "switching", "custom", "jobs", "learning", "notices", "rules", "attacks", "alone"),
-    *("permissions", "llama", "bench_system"),
+    *("switching", "scheduling", "reboot", "debian", "schedulers", "custom", "machine", "rights", "clock", "recovery"),
+    *("rules", "permissions", "learning", "notices", "jobs", "power", "power_again", "attacks", "package", "alone"),
+    *("llama", "bench_system"),
 )
-"""The files that take longest come first, but for the one that needs no machine with agentd while that is made."""
+"""The files that take longest come first, and those that QEMU emulates: beside them the others mostly wait."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
