@@ -23,7 +23,7 @@ class Effect(Struct, frozen=True):
 
     heard: ClassVar[bool] = True
     """Whether the cores hear of it. A look of each second and what it measured are news to none, and not told: that
-    saves two rounds through all cores, a tenth of what agentd calls for such a look."""
+    saves two rounds through all cores, some 40 of the 539 calls of a look in the bench."""
 
 
 class Stored(Effect, frozen=True):

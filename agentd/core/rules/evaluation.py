@@ -206,7 +206,7 @@ class Compares(Part):
         self._compare = _COMPARE[node.operator]
         self._left, self._right = _Source(node.left, period), _Source(node.right, period)
         self._clear = self._right if node.clear is None else _Source(node.clear, period)
-        # Most compare with a number: to call for it would cost a fifth of the look.
+        # Most compare with a number: to call for it would be one of the four or five calls of a look.
         self._fixed = node.right.value if isinstance(node.right, Limit) and node.clear is None else None
         self._sources = list(dict.fromkeys((self._left, self._right, self._clear)))
         self._baselines = [source.baseline for source in self._sources if source.baseline is not None]

@@ -85,7 +85,7 @@ class Standing:
         self.clearing = Unbroken(rule.clear_for, self._gap)
         both = [node for node in (parsed.when, parsed.clear) if node is not None]
         self._parts = (*self.when.all(), *(() if self.clear is None else self.clear.all()))
-        # The parts with a memory: to ask the others too is a tenth of what the core of rules calls at a look.
+        # The parts with a memory: to ask the others too were some 30 of the 539 calls of a look in the bench.
         self._windows = [part for part in self._parts if isinstance(part, Holds | Recurs)]
         self.kpis = frozenset(kpi for node in both for kpi in kpis(node))
         """The KPIs that the rule needs."""

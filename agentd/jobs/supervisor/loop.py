@@ -118,7 +118,7 @@ class Supervisor:
         would wake the daemon, which competes with the processes that are being started.
 
         The wall clock is looked at once more: slewed or set back since the order came, it would show a start before
-        its due time (2.4 ms in one of 28 bursts).
+        its due time. One of 28 bursts was seen to begin 2.4 ms early.
         """
         now = time.monotonic()
         latest = now + PATIENCE
