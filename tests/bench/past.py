@@ -63,7 +63,7 @@ def past(checkouts: Mapping[str, Checkout], *, quick: bool) -> list[Figure]:
     """A million runs of two hundred jobs: how soon agentd answers, beside one that has no past; how long whoever has a
     job run waits for the answer while others ask for the history, and while nine tenths of it are forgotten; what is
     written for a run."""
-    count, rounds = (100_000, 3) if quick else (1_000_000, 5)
+    count, rounds = 100_000 if quick else 1_000_000, 3
     with ExitStack() as running:
         daemons = {}
         for who, checkout in checkouts.items():
