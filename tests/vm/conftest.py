@@ -154,11 +154,11 @@ def scx_machine(scx_disk: Path) -> Iterator[Machine]:
 
 
 ORDER = (
-    *("switching", "scheduling", "reboot", "debian", "schedulers", "custom", "machine", "rights", "clock", "recovery"),
-    *("rules", "permissions", "learning", "notices", "jobs", "power", "power_again", "attacks", "package", "alone"),
+    *("switching", "scheduling", "reboot", "rights", "schedulers", "clock", "custom", "recovery", "debian", "rules"),
+    *("machine", "learning", "permissions", "notices", "jobs", "power", "power_again", "attacks", "package", "alone"),
     *("llama", "bench_system"),
 )
-"""The files that take longest come first, and those that QEMU emulates: beside them the others mostly wait."""
+"""The files that take longest come first; where QEMU emulates one, another mostly waits meanwhile."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
