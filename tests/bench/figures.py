@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from tests.bench.crowd import crowd, load
+from tests.bench.past import past
 from tests.bench.peers import lateness
 from tests.bench.rounds import PRESENT, Figure, Taken, alternate, figure, together
 from tests.bench.running import Agentd, Checkout, measured, memory, usage
@@ -360,4 +361,5 @@ MEASURES: dict[str, Callable[..., list[Figure]]] = {
     "notices": notices,
     "status": status,
     "crowd": crowd,
+    "past": past,
 }
