@@ -4,6 +4,7 @@
   well, and speaks TLS only to a fleet: `import ssl` works later as ever.
 - typing_extensions, 0.6 MiB: msgspec prefers it to the same names of Python's own typing.
 - The modules in _LATE, 2 MiB: each is loaded when something in it is asked for.
+- The modules in _NAMED, 0.7 MiB: libraries ask each for a name as they are imported. The next who imports one gets it.
 """
 
 import sys
@@ -12,6 +13,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+_ZONES = "/usr/share/zoneinfo:/usr/lib/zoneinfo:/usr/share/lib/zoneinfo:/etc/zoneinfo"
+"""Where Python looks for time zones unless its builder named other places; $PYTHONTZPATH still does."""
 _LATE: dict[str, dict[str, Any]] = {
     "agentd.core.rules.grammar": {},  # of rules, where there is one
     "agentd.core.rules.llm": {},  # of an LLM, where one is configured
@@ -31,9 +34,14 @@ _LATE: dict[str, dict[str, Any]] = {
     "locale": {},
     "msgspec.inspect": {},
     "pickle": {"PicklingError": RuntimeError},  # structlog raises it, where somebody pickles a logger
+    "structlog.threadlocal": {},
     "urllib.parse": {},  # Python 3.11 itself needs it for its paths
 }
 """The modules, and what stands for their names until then. None may be one that something is derived from."""
+_NAMED: dict[str, dict[str, Any]] = {
+    "decimal": {"Decimal": type("Decimal", (), {})},  # msgspec: no value of agentd's is one
+    "sysconfig": {"get_config_var": {"TZPATH": _ZONES}.get},  # zoneinfo, which would read all settings of the build
+}
 _modules: dict[str, Any] = sys.modules
 
 
@@ -56,7 +64,7 @@ def _put_off(name: str, known: dict[str, Any]) -> None:
         vars(module).update(known)
 
 
-for _name, _known in _LATE.items():
+for _name, _known in (*_LATE.items(), *_NAMED.items()):
     _put_off(_name, _known)
 
 _blocked = [name for name in ("ssl", "_hashlib", "typing_extensions") if name not in _modules]
@@ -65,10 +73,11 @@ _modules.update(dict.fromkeys(_blocked))  # None: an import raises ImportError, 
 import asyncio  # noqa: E402, F401
 import hashlib  # noqa: E402, F401
 import hmac  # noqa: E402, F401
+import zoneinfo  # noqa: E402, F401
 
 import msgspec  # noqa: E402, F401
 
-for _name in _blocked:
+for _name in (*_blocked, *(name for name in _NAMED if isinstance(_modules[name], _Late))):
     del _modules[_name]
 for _name in _LATE:
     _package, _, _own = _name.rpartition(".")
