@@ -3,8 +3,7 @@
 - OpenSSL, 4.7 MiB: asyncio and hashlib would load it at once. agentd hashes a few bytes, which built-in code does as
   well, and speaks TLS only to a fleet: `import ssl` works later as ever.
 - typing_extensions, 0.6 MiB: msgspec prefers it to the same names of Python's own typing.
-- The modules in _LATE, 2 MiB: each is loaded when something in it is asked for.
-- The modules in _NAMED, 0.7 MiB: libraries ask each for a name as they are imported. The next who imports one gets it.
+- The modules in _LATE and _NAMED, 2 MiB: each is loaded when something in it is asked for.
 """
 
 import sys
@@ -16,16 +15,6 @@ from typing import Any
 _ZONES = "/usr/share/zoneinfo:/usr/lib/zoneinfo:/usr/share/lib/zoneinfo:/etc/zoneinfo"
 """Where Python looks for time zones unless its builder named other places; $PYTHONTZPATH still does."""
 _LATE: dict[str, dict[str, Any]] = {
-    "agentd.core.rules.grammar": {},  # of rules, where there is one
-    "agentd.core.rules.llm": {},  # of an LLM, where one is configured
-    "agentd.core.rules.standing": {},
-    "agentd.core.rules.story": {},
-    "agentd.core.schedulers.endings": {},  # of a scheduler, where one runs
-    "agentd.core.schedulers.monitor": {},
-    "agentd.learning.savings": {},
-    "agentd.peers.llama": {},
-    "agentd.schedulers.readings": {},
-    "ast": {"NodeVisitor": object},  # inspect derives a class from it, which looks for the source of another
     "asyncio.sslproto": {},
     "calendar": {},
     "dbus_next.glib": {},
@@ -39,9 +28,11 @@ _LATE: dict[str, dict[str, Any]] = {
 }
 """The modules, and what stands for their names until then. None may be one that something is derived from."""
 _NAMED: dict[str, dict[str, Any]] = {
+    "ast": {"NodeVisitor": object},  # inspect derives a class from it, which looks for the source of another
     "decimal": {"Decimal": type("Decimal", (), {})},  # msgspec: no value of agentd's is one
     "sysconfig": {"get_config_var": {"TZPATH": _ZONES}.get},  # zoneinfo, which would read all settings of the build
 }
+"""The modules of which libraries take a name as they are imported, and what they get; then these are as in _LATE."""
 _modules: dict[str, Any] = sys.modules
 
 
@@ -77,8 +68,12 @@ import zoneinfo  # noqa: E402, F401
 
 import msgspec  # noqa: E402, F401
 
-for _name in (*_blocked, *(name for name in _NAMED if isinstance(_modules[name], _Late))):
+for _name in _blocked:
     del _modules[_name]
+for _name, _known in _NAMED.items():
+    if isinstance(_modules[_name], _Late):
+        for _one in _known:
+            delattr(_modules[_name], _one)
 for _name in _LATE:
     _package, _, _own = _name.rpartition(".")
     if _package in _modules:  # as an import does, for whoever writes `import urllib.parse`

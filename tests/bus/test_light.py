@@ -41,17 +41,13 @@ ABSENT = {
     "ssl": 1.8, "_ssl": 2.3, "_hashlib": 0.5, "typing_extensions": 0.6, "rich": 6.6,
     "agentd.reboots.part": 0.2, "agentd.core.reboots.reboots": 0.3,  # of system mode
     "argparse": 0.5, "gettext": 0.1, "shutil": 0.3, "lzma": 0.1, "bz2": 0.1,
-    "decimal": 0.3, "sysconfig": 0.4,
 }  # fmt: skip
 """MiB that a module costs which no idle agentd needs."""
 LATE = {
-    *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "ipaddress", "locale", "msgspec.inspect", "pickle"),
-    "structlog.threadlocal",
-    *("agentd.core.rules.grammar", "agentd.core.rules.llm", "agentd.core.rules.standing", "agentd.core.rules.story"),
-    *("agentd.core.schedulers.endings", "agentd.core.schedulers.monitor", "agentd.schedulers.readings"),
-    *("agentd.learning.savings", "agentd.peers.llama"),
+    *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "decimal", "ipaddress", "locale", "msgspec.inspect"),
+    *("pickle", "structlog.threadlocal", "sysconfig"),
 }
-"""The modules that somebody imports and nobody uses: 1.3 MiB of libraries, 0.7 MiB of agentd's own."""
+"""The modules that libraries import and nobody uses: 2 MiB."""
 
 
 @pytest.fixture
