@@ -23,6 +23,7 @@ _LATE: dict[str, dict[str, Any]] = {
     "locale": {},
     "msgspec.inspect": {},
     "pickle": {"PicklingError": RuntimeError},  # structlog raises it, where somebody pickles a logger
+    "shutil": {},  # with lzma and bz2
     "structlog.threadlocal": {},
     "urllib.parse": {},  # Python 3.11 itself needs it for its paths
 }

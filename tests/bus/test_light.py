@@ -40,12 +40,12 @@ ABSENT = {
     "yaml": 1.1, "agentd.config.layers": 0.1, "agentd.config.nodes": 0.1,  # of who reads the configuration
     "ssl": 1.8, "_ssl": 2.3, "_hashlib": 0.5, "typing_extensions": 0.6, "rich": 6.6,
     "agentd.reboots.part": 0.2, "agentd.core.reboots.reboots": 0.3,  # of system mode
-    "argparse": 0.5, "gettext": 0.1, "shutil": 0.3, "lzma": 0.1, "bz2": 0.1,
+    "argparse": 0.5, "gettext": 0.1, "lzma": 0.1, "bz2": 0.1,
 }  # fmt: skip
 """MiB that a module costs which no idle agentd needs."""
 LATE = {
     *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "decimal", "ipaddress", "locale", "msgspec.inspect"),
-    *("pickle", "structlog.threadlocal", "sysconfig"),
+    *("pickle", "shutil", "structlog.threadlocal", "sysconfig"),
 }
 """The modules that libraries import and nobody uses: 2 MiB."""
 
