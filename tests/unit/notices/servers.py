@@ -218,20 +218,27 @@ def proxy(port: int) -> Iterator[tuple[int, list[str]]]:
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
 
+    def lead(client: socket.socket) -> None:
+        sockets.append(client)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if not (more := client.recv(1 << 12)):
+                return  # the courier was killed before it said where it wants to go
+            head += more
+        wanted.append(head.split()[1].decode())
+        server = socket.create_connection(("127.0.0.1", port))
+        sockets.append(server)
+        client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        for pair in ((client, server), (server, client)):
+            threads.append(threading.Thread(target=pump, args=pair, daemon=True))
+            threads[-1].start()
+
     def accept() -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = listener.accept()
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += client.recv(1 << 12)
-                wanted.append(head.split()[1].decode())
-                server = socket.create_connection(("127.0.0.1", port))
-                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-                for pair in ((client, server), (server, client)):
-                    threads.append(threading.Thread(target=pump, args=pair, daemon=True))
-                    threads[-1].start()
-                sockets.extend((client, server))
+                with contextlib.suppress(OSError):  # couriers that are killed end no others
+                    lead(client)
 
     threads: list[threading.Thread] = []
     sockets: list[socket.socket] = []
