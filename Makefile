@@ -75,7 +75,7 @@ bench: $(VENV)/develop
 bench-interval: $(VENV)/develop
 	$(BIN)/python tests/bench/interval.py $(ARGS)
 
-# In a machine, so that systemd is there to be compared with: some ten minutes.
+# In a machine, so that systemd is there to be compared with: some minutes.
 bench-vm:
 	@$(MAKE) --no-print-directory test-vm TESTS="tests/vm/bench_system.py -s"
 

@@ -1,6 +1,7 @@
 """Measures agentd in system mode beside systemd itself, in the same machine: `make bench-vm`.
 
-No test: nothing here decides what may land. The machine is emulated, so that only ratios mean something.
+No test: nothing here decides what may land. The machine has a kernel of its own kind, so that ratios mean more than
+what they are of.
 """
 
 import json
