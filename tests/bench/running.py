@@ -153,7 +153,12 @@ class Agentd:
         found: list[dict[str, Any]] = []
         wanted: dict[str, tuple[str, object]] = {"limit": ("u", 10_000), "tail": ("b", True), **options}
         while True:
-            page = self._records("ListRuns", wanted)
+            try:
+                page = self._records("ListRuns", wanted)
+            except RuntimeError:
+                if "before" in wanted:  # before there were pages: what came was all, and as much as a page by chance
+                    return found[::-1]
+                raise
             found += page
             if len(page) != PAGE:  # before there were pages all came at once
                 return found[::-1]
