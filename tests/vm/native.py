@@ -144,10 +144,14 @@ def why_not() -> str:
     where = Path(WHERE["TMPDIR"])
     if not where.exists() or shutil.disk_usage(where).total < MEMORY:
         return f"{where}, where the memory of such a machine lies, is smaller than {MEMORY >> 20} MiB"
+    try:
+        kernel = build_kernel()
+    except MachineError as error:
+        return str(error)
     # Boots with a program that ends at once, of which the kernel panics: so it runs programs, and does all before that.
     with tempfile.TemporaryDirectory(prefix="agentd-vm-") as folder:
         disk = ("mem=64M", f"ubd0rc={build_image()['disk']}", "ro", "init=/bin/true")
-        words = [build_kernel(), *general_words(Path(folder)), *disk]
+        words = [kernel, *general_words(Path(folder)), *disk]
         how: dict[str, Any] = {"stdin": subprocess.DEVNULL, "env": {**os.environ, **WHERE}, "timeout": 60}
         try:
             done = subprocess.run(words, capture_output=True, check=False, **how)
