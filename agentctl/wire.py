@@ -12,7 +12,7 @@ _NUMBERS = {"y": "B", "b": "?3x", "n": "h", "q": "H", "i": "i", "u": "I", "h": "
 _EIGHT = "xtd({"  # what begins at a multiple of eight bytes
 _LONGEST_ARRAY = 1 << 26  # bytes, as the specification has it
 _BEGINS: dict[str, dict[bytes, tuple[str, int, Any, int]]] = {"<": {}, ">": {}}
-"""What the begin of an entry of a record says, by its bytes, for each order of them: see _Reader._entry."""
+"""Begins of entries of records, by their bytes, for each order of them: see _Reader._entry."""
 
 
 class Unreadable(ValueError):

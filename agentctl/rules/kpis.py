@@ -49,7 +49,7 @@ def _print_plot(columns: Sequence[plot.Column], summary: dict[str, float], unit:
     if not columns:
         return
     blocks = plot.can_show(sys.stdout.encoding)
-    # What stands here was made of numbers: no character of it can steer a terminal.
+    # A plot is made of numbers: no character of it can steer a terminal.
     echo(f"{'':>11}  {plot.sparkline(columns, blocks=blocks)}".rstrip())
     if sys.stdout.isatty() and summary["minimum"] < summary["maximum"]:
         known = [column for column in columns if column is not None]
