@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "agentd: not started: this user has no home: give a folder for the state with --state-dir", file=sys.stderr
         )
         return 1
+    linux.give_memory_back()
     reading = apart.begin(given, partial(load, options.state_dir, given))
     from agentd import assembly, log  # noqa: PLC0415 - only now, so that --check and --help stay quick
 

@@ -20,6 +20,8 @@ _IN_Q_OVERFLOW = 0x4000
 _IN_CHANGES = _IN_CLOSE_WRITE | _IN_MOVED_FROM | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
 _STEP = 5_000_000  # microseconds; slewing moves the clock by less between two looks
 _MOST_LINKS = 40  # on the way to a file, as the kernel has it
+_M_ARENA_MAX, _M_MMAP_THRESHOLD = -8, -3  # of mallopt(3)
+_LARGE = 128 << 10  # bytes; glibc's own threshold, as long as nothing larger was freed
 _FAR = 1 << 61  # seconds; a timer that is armed only to notice clock steps
 
 
@@ -31,6 +33,17 @@ def now() -> int:
 def boot_time() -> int:
     """Returns the instant at which the machine booted, by the wall clock as it stands now, in microseconds."""
     return (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
+
+
+def give_memory_back() -> None:
+    """Has all threads of this process take memory from one heap, and what is large from the system itself, to which it
+    returns when it is of no use any more. To be called before there are threads.
+
+    Otherwise glibc gives each thread a heap of its own, which keeps what was once needed there; and after a large piece
+    was freed it takes all others up to that size from the heaps as well.
+    """
+    _libc.mallopt(_M_ARENA_MAX, 1)
+    _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 class WallTimer:

@@ -8,8 +8,22 @@ import pytest
 from tests.bus.harness import ROOT, Agentd
 
 IDLE = """
-import gc, os, signal, sys, threading, time
+import ctypes, gc, os, re, signal, sys, threading, time
 from agentd import __main__ as entry, private
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]
+libc.malloc_info.argtypes, libc.fclose.argtypes = [ctypes.c_int, ctypes.c_void_p], [ctypes.c_void_p]
+
+def heap():
+    told = os.memfd_create("heap")
+    file = libc.fopen(b"/proc/self/fd/%d" % told, b"w")
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    text = os.pread(told, 1 << 16, 0).decode()
+    os.close(told)
+    return text.count("<heap "), int(re.search('"mmap" count="([0-9]+)"', text)[1])
 
 def tell():
     time.sleep(0.5)
@@ -20,7 +34,11 @@ def tell():
     os.kill(os.getpid(), signal.SIGHUP)
     looked.wait(20)
     time.sleep(0.1)
-    print(gc.get_freeze_count(), len(gc.get_objects()), flush=True)
+    print(gc.get_freeze_count(), len(gc.get_objects()))
+    libc.free(libc.malloc(4 << 20))
+    heaps, before = heap()
+    large = libc.malloc(1 << 20)
+    print(heaps, heap()[1] - before, flush=True)
     os.kill(os.getpid(), signal.SIGTERM)
 
 def publish(bus, publish=private.PrivateBus.publish):
@@ -53,7 +71,8 @@ LATE = {
 @pytest.fixture
 def told(agentd: Agentd) -> list[list[str]]:
     """What an idle agentd tells of itself, the words of each line: its modules with their types; how many objects are
-    looked through for cycles no more, and how many still are; the same after a reload."""
+    looked through for cycles no more, and how many still are; the same after a reload; from how many heaps its threads
+    take memory, and how many pieces came from the system itself for a large one."""
     agentd.config.write_text(JOBS)
     options = ["--standalone", "--config", str(agentd.config), "--state-dir", str(agentd.state)]
     done = subprocess.run(
@@ -71,10 +90,14 @@ def test_an_idle_agentd_has_loaded_only_what_it_needs(told: list[list[str]]) -> 
 
 
 def test_what_is_there_after_a_start_or_a_reload_is_not_looked_through_for_cycles(told: list[list[str]]) -> None:
-    for line in told[1:]:
+    for line in told[1:3]:
         left_alone, looked_through = map(int, line)
         assert left_alone > 20_000
         assert looked_through < 3_000
+
+
+def test_all_threads_share_one_heap_which_keeps_nothing_large(told: list[list[str]]) -> None:
+    assert told[3] == ["1", "1"]
 
 
 def test_what_is_put_off_works_as_ever_when_somebody_uses_it() -> None:
