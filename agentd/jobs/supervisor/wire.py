@@ -13,7 +13,9 @@ def receive(sock: socket.socket) -> bytes | None:
     """Returns the next message; None where there is none yet, b"" when the other side is gone and all was read."""
     for _ in range(2):
         try:
-            return sock.recv(LARGEST_MESSAGE)
+            # The length is asked first: for each message, room for the largest would be taken from the system, 1 MiB.
+            length = sock.recv_into(bytearray(1), 1, socket.MSG_PEEK | socket.MSG_TRUNC)
+            return sock.recv(min(length, LARGEST_MESSAGE))
         except BlockingIOError:
             return None
         except ConnectionError:

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,23 @@ def test_errors_that_are_expected_are_suppressed_and_no_others() -> None:
         raise PermissionError
     with pytest.raises(ValueError, match="another"), lean.suppress(OSError):
         raise ValueError("another")
+
+
+def test_a_message_is_read_whole_with_no_more_room_than_it_needs() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    with ours, theirs:
+        theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        for message in (b"a", b"bc" * 1_000, b"d" * wire.LARGEST_MESSAGE):
+            theirs.send(message)
+            tracemalloc.start()
+            assert wire.receive(ours) == message
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < 10_000 + len(message)
+        assert wire.receive(ours) is None
+        theirs.close()
+        assert wire.receive(ours) == b""
 
 
 def test_a_running_supervisor_has_loaded_nothing_that_is_dear(tmp_path: Path) -> None:
