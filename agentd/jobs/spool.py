@@ -1,5 +1,10 @@
-"""Files in /run about the units of jobs: which run a unit was started for, and how its last invocation ended."""
+"""Files in /run about the units of jobs: which run a unit was started for, and how its last invocation ended.
 
+What is done for each run makes no Path: that would intern the names, and Python's table of interned names grows with
+each that is new there, also where none of them is left.
+"""
+
+import contextlib
 import os
 from datetime import datetime
 from pathlib import Path
@@ -90,7 +95,7 @@ class Note(Struct, frozen=True):
 def read_end(instance: str) -> End | None:
     """Returns how the last invocation of a job's unit ended; None where none did, or note-end is still writing."""
     try:
-        with (ENDED / instance).open() as file:
+        with open(f"{ENDED}/{instance}") as file:
             lines = file.read(4096).split("\n")
             written = os.fstat(file.fileno()).st_mtime_ns // 1000
     except (OSError, UnicodeDecodeError):
@@ -132,15 +137,17 @@ def end_of(properties: dict[str, Any]) -> End | None:
 
 def write_note(instance: str, run: Run, before: str) -> None:
     """Notes a run before its start is asked for; jobs of all users can read the note. Raises OSError."""
-    note = NOTES / f".{instance}"
-    note.write_text(f"{run.run_id} {iso(run.due)} {run.attempt} {before}\n")
-    note.chmod(0o644)
-    note.rename(NOTES / instance)
+    note = f"{NOTES}/.{instance}"
+    with open(note, "w") as file:
+        file.write(f"{run.run_id} {iso(run.due)} {run.attempt} {before}\n")
+    os.chmod(note, 0o644)
+    os.rename(note, f"{NOTES}/{instance}")
 
 
 def forget_note(instance: str) -> None:
     """Removes the note of a run whose end is stored."""
-    (NOTES / instance).unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{NOTES}/{instance}")
 
 
 def read_notes() -> list[Note]:

@@ -83,7 +83,7 @@ class Networks:
 
     def _names(self) -> list[str]:
         try:
-            return [file.name for file in self.folder.iterdir()]
+            return os.listdir(self.folder)  # noqa: PTH208 - each Path would intern its name, see jobs/output.py
         except FileNotFoundError:
             return []
 

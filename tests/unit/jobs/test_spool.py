@@ -1,5 +1,6 @@
 """What is read of how a unit ended, and of which run it was started for."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -148,3 +149,21 @@ def test_the_run_of_a_unit_is_noted_for_the_job_and_for_the_next_agentd() -> Non
     assert spool.read_notes() == [spool.Note("backup@2", "backup.7", "-")]
     spool.forget_note("backup@2")
     assert spool.read_notes() == []
+
+
+def test_no_name_of_a_unit_is_interned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python's table of interned names, which a Path adds to, grows with each new name, also where none is left."""
+    spool.NOTES.mkdir()
+    (spool.ENDED / "job").write_text("abc\nsuccess\nexited\n0\n12\n4096\n\nend\n")
+    interned: list[str] = []
+
+    def intern(text: str) -> str:
+        interned.append(text)
+        return text
+
+    monkeypatch.setattr(sys, "intern", intern)
+    spool.write_note("job", Run(seq=1, job="job", due=1, cause="schedule", state="running"), "-")
+    assert spool.read_end("job") is not None
+    spool.forget_note("job")
+    assert interned == []
+    assert not [*spool.NOTES.iterdir()]
