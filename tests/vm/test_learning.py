@@ -17,7 +17,6 @@ UNIT_FOLDER = f"/run/systemd/system/{UNIT}.d"
 DROP_IN = f"{UNIT_FOLDER}/test.conf"
 NOT_EMULATED = "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX2 FMA3"
 NETWORKS = "/var/lib/agentd/networks"
-WARM = 30
 TRAININGS = int(os.environ.get("AGENTD_TRAININGS", "20"))
 ROWS = """
 import json, math, random, sqlite3
@@ -152,13 +151,7 @@ def test_the_daemon_does_not_grow_with_trainings(trainer: Machine) -> None:
     trainer.run("chmod", "644", "/usr/local/share/network.json")
     instead(trainer, f"cp /usr/local/share/network.json {NETWORKS}/new.json; echo a copy > {NETWORKS}/told")
     train(trainer)
-    first = resident(trainer)
-    # With the first thirty the daemon grew by 0.4 to 1.2 MiB, in steps of which one was seen in the arena of a thread,
-    # and with the next thirty by nothing. The cause is not known.
-    for _ in range(WARM):
-        train(trainer)
     before = resident(trainer)
-    note(f"growth of the daemon over the first {WARM} trainings, KiB", before - first)
     for _ in range(TRAININGS):
         train(trainer)
     grown = resident(trainer) - before
