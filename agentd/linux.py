@@ -39,8 +39,9 @@ def give_memory_back() -> None:
     """Has all threads of this process take memory from one heap, and what is large from the system itself, to which it
     returns when it is of no use any more. To be called before there are threads.
 
-    Otherwise glibc gives each thread a heap of its own, which keeps what was once needed there; and after a large piece
-    was freed it takes all others up to that size from the heaps as well.
+    Otherwise glibc gives each thread a heap of its own, which keeps what was once needed there: with the storing thread
+    alone, 0.3 MiB of an idle daemon. And after a large piece was freed it takes all others up to that size from the
+    heaps as well: 0.9 MiB stayed where Python made its table of interned names anew.
     """
     _libc.mallopt(_M_ARENA_MAX, 1)
     _libc.mallopt(_M_MMAP_THRESHOLD, _LARGE)
