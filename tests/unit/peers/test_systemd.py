@@ -178,7 +178,13 @@ def test_when_a_unit_began_and_why_it_failed_is_what_systemd_knows() -> None:
 def test_the_last_end_of_a_unit_is_told_of_one_run_only(
     invocation: bytes, state: str, after: bytes, known: bool
 ) -> None:
-    pid_1 = made(invocation, "exit-code", 1, 7, 1000, 4096, 5, state, after)[1]
+    pid_1 = made([["a.service"]], invocation, "exit-code", 1, 7, 1000, 4096, 5, state, after)[1]
     found = asyncio.run(pid_1.last_end("agentd-job@a.service"))
     told = {"Result": "exit-code", "ExecMainCode": 1, "ExecMainStatus": 7, "CPUUsageNSec": 1000, "MemoryPeak": 4096}
     assert found == ({**told, "StateChangeTimestamp": 5, "InvocationID": "0abc"} if known else {})
+
+
+def test_a_unit_that_systemd_forgot_is_not_loaded_to_ask_how_it_ended() -> None:
+    bus, pid_1, _ = made([])
+    assert asyncio.run(pid_1.last_end("agentd-scx@scx_simple.service")) == {}
+    assert bus.asked == [("ListUnitsByPatterns", 25.0)], "which loads nothing"
