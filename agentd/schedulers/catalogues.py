@@ -41,15 +41,16 @@ def shipped() -> Path:
     return _CHECKOUT if _CHECKOUT.exists() else INSTALLED
 
 
-def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = None) -> Loaded:
+def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = None, only: str = "") -> Loaded:
     """Reads the catalogue: the shipped file, then those of the folder in the order of their names.
 
-    With `owner`, files and folders that belong to somebody else, or that others may write, are errors as well. Raises
-    Problems where the shipped file has errors.
+    With `owner`, files and folders that belong to somebody else, or that others may write, are errors as well. Of the
+    shipped file `only` the scheduler of that name is wanted, where one is given: the others take half of the time.
+    Raises Problems where the shipped file has errors.
     """
     nodes: dict[str, Node] = {}
     found: dict[str, Scheduler] = {}
-    _take(file or shipped(), owner, nodes, found)
+    _take(file or shipped(), owner, nodes, found, only)
     warnings: list[str] = []
     try:
         names = _files(folder, owner)
@@ -75,8 +76,8 @@ def _files(folder: Path, owner: int | None) -> list[Path]:
         raise _unread(folder, error) from None
 
 
-def _take(file: Path, owner: int | None, nodes: dict[str, Node], found: dict[str, Scheduler]) -> None:
-    """Adds the schedulers of a file to those found, all of them or none. Raises Problems."""
+def _take(file: Path, owner: int | None, nodes: dict[str, Node], found: dict[str, Scheduler], only: str = "") -> None:
+    """Adds the schedulers of a file, or the one that is wanted, to those found: all or none. Raises Problems."""
     decoder = Decoder(_KINDS)
     top = compose(_read(file, owner), str(file))
     _check_keys(decoder, top, 1 + _DEEP)
@@ -84,6 +85,8 @@ def _take(file: Path, owner: int | None, nodes: dict[str, Node], found: dict[str
     over: dict[str, Node] = {}
     for name, key, node in () if decoder.problems else decoder.items(top, ()):
         over[name] = merged = _over(nodes.get(name), node, _DEEP)
+        if only and name != only:
+            continue
         scheduler = decoder.struct(merged, Scheduler, (name,), name=name, file=str(file))
         if scheduler is UNSET:
             continue

@@ -96,7 +96,7 @@ def by_catalogue(request: Request, places: Places) -> tuple[str, str, list[str]]
 
     Raises Refused, Untrusted, Problems.
     """
-    loaded = load(places)
+    loaded = load(places, request.name)
     for warning in loaded.warnings:
         print(f"catalogue: {warning}", file=sys.stderr)
     chosen = choose(loaded.catalogue, request.name, flags=request.flags)
@@ -124,12 +124,12 @@ def by_python(request: Request, places: Places) -> tuple[str, str, list[str]]:
     return "", _PYTHON, ["-I", "-B", "-m", "agentd.schedulers.loading", own, made]
 
 
-def load(places: Places) -> catalogues.Loaded:
-    """Returns root's catalogue. Raises Problems, Untrusted."""
+def load(places: Places, only: str = "") -> catalogues.Loaded:
+    """Returns root's catalogue, or of what comes with agentd the one scheduler. Raises Problems, Untrusted."""
     check(places.catalogue, places)
     if os.path.lexists(places.catalogue_folder):
         check(places.catalogue_folder, places)
-    return catalogues.load(Path(places.catalogue), Path(places.catalogue_folder), places.owner)
+    return catalogues.load(Path(places.catalogue), Path(places.catalogue_folder), places.owner, only)
 
 
 def read_request(name: str, places: Places) -> Request:

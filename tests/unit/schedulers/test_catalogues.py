@@ -219,6 +219,18 @@ def test_root_trusts_only_files_that_nobody_else_can_write(read: Read, tmp_path:
         load(tmp_path / "base.yaml", folder, me + 1)
 
 
+def test_where_one_scheduler_is_wanted_the_shipped_others_are_not_made(tmp_path: Path) -> None:
+    base, folder = tmp_path / "base.yaml", tmp_path / "schedulers.d"
+    base.write_text(BASE + "scx_not: {ops: 5, flags: none}\n")
+    folder.mkdir()
+    (folder / "0.yaml").write_text("scx_one: {limits: [early]}")
+    with pytest.raises(Problems):
+        load(base, folder)
+    loaded = load(base, folder, only="scx_one")
+    assert [*loaded.catalogue] == ["scx_one"]
+    assert loaded.catalogue["scx_one"].limits == ("early",)
+
+
 def test_roots_side_needs_little_to_read_it() -> None:
     code = "import sys, agentd.schedulers.catalogues, agentd.core.schedulers.choosing; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -536,6 +536,16 @@ def test_the_installed_program_says_a_sentence_whatever_happens() -> None:
         assert "Traceback" not in done.stderr
 
 
+def test_the_installed_program_does_without_what_msgspec_only_prefers() -> None:
+    script = Path(launcher.__file__).parents[2] / "units/start-scheduler"
+    code = f"import sys\ntry: exec(open({str(script)!r}).read())\nfinally: print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=script.parents[1]
+    )
+    assert "agentd.schedulers.launcher" in done.stdout.split()
+    assert "inspect" not in done.stdout.split(), "typing_extensions brings it, and takes a sixth of the imports"
+
+
 # The unit and what agentd may ask of it
 
 UNITS = Path(launcher.__file__).parents[2] / "units"
@@ -559,6 +569,8 @@ def test_the_unit_lets_schedulers_do_what_they_need_and_little_else() -> None:
     assert {"KillSignal=SIGINT", "Restart=no", "LimitMEMLOCK=infinity", "NoNewPrivileges=yes"} <= {*text.splitlines()}
     assert "perf_event_open" in text.split("SystemCallFilter=")[1]
     # Each of these keeps some scheduler from starting, as the unit's last comment says.
+    # Each start would have PID 1 load BPF programs, or turn the cpu controller on for all services.
+    assert not said.keys() & {"IPAddressDeny", "SocketBindDeny", "CPUWeight"}
     settings = ("ProtectKernelTunables", "ProtectKernelModules", "ProtectProc", "RestrictRealtime", "PrivateNetwork")
     assert not said.keys() & {*settings, "PartOf", "BindsTo", "Requires", "WantedBy"}
     for name in settings:
