@@ -67,6 +67,8 @@ class Jobs(Core):
 
     def effects(self) -> list[Effect]:
         """Returns the effects since the last call: first all Stored ones in order, then the others in order."""
+        if not self._effects:
+            return []
         taken = self._effects.copy()
         self._effects.clear()
         return [e for e in taken if isinstance(e, Stored)] + [e for e in taken if not isinstance(e, Stored)]

@@ -165,8 +165,12 @@ class Reboots(Core):
         """Returns when tick() is next wanted."""
         if self.going_down or self._draining:
             return None
-        wanted = [when for when, _ in self._agenda()] + self._beside.due(self.policy.grace)
-        return min([*wanted, *([self._after.due] if self._after.due else [])], default=None)
+        wanted = [when for when, _ in self._agenda()]
+        if self.beside:
+            wanted += self._beside.due(self.policy.grace)
+        if after := self._after.due:
+            wanted.append(after)
+        return min(wanted, default=None)
 
     def tick(self, now: int) -> None:
         """Deals with everything that is due, and with what changed among the jobs."""
@@ -334,16 +338,18 @@ class Reboots(Core):
         if reboot is None:
             due = self._nights.due
             return [] if due is None else [(max(due, lookout.at), self._begin_window)]
-        over, look, warnings = (reboot.until, course.give_up), (lookout.at, lookout.look), course.announcement
-        last = [] if lookout.looking or lookout.seen >= reboot.at else [(reboot.at, lookout.look)]
-        states: dict[str, list[tuple[int, Callable[[int], None]]]] = {
-            "waiting": [over, look],
-            "announced": [over, *((when, warnings.warn) for when in warnings.due[:1]), look, *last],
-            "draining": [(min(course.drain.until, reboot.until), course.go_on_draining), look],
-            "locked": [over, look],
-            "issued": [self._shutdown.due(reboot)],
-        }
-        return states[reboot.state]
+        over, look = (reboot.until, course.give_up), (lookout.at, lookout.look)
+        match reboot.state:
+            case "issued":
+                return [self._shutdown.due(reboot)]
+            case "draining":
+                return [(min(course.drain.until, reboot.until), course.go_on_draining), look]
+            case "announced":
+                warnings = course.announcement
+                last = [] if lookout.looking or lookout.seen >= reboot.at else [(reboot.at, lookout.look)]
+                return [over, *((when, warnings.warn) for when in warnings.due[:1]), look, *last]
+            case _:  # waiting, locked
+                return [over, look]
 
     def _begin_window(self, now: int) -> None:
         wish = self._nights.wish(now)

@@ -136,10 +136,8 @@ class World:
     def until(self, then: int) -> None:
         """Lets time pass."""
         self.pump()
-        while True:
-            after = self._next(then + 1)
-            if after > then:
-                break
+        after = self._next(then + 1)
+        while after <= then:
             self.now = max(self.now, after)
             before = self.now
             for run_id, end in list(self.running.items()):
@@ -149,8 +147,9 @@ class World:
                     self.jobs.ended(run_id, Outcome(result=result), self.now)
             self.parts.tick(self.now)
             self.pump()
-            same = self.now == before and self._next(then + 1) <= before
-            assert not (same and self._stuck(before)), f"it wants to be called again at once: {self.reboots.pending}"
+            after = self._next(then + 1)
+            stuck = self.now == before >= after and self._stuck(before)
+            assert not stuck, f"it wants to be called again at once: {self.reboots.pending}"
         self.now = max(self.now, then)
 
     def _next(self, otherwise: int) -> int:
