@@ -7,6 +7,7 @@ A trigger is a frozen struct made by `parse` from its YAML value: text, a list, 
 import re
 from collections.abc import Callable
 from datetime import UTC, date, timedelta
+from functools import lru_cache
 from typing import ClassVar, Protocol, Self, get_args
 from zoneinfo import ZoneInfo
 
@@ -167,32 +168,7 @@ class Cron(_Timed, frozen=True):
         return cls(expression)
 
     def next_after(self, t: int, context: Context) -> int | None:
-        minute, hour = self.expression.split()[:2]
-        if minute.startswith("*") or hour.startswith("*"):
-            return self._next_on_the_wall(t + 1, context.zone)
-        for due in CronSim(self.expression, moment(t, context.zone)):
-            # In a repeated hour the first candidates may lie in the past, on the first pass.
-            instant = instant_of(due)
-            if instant > t:
-                return instant
-        return None
-
-    def _next_on_the_wall(self, t: int, zone: ZoneInfo) -> int | None:
-        """Returns the first instant from t on at which the wall clock matches, whatever the clock showed before.
-
-        CronSim steps by whole hours of real time and so misses matches where the clock is set by half an hour or at
-        another minute than :00. Between two changes of the offset the local time is as good as a clock without zone.
-        """
-        while True:
-            offset = offset_at(t, zone)
-            wall = next(CronSim(self.expression, moment(t - 1).replace(tzinfo=None) + offset), None)
-            if wall is None:
-                return None
-            due = instant_of(wall.replace(tzinfo=UTC) - offset)
-            change = first_change(t, due, zone)
-            if change is None:
-                return due
-            t = change
+        return _next_of_cron(self.expression, t, context.zone)
 
     def phrase(self) -> str:
         return f"cron {self.expression}"
@@ -221,17 +197,7 @@ class At(_Timed, frozen=True):
         return cls(tuple(sorted(set(times))), weekdays(days, "days"))
 
     def next_after(self, t: int, context: Context) -> int | None:
-        today = midnight(moment(t, context.zone).date())
-        # From yesterday on: a time of yesterday that did not exist may be due today.
-        for offset in range(-1, 15):
-            day = today + timedelta(days=offset)
-            if day.weekday() not in self.days:
-                continue
-            dues = [local_instant(day + timedelta(seconds=seconds), context.zone) for seconds in self.times]
-            later = [due for due in dues if due > t]
-            if later:
-                return min(later)
-        return None
+        return _next_of_times(self.times, self.days, t, context.zone)
 
     def phrase(self) -> str:
         times = ", ".join(format_time_of_day(seconds) for seconds in self.times)
@@ -294,6 +260,58 @@ class Manual(_Timed, frozen=True):
 
     def phrase(self) -> str:
         return "by hand only"
+
+
+# On the calendar. A due time that comes is asked for up to three times within the same tick: whether it is outstanding,
+# what comes after it, and when the job is next wanted. The calendar is looked through once.
+
+
+@lru_cache(maxsize=64)
+def _next_of_cron(expression: str, t: int, zone: ZoneInfo) -> int | None:
+    """Returns the first instant after t at which a crontab(5) expression is due in a zone."""
+    minute, hour = expression.split()[:2]
+    if minute.startswith("*") or hour.startswith("*"):
+        return _next_on_the_wall(expression, t + 1, zone)
+    for due in CronSim(expression, moment(t, zone)):
+        # In a repeated hour the first candidates may lie in the past, on the first pass.
+        instant = instant_of(due)
+        if instant > t:
+            return instant
+    return None
+
+
+def _next_on_the_wall(expression: str, t: int, zone: ZoneInfo) -> int | None:
+    """Returns the first instant from t on at which the wall clock matches, whatever the clock showed before.
+
+    CronSim steps by whole hours of real time and so misses matches where the clock is set by half an hour or at
+    another minute than :00. Between two changes of the offset the local time is as good as a clock without zone.
+    """
+    while True:
+        offset = offset_at(t, zone)
+        wall = next(CronSim(expression, moment(t - 1).replace(tzinfo=None) + offset), None)
+        if wall is None:
+            return None
+        due = instant_of(wall.replace(tzinfo=UTC) - offset)
+        change = first_change(t, due, zone)
+        if change is None:
+            return due
+        t = change
+
+
+@lru_cache(maxsize=64)
+def _next_of_times(times: tuple[int, ...], days: tuple[int, ...], t: int, zone: ZoneInfo) -> int | None:
+    """Returns the first instant after t of some times of day, in seconds, on some weekdays in a zone."""
+    today = midnight(moment(t, zone).date())
+    # From yesterday on: a time of yesterday that did not exist may be due today.
+    for offset in range(-1, 15):
+        day = today + timedelta(days=offset)
+        if day.weekday() not in days:
+            continue
+        dues = [local_instant(day + timedelta(seconds=seconds), zone) for seconds in times]
+        later = [due for due in dues if due > t]
+        if later:
+            return min(later)
+    return None
 
 
 AnyTrigger = Every | Adaptive | Cron | At | Boot | After | Manual
