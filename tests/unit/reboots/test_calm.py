@@ -10,7 +10,7 @@ from agentd.core.jobs.settings import Job
 from agentd.core.part import Decided
 from agentd.core.quantities import DAY
 from agentd.core.reboots import wishes
-from agentd.core.reboots.model import Facts, Ledger, RebootIssues, Session
+from agentd.core.reboots.model import Facts, Ledger, RebootIssues, Session, Times
 from agentd.core.reboots.policy import Hooks, RebootLimits, RebootPolicy, WaitFor, doubts
 from tests.unit.reboots.world import (
     HOUR,
@@ -228,7 +228,10 @@ def test_a_window_that_is_moved_after_its_reboot_reboots_nothing_more_that_night
 
 
 def test_where_nothing_is_remembered_the_limits_are_kept_by_the_time_between_two_boots() -> None:
-    world = World(RebootPolicy(limits=RebootLimits(min_uptime=MINUTE, per_day=2, per_week=100)))
+    # A look each 10 s would be 86,000 of them, of which one is like the other.
+    world = World(
+        RebootPolicy(limits=RebootLimits(min_uptime=MINUTE, per_day=2, per_week=100)), times=Times(look=MINUTE)
+    )
     world.facts = Facts(forgets="the state lies in memory")
     world.booted = START - MINUTE
     world.boot()

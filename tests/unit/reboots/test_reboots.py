@@ -463,7 +463,7 @@ def test_a_year_of_nights_has_each_night_once(zone: str, steps: bool) -> None:
                        except_=(("2026-12-24", "2026-12-26"), ("2026-05-01", "2026-05-01"))),
         limits=FREE,
     )  # fmt: skip
-    world = World(policy, timezone=zone)
+    world = World(policy, timezone=zone, times=Times(look=MINUTE))
     while world.now < START + 365 * DAY:
         world.after(chance.randrange(HOUR, 40 * HOUR))
         if steps and world.state == "idle":
