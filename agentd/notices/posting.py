@@ -1,10 +1,13 @@
 """A message by apprise, watched: apprise says yes or no, and what really happened is seen at the libraries below it."""
 
+import contextlib
 import re
 import smtplib
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import wraps
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,6 +26,8 @@ _LEAST = 20  # characters of a body, whatever the title leaves
 _BYTES = {"ntfy": 4000, "ntfys": 4000}
 """A service that counts bytes: what is longer becomes a file there, or is refused."""
 _KINDS = {"trouble": "FAILURE", "over": "SUCCESS", "news": "INFO"}
+_FILES = {"mailto": "email", "pover": "pushover", "tgram": "telegram"}
+"""The files of apprise's plugins whose name is not the schema's."""
 _ASSET = {"async_mode": False, "interpret_emojis": False, "interpret_escapes": False}
 
 Priority = Literal["low", "normal", "high"]
@@ -132,6 +137,8 @@ def send(watch: Watch, url: str, *, title: str, body: str, priority: Priority, s
 def _service(url: str, priority: Priority) -> Any:
     """Returns apprise's object for a URL; None: apprise knows none. What the URL itself says counts, but for a priority
     that is not the normal one."""
+    if schema := re.match("([a-z0-9]+)://", url.lower()):
+        _load(schema[1])
     asset = apprise.AppriseAsset(storage_mode=apprise.PersistentStoreMode.MEMORY, secure_logging=True, **_ASSET)
     found: Mapping[str, Any] | None = apprise.plugins.url_to_dict(url, secure_logging=True)
     if not found:
@@ -144,6 +151,25 @@ def _service(url: str, priority: Priority) -> Any:
     if priority == "normal" or service is None or "priority" not in service.template_args:
         return service
     return _made({**options, "priority": priority}, asset) or service
+
+
+def _load(schema: str) -> None:
+    """Has apprise load the plugin of a schema alone: all its 190 are half the work of a message and 11 MiB. Where the
+    file of the plugin cannot be told by the schema, apprise loads all by itself."""
+    manager = apprise.plugins.N_MGR
+    if manager:  # it has loaded some
+        return
+    plugins = Path(apprise.plugins.__file__).parent
+    for word in dict.fromkeys((schema, schema.removesuffix("s"))):
+        name = _FILES.get(word, word)
+        if not any((plugins / file).exists() for file in (f"{name}.py", f"{name}/__init__.py")):
+            continue
+        with contextlib.suppress(OSError), tempfile.TemporaryDirectory() as folder:
+            Path(folder, f"{name}.py").touch()  # the manager takes the names of modules from a folder
+            manager.load_modules(path=folder, name=manager.module_name_prefix)
+            if schema in manager:
+                return
+        manager.unload_modules()
 
 
 def _made(options: dict[str, Any], asset: Any) -> Any:
