@@ -114,3 +114,17 @@ print(
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "[1];2;(obj, /);True;6;True;a%20b;None;SSLProtocol;parse\n"
+
+
+def test_what_tests_have_loaded_ahead_is_what_an_idle_agentd_has_loaded(told: list[list[str]]) -> None:
+    """The process of which most agentds of tests are forks has nothing that a start does not bring."""
+    code = (
+        "from tests.bus import loaded; import sys; print(*(f'{n}={type(m).__name__}' for n, m in sys.modules.items()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    ahead = dict(word.split("=") for word in done.stdout.split())
+    found = dict(word.split("=") for word in told[0])
+    own = {"tests", "tests.bus", "tests.bus.loaded", "runpy", "pkgutil"}
+    assert {name: kind for name, kind in ahead.items() if name not in own and found.get(name) != kind} == {}
+    assert {"agentd.assembly", "agentd.daemon.daemon", "agentd.rules.part", "dbus_next.aio", "structlog"} <= set(ahead)
+    assert "agentd.__main__" not in ahead
