@@ -10,18 +10,20 @@ from typing import Any, Literal
 
 import pytest
 
+from tests.vm.agentd import configure
 from tests.vm.emulated import Emulated
 from tests.vm.guest import MachineError
 from tests.vm.machine import KEPT, Machine
 from tests.vm.native import Native, why_not
-from tests.vm.sched_ext import build_schedulers, install_schedulers
+from tests.vm.sched_ext import disk_with_schedulers
+from tests.vm.scheduling import SETTINGS
 
 HERE = Path(__file__).parent
 Kind = Literal["native", "trixie", "sched_ext"]
 """A machine whose kernel is a program of this host, or one that is emulated, with one of Debian's kernels."""
 NewMachine = Callable[[Kind], Machine]
 INSTALLED = "installed"
-"""The snapshot from before agentd was started."""
+"""The snapshot of a disk with schedulers from before agentd was started."""
 
 
 def possible(kind: Kind) -> Kind:
@@ -71,14 +73,20 @@ def bare_machine(new_machine: NewMachine) -> Iterator[Machine]:
     machine.close()
 
 
-def kept_disk(tmp_path_factory: pytest.TempPathFactory, kind: Kind, prepare: Callable[[Machine], None]) -> Path:
-    """Returns the disk of a machine that was prepared and kept. One worker makes it, the others wait for it."""
+def kept_disk(
+    tmp_path_factory: pytest.TempPathFactory,
+    kind: Kind,
+    prepare: Callable[[Machine], None],
+    before: Callable[[], Path | None] = lambda: None,
+) -> Path:
+    """Returns the disk of a machine that went on from the one `before`, was prepared and kept. One worker makes it, the
+    others wait for it."""
     folder = tmp_path_factory.getbasetemp()
     path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / f"installed-{kind}.disk"
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            machine = make(kind)
+            machine = make(kind, before())
             try:
                 prepare(machine.start())
                 machine.keep(path)
@@ -89,16 +97,14 @@ def kept_disk(tmp_path_factory: pytest.TempPathFactory, kind: Kind, prepare: Cal
 
 @pytest.fixture(scope="session")
 def installed(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewMachine]:
-    """Returns a machine of a kind with agentd's package, of which each worker has one; it goes back as tests need it.
+    """Returns a machine of a kind in which agentd runs, without jobs. Each worker has one; it goes back as tests need.
 
-    Its disk is kept with agentd running, without jobs, and as it was before that was started (INSTALLED). Each file of
-    tests would otherwise install the package and start agentd in its own.
+    Each file of tests would otherwise install the package and start agentd in its own.
     """
     machines: dict[Kind, Machine] = {}
 
     def prepare(machine: Machine) -> None:
         machine.install(deb)
-        machine.snapshot(INSTALLED)
         machine.run("systemctl", "enable", "--now", "agentd", timeout=120)
 
     def of(wanted: Kind) -> Machine:
@@ -115,13 +121,15 @@ def installed(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def scx_disk(deb: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The disk of a machine whose kernel has sched_ext, with real schedulers and agentd's package just installed."""
+    """The disk of a machine whose kernel has sched_ext, with real schedulers: agentd runs there with SETTINGS; in the
+    snapshot INSTALLED its package is just installed."""
 
     def prepare(machine: Machine) -> None:
-        install_schedulers(machine, build_schedulers())
         machine.install(deb)
+        machine.snapshot(INSTALLED)
+        configure(machine, SETTINGS)
 
-    return kept_disk(tmp_path_factory, "sched_ext", prepare)
+    return kept_disk(tmp_path_factory, "sched_ext", prepare, disk_with_schedulers)
 
 
 def as_it_was(machine: Machine, snapshot: str) -> Machine:
@@ -140,17 +148,25 @@ def machine(installed: NewMachine) -> Machine:
 
 
 @pytest.fixture(scope="module")
-def unarmed_machine(installed: NewMachine) -> Machine:
+def unarmed_machine(bare_machine: Machine, deb: Path) -> Machine:
     """A machine with a kernel of Debian's and agentd's package just installed, for the tests of one file."""
-    return as_it_was(installed("trixie"), INSTALLED)
+    bare_machine.install(deb)
+    return bare_machine
 
 
 @pytest.fixture(scope="module")
-def scx_machine(scx_disk: Path) -> Iterator[Machine]:
-    """A machine whose kernel has sched_ext, with schedulers and agentd's package, for the tests of one file."""
+def scx_agentd(scx_disk: Path) -> Iterator[Machine]:
+    """A machine whose kernel has sched_ext, with schedulers, in which agentd runs with SETTINGS, for the tests of one
+    file."""
     machine = make("sched_ext", scx_disk)
     yield machine.start()
     machine.close()
+
+
+@pytest.fixture(scope="module")
+def scx_machine(scx_agentd: Machine) -> Machine:
+    """The same with agentd's package just installed."""
+    return as_it_was(scx_agentd, INSTALLED)
 
 
 ORDER = (

@@ -6,7 +6,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -74,8 +74,8 @@ class Emulated(Machine):
     def __init__(
         self, kernel: Kernel = "trixie", *, kept: Path | None = None, cold: bool = False, processors: int = 1
     ) -> None:
-        """The first start of a machine goes on from one that was kept, where none is named a booted one, or boots cold:
-        one with more processors than those have can do nothing else.
+        """The first start of a machine goes on from one that was kept, where none is named a booted one, or boots cold,
+        from the disk of one that was kept where that is named: one with more processors can do nothing else.
 
         Machines from the same kept one share their boot id until they boot themselves.
         """
@@ -99,7 +99,10 @@ class Emulated(Machine):
         if self._disk.exists():
             self._emulate(image, timeout)
         elif self._cold:
-            create_overlay(image, self._disk)
+            if self._kept:
+                shutil.copyfile(self._kept, self._disk)
+            else:
+                create_overlay(image, self._disk)
             self._emulate(image, timeout)
         else:
             shutil.copyfile(self._kept or booted_disk(image, self.kernel), self._disk)
@@ -220,19 +223,33 @@ def create_overlay(image: dict[str, Any], disk: Path) -> None:
 
 
 def booted_disk(image: dict[str, Any], kernel: Kernel) -> Path:
-    """The disk of a machine that was booted and kept with its memory; makes it once."""
+    """Returns the disk of a machine that was booted and kept with its memory; makes it once."""
+    return cached_disk(image, f"booted-{kernel}", command_line(kernel), lambda: Emulated(kernel, cold=True))
+
+
+def cached_disk(
+    image: dict[str, Any],
+    name: str,
+    recipe: str,
+    new: Callable[[], Emulated],
+    prepare: Callable[[Emulated], None] = lambda _: None,
+) -> Path:
+    """Returns the disk of a machine that was started, prepared and kept; makes it where there is none of that name and
+    recipe beside the image."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True).stdout
     # A snapshot fits the emulator and the machine that it was taken of.
-    recipe = hashlib.sha256(version + " ".join([*hardware(), command_line(kernel)]).encode()).hexdigest()[:12]
-    path = Path(image["disk"]).with_name(f"booted-{kernel}-{recipe}.qcow2")
+    words = [*hardware(), *(command_line(kernel) for kernel in sorted(MORE_WORDS)), recipe]
+    digest = hashlib.sha256(version + " ".join(words).encode()).hexdigest()[:12]
+    path = Path(image["disk"]).with_name(f"{name}-{digest}.qcow2")
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            for old in path.parent.glob(f"booted-{kernel}-*.qcow2"):
+            for old in path.parent.glob(f"{name}-*.qcow2"):
                 old.unlink()
-            machine = Emulated(kernel, cold=True)
+            machine = new()
             try:
                 machine.start()
+                prepare(machine)
                 machine.keep(path)
             finally:
                 machine.close()

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.vm.emulated import Emulated, cached_disk
 from tests.vm.guest import MachineError
-from tests.vm.machine import Machine
+from tests.vm.machine import Machine, build_image
 
 OBJECTS = "/usr/local/share/scx"
 """The machine's folder with the objects made of tests/vm/scx."""
@@ -50,6 +51,15 @@ def build_schedulers() -> dict[str, Any]:
         raise MachineError("the schedulers could not be built; the lines above say why")
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def disk_with_schedulers() -> Path:
+    """Returns the disk of a machine that was booted and kept with real schedulers in it; makes it once."""
+    built = build_schedulers()  # the paths of what is built have a hash of its recipe
+    recipe = json.dumps(built) + Path(__file__).read_text()
+    return cached_disk(
+        build_image(), "schedulers", recipe, lambda: Emulated("sched_ext"), lambda one: install_schedulers(one, built)
+    )
 
 
 def install_schedulers(machine: Machine, built: dict[str, Any]) -> None:

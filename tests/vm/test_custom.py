@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.vm.agentd import agentctl, answer, call, configure
+from tests.vm.agentd import agentctl, answer, call
 from tests.vm.machine import Machine
 from tests.vm.sched_ext import scheduler, wait_for
 
@@ -19,9 +19,8 @@ STEPS = ("source", "compile", "object", "load", "trial", "store")
 
 
 @pytest.fixture(scope="module")
-def machine(scx_machine: Machine) -> Machine:
-    configure(scx_machine, "timezone: UTC\nscheduler: {probation: 5s}\njobs: {x: {run: 'true'}}\n")
-    return scx_machine
+def machine(scx_agentd: Machine) -> Machine:
+    return scx_agentd
 
 
 def verify(machine: Machine, name: str) -> dict[str, Any]:

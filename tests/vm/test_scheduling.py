@@ -41,11 +41,10 @@ LOAD = "[Service]\nExecStart=/bin/sh -c 'while :; do /bin/true; done'\n"
 
 
 @pytest.fixture(scope="module")
-def machine(scx_machine: Machine) -> Machine:
-    configure(scx_machine, SETTINGS)
-    scx_machine.write("/run/systemd/system/load.service", LOAD)
-    scx_machine.run("systemctl", "daemon-reload", timeout=90)
-    return scx_machine
+def machine(scx_agentd: Machine) -> Machine:
+    scx_agentd.write("/run/systemd/system/load.service", LOAD)
+    scx_agentd.run("systemctl", "daemon-reload", timeout=90)
+    return scx_agentd
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ import pytest
 from tests.vm.agentd import answers, call, configure
 from tests.vm.emulated import Emulated
 from tests.vm.machine import Machine
-from tests.vm.sched_ext import build_schedulers, install_schedulers, scheduler, wait_for
+from tests.vm.sched_ext import scheduler, wait_for
 from tests.vm.scheduling import LONGEST, SETTINGS, running, shown, status, switch
 
 PAIR = ("scx_simple", "scx_cpu0")
@@ -78,9 +78,8 @@ FOLLOWING = "follow: {power-profile: {performance: scx_cpu0, balanced: none}}, p
 
 
 @pytest.fixture(scope="module")
-def machine(scx_machine: Machine) -> Machine:
-    configure(scx_machine, SETTINGS)
-    return scx_machine
+def machine(scx_agentd: Machine) -> Machine:
+    return scx_agentd
 
 
 def settled(machine: Machine) -> dict[str, Any]:
@@ -152,14 +151,11 @@ def test_a_power_profile_that_changes_during_a_lease_counts_once_that_is_over(ma
     assert running(machine) == ([], [])
 
 
-def test_one_that_needs_two_processors_runs_where_there_are_two(deb: Path) -> None:
-    machine = Emulated("sched_ext", cold=True, processors=2)
+def test_one_that_needs_two_processors_runs_where_there_are_two(scx_disk: Path) -> None:
+    machine = Emulated("sched_ext", kept=scx_disk, cold=True, processors=2)
     try:
         machine.start()
-        central = [one for one in build_schedulers()["programs"] if one.endswith("/scx_central")]
-        install_schedulers(machine, {"programs": central, "objects": []})
-        machine.install(deb)
-        configure(machine, SETTINGS)
+        answers(machine, LONGEST)
         assert switch(machine, "scx_central")["ops"] == scheduler(machine).ops == "central"
         machine.sh("for i in $(seq 20); do /bin/true; done")
         assert shown(machine)["current"] == "scx_central"
