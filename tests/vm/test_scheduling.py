@@ -162,7 +162,7 @@ def test_one_that_eats_processors_breaks_a_guard_and_is_quarantined(machine: Mac
     assert (ended["name"], ended["kind"]) == (f"scx_{name}", "guard")
     assert words in ended["cause"]
     assert scheduler(machine).state == "disabled"
-    assert running(machine) == ([], [])
+    machine.wait_until(lambda: running(machine) == ([], []), LONGEST, "nothing of it to run")
     assert quarantined(machine) == [f"scx_{name}"]
     configure(machine, SETTINGS)
 

@@ -148,7 +148,7 @@ def test_a_power_profile_that_changes_during_a_lease_counts_once_that_is_over(ma
     assert (told["current"], told["wanted_by"]) == ("scx_cpu0", "follow power profile performance")
     machine.run("busctl", "set-property", *service, "ActiveProfile", "s", "balanced")
     wait_for(machine, "disabled", timeout=LONGEST)
-    assert running(machine) == ([], [])
+    machine.wait_until(lambda: running(machine) == ([], []), LONGEST, "nothing of it to run")
 
 
 def test_one_that_needs_two_processors_runs_where_there_are_two(scx_disk: Path) -> None:
