@@ -18,28 +18,40 @@ class Parts:
         self._cores = dict(cores)
         self._on_defect = on_defect
         self._last = ""  # the last part that wanted something
+        self._due: dict[str, int | None] = {}  # when each core wants a tick, as it said when it was last asked
 
-    def tick(self, now: int) -> None:
-        """Has everything dealt with that is due at `now`; a core that wants no tick by then gets none."""
-        self._ask(lambda core: _tick(core, now))
+    def due(self, now: int) -> list[str]:
+        """Returns the parts, in order, whose cores want a tick by `now`, as they said at the last wakeup(), and those
+        that were never asked."""
+        return [name for name in self._cores if (due := self._due.get(name, 0)) is not None and due <= now]
 
-    def wakeup(self) -> int | None:
-        """Returns when the first core has something to do; None: not before something else happens."""
-        return min((due for _, due in self._ask(lambda core: core.wakeup()) if due is not None), default=None)
+    def tick(self, now: int, of: Sequence[str] | None = None) -> None:
+        """Has everything dealt with that is due at `now`; a core that wants no tick by then gets none. `of` are the
+        parts that are asked, in order; None: all."""
+        self._ask(lambda core: _tick(core, now), of)
 
-    def effects(self, now: int) -> list[Effect]:
+    def wakeup(self, of: Sequence[str] | None = None) -> int | None:
+        """Returns when the first core has something to do; None: not before something else happens. `of` are the parts
+        that are asked, None all: the others want what they wanted before."""
+        self._due.update(self._ask(lambda core: core.wakeup(), of))
+        return min((due for due in self._due.values() if due is not None), default=None)
+
+    def effects(self, now: int, of: Sequence[str] | None = None) -> list[Effect]:
         """Returns what all cores want, in order, after each has heard what the others want, but for samples and looks.
+        Where the parts `of` want such alone, the others are not asked at all.
 
         Parts that answer each other without end are a defect of the last that spoke, which is shut off.
         """
         taken: list[Effect] = []
         for _ in range(ROUNDS):
-            fresh = self._fresh()
+            fresh = self._fresh(of)
             taken += fresh
             news = [effect for effect in fresh if effect.heard]
-            if not news:
+            if news:
+                self._tell(news, now)
+            elif fresh or of is None:
                 return taken
-            self._tell(news, now)
+            of = None
         if self._last:
             self._fail(self._last, RecursionError("the parts answer each other without end"))
         return taken
@@ -67,23 +79,27 @@ class Parts:
     def gone(self, name: str, now: int) -> None:
         """Asks the core of that part nothing any more, and tells the others that the part is gone."""
         self._cores.pop(name, None)
+        self._due.pop(name, None)
         self._ask(lambda core: core.gone(name, now))
 
     def _fail(self, name: str, error: Exception) -> None:
+        self._due.pop(name, None)
         if self._cores.pop(name, None) is not None:
             self._on_defect(name, error)
 
-    def _fresh(self) -> list[Effect]:
-        wanted = [(name, effects) for name, effects in self._ask(lambda core: core.effects()) if effects]
+    def _fresh(self, of: Sequence[str] | None) -> list[Effect]:
+        wanted = [(name, effects) for name, effects in self._ask(lambda core: core.effects(), of) if effects]
         self._last = wanted[-1][0] if wanted else ""
         return [effect for _, effects in wanted for effect in effects]
 
     def _tell(self, news: Sequence[Effect], now: int) -> None:
         self._ask(lambda core: core.heard(news, now))
 
-    def _ask(self, ask: Callable[[Core], _T]) -> list[tuple[str, _T]]:
+    def _ask(self, ask: Callable[[Core], _T], of: Sequence[str] | None = None) -> list[tuple[str, _T]]:
         answers = []
-        for name, core in list(self._cores.items()):
+        for name in [*(self._cores if of is None else of)]:
+            if (core := self._cores.get(name)) is None:  # shut off meanwhile
+                continue
             try:
                 answers.append((name, ask(core)))
             except Exception as error:  # noqa: BLE001 - whatever it is, the other parts go on

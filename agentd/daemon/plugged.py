@@ -1,6 +1,7 @@
 """The parts that are plugged into the daemon: asked, obeyed, and shut off one by one where they fail."""
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from agentd import log as logging
@@ -83,7 +84,7 @@ class Plugged:
         """Does what an effect leads to; an effect that is only stored leads to nothing else."""
         name, do = self._does.get(type(effect), ("", None))
         if do is not None:
-            self.hear(name, lambda: do(effect))
+            self.hear(name, partial(do, effect))
         elif not isinstance(effect, Stored):
             raise TypeError(f"no part carries out {type(effect).__name__}")
 

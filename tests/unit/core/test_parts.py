@@ -114,6 +114,42 @@ def test_what_a_core_wants_by_now_counts_and_not_what_it_wanted_before() -> None
     assert parts.effects(2) == [Said("a", 2)]
 
 
+def test_who_wants_looks_and_samples_alone_has_the_others_asked_nothing() -> None:
+    first, due, last = Talker("first", due=7), Talker("due", due=3), Talker("last", due=9)
+    parts, _ = together(first, due, last)
+    assert parts.due(1) == ["first", "due", "last"]  # nobody was asked yet
+    assert parts.wakeup() == 3
+    first.asked.clear()
+    last.asked.clear()
+    assert parts.due(3) == ["due"]
+    parts.tick(2, of=["due"])
+    assert due.wants == []
+    due.wants.append(Measured("due"))
+    assert parts.effects(3, of=["due"]) == [Measured("due")]
+    due.due = 8
+    assert parts.wakeup(of=["due"]) == 7
+    assert first.asked == last.asked == []
+
+
+def test_news_of_one_part_have_all_asked() -> None:
+    first, second = Talker("first"), Talker("second")
+    parts, _ = together(first, second)
+    first.wants += [Measured("first"), Said("first", 1)]
+    second.answers = lambda effect: Said("second", 2) if effect == Said("first", 1) else None
+    assert parts.effects(5, of=["first"]) == [Measured("first"), Said("first", 1), Said("second", 2)]
+    second.wants.append(Said("second", 3))
+    assert parts.effects(5, of=["first"]) == [Said("second", 3)]  # where it wants nothing, another may
+
+
+def test_a_part_that_is_gone_is_due_no_more() -> None:
+    parts, _ = together(Talker("gone", due=3), Talker("late", due=7))
+    assert parts.wakeup() == 3
+    parts.gone("gone", 1)
+    assert (parts.due(5), parts.wakeup()) == ([], 7)
+    parts.tick(9, of=["gone", "late"])
+    assert parts.effects(9) == [Said("late", 9)]
+
+
 def heard(parts: Parts) -> None:
     parts.tick(1)
     parts.effects(1)

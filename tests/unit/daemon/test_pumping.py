@@ -7,7 +7,7 @@ from typing import Any
 
 from agentd.config.files import Loaded
 from agentd.core.config import Config
-from agentd.core.part import Core, Effect
+from agentd.core.part import Core, Effect, Sampled
 from agentd.daemon.daemon import Daemon
 from agentd.part import Part
 
@@ -75,5 +75,60 @@ def test_reports_that_come_together_are_dealt_with_together() -> None:
         await asyncio.sleep(0)
         assert told == [10, 11, 12]
         assert (asked, len(daemon.armed)) == ([0, 1], 1)
+
+    asyncio.run(scenario())
+
+
+class Looked(Sampled, frozen=True):
+    """A sample."""
+
+
+class Counting(Core):
+    """A core that counts how often it is asked for effects, and wants a sample at each tick."""
+
+    def __init__(self, due: int | None) -> None:
+        self.due, self.asked = due, 0
+        self.wants: list[Effect] = []
+
+    def wakeup(self) -> int | None:
+        return self.due
+
+    def tick(self, now: int) -> None:
+        self.wants.append(Looked())
+
+    def effects(self) -> list[Effect]:
+        self.asked += 1
+        taken, self.wants = self.wants, []
+        return taken
+
+
+def beside(looks: Core, other: Core) -> Any:
+    """Returns a daemon with two parts, which has pumped once."""
+    daemon: Any = Daemon("system", Loaded(Config(), ()), lambda: Loaded(Config(), ()), list)
+    daemon.carried = []
+    daemon._storing = SimpleNamespace(add=daemon.carried.extend)
+    daemon._timer = SimpleNamespace(set=lambda _: None)
+    daemon._plugged = daemon._plug([Part(name="looks", core=looks), Part(name="other", core=other)])
+    daemon.pump()
+    return daemon
+
+
+def test_a_look_that_is_due_has_no_other_part_asked() -> None:
+    async def scenario() -> None:
+        looks, other = Counting(due=1), Counting(due=None)
+        daemon = beside(looks, other)
+        daemon._tick()
+        assert (daemon.carried, looks.asked, other.asked) == ([Looked()], 2, 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_look_beside_a_report_has_all_asked() -> None:
+    async def scenario() -> None:
+        looks, other = Counting(due=1), Counting(due=None)
+        daemon = beside(looks, other)
+        daemon.hear("other", lambda: other.wants.append(Asked(7)))
+        daemon._tick()
+        assert daemon.carried == [Looked(), Asked(7)]
 
     asyncio.run(scenario())
