@@ -52,7 +52,7 @@ def _be_told(shift: Callable[[], int]) -> None:
 
     def arm(self: WallTimer, when: int | None) -> None:
         armed(self, None if when is None else when - shift() // 1000)
-        self._armed = when
+        self._armed, self._step = when, 0  # the kernel itself goes by its own clock alone
 
     def tell(*_: object) -> None:
         for loop, timer in timers:
