@@ -1,5 +1,5 @@
-"""The looks at what KPIs follow from. The kernel's own files are read at once; a file system, which may hang, and what
-takes long is looked at on a thread of its own."""
+"""The looks at what KPIs follow from. The kernel's own files are read at once; a file system that may hang, and what
+takes long, is looked at on a thread of its own."""
 
 import asyncio
 import time
@@ -28,7 +28,8 @@ thread, which costs ten times as much as a look at once: a bit less than the usu
 class Lookout:
     """Asks sources, by their names: `glances` at once, `looks` on a thread, `asks` on the loop. The `looks`, and the
     glances that are `slow`, are not taken more often than every AGE seconds. A source whose answer has not come is not
-    asked again before it has, and is gone until then.
+    asked again before it has, and is gone until then. A look at a source that is `near` is taken at once as well, once
+    that is known of it.
 
     A source at which looking raises what it must not is gone alone; `on_defect` is told of it once, with where it was.
     """
@@ -42,9 +43,10 @@ class Lookout:
         wall: Callable[[], int],
         on_defect: Callable[[str, BaseException], None],
         slow: Collection[str] = (),
+        near: Callable[[Source], bool] = lambda _: False,
     ) -> None:
         self._glances, self._looks, self._asks, self._slow = glances, looks, asks, slow
-        self._boot, self._wall, self._on_defect = boot, wall, on_defect
+        self._boot, self._wall, self._on_defect, self._near = boot, wall, on_defect, near
         self._broken: set[Source] = set()  # those whose defect was told
         self._threads = Threads()
         self._one_by_one = asyncio.Lock()
@@ -91,7 +93,11 @@ class Lookout:
 
     def _late(self, sources: Sequence[Source], now: float) -> list[Source]:
         """Returns the sources that have to be waited for."""
-        return [source for source in sources if source.name not in self._glances and not self._is_fresh(source, now)]
+        return [
+            source
+            for source in sources
+            if source.name not in self._glances and not self._is_fresh(source, now) and not self._near(source)
+        ]
 
     def _is_fresh(self, source: Source, now: float) -> bool:
         seen = self._seen.get(source)
@@ -100,11 +106,12 @@ class Lookout:
     def _known(self, source: Source, now: float) -> Any:
         """Returns what a source has to tell that need not be waited for."""
         name = source.name
-        slow = name in self._slow
-        if name not in self._glances or (slow and self._is_fresh(source, now)):
+        glance = self._glances.get(name)
+        slow = glance is None or name in self._slow
+        if slow and self._is_fresh(source, now):
             return self._seen[source][1]
         try:
-            found = self._glances[name](source.instance)
+            found = (glance or self._looks[name])(source.instance)
         except Exception as error:  # noqa: BLE001 - whatever it is, the others are looked at
             found = self._gone(source, error)
         if slow:

@@ -69,4 +69,4 @@ def _lookout(host: Host, agent: AgentFacts, asks: Mapping[str, Ask], boot: str, 
         "uptime": machine.uptime,
     }
     looks: dict[str, Look] = {"disk": machine.disk, "temperature": machine.temperature}
-    return Lookout(glances, looks, asks, boot, host.now, host.defect, slow)
+    return Lookout(glances, looks, asks, boot, host.now, host.defect, slow, machine.is_near)

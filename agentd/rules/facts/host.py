@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agentd.core.reboots.policy import REQUIRED, WRITERS
 from agentd.core.rules.kpis import RESOURCES, Disk, Memory, Missing, Swap
+from agentd.core.rules.model import Source
 
 NO_LOOK = "no look before this one"
 """Why a share of the time since the look before is missing at the first look."""
@@ -142,6 +143,7 @@ class Host:
         self._error = error
         self._ticks: list[int] | None = None
         self._stalls: dict[str, tuple[float, int]] = {}  # when each was looked at, and the microseconds until then
+        self._near = False  # whether the root of the file systems is known to be on a disk
         self._online = b"", 1  # the processors that are online, as the kernel tells them, and how many that are
 
     def memory(self, _: str) -> Memory:
@@ -201,6 +203,8 @@ class Host:
         """
         path = f"{self._root}/{instance.lstrip('/')}"
         try:
+            if instance == "/" and not self._near:
+                self._near = os.major(os.stat(path).st_dev) != 0  # noqa: PTH116 - what is on no disk has none
             seen = os.statvfs(path)
             hidden = self._is_hidden(path)
         except (OSError, ValueError) as error:
@@ -212,6 +216,14 @@ class Host:
         free = seen.f_bavail if seen.f_bavail <= seen.f_blocks else 0
         used = max(0, seen.f_blocks - seen.f_bfree)
         return Disk(used * block, free * block, seen.f_files, min(seen.f_favail, seen.f_files))
+
+    def is_near(self, source: Source) -> bool:
+        """Returns whether a source is known never to keep anybody waiting: the root of the file systems where it is on
+        a disk, and not on a server. Nothing is mounted over it any more, and how full it is the kernel has in memory.
+
+        For a thread to look, every five seconds, took 60 us a second.
+        """
+        return self._near and source.name == "disk" and source.instance == "/"
 
     def temperature(self, _: str) -> float:
         """Returns what the hottest sensor reads, in degrees Celsius."""

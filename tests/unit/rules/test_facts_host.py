@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentd.core.rules.kpis import RESOURCES, Disk, Memory, Missing, Swap
+from agentd.core.rules.model import Source
 from agentd.rules.facts.host import Host, boot_clock, clock_error
 
 MEMINFO = """MemTotal:        8000000 kB
@@ -134,6 +135,23 @@ def test_a_disk_is_as_full_as_df_says(tmp_path: Path) -> None:
     )
     assert disk.inodes == seen.f_files
     assert disk.inodes_free == pytest.approx(seen.f_favail, rel=0.01)
+
+
+def test_the_root_is_near_where_it_is_on_a_disk_and_no_other_path_is() -> None:
+    host, root, other = Host(), Source("disk", "/"), Source("disk", "/proc")
+    assert not host.is_near(root)  # nobody looked yet
+    host.disk("/proc")
+    assert not host.is_near(root)
+    host.disk("/")
+    assert host.is_near(root) == (os.major(Path("/").stat().st_dev) != 0)
+    assert not host.is_near(other)
+
+
+def test_a_root_on_no_disk_is_not_near(monkeypatch: pytest.MonkeyPatch) -> None:
+    host = Host()
+    monkeypatch.setattr(os, "major", lambda _: 0)
+    host.disk("/")
+    assert not host.is_near(Source("disk", "/"))
 
 
 @pytest.mark.parametrize(

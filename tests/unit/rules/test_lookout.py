@@ -109,6 +109,25 @@ def test_a_thread_looks_no_more_often_than_every_few_seconds_but_at_each_look_of
     assert [look[DISK] for look in sources.look(DISK, times=3, every=5.0)] == ["disk/ 3", "disk/ 4", "disk/ 5"]
 
 
+def test_who_is_near_is_looked_at_at_once_and_no_more_often(sources: Sources) -> None:
+    far = Source("disk", "/srv")
+    sources.hanging = set()
+    threads: dict[str, set[int]] = {"/": set(), "/srv": set()}
+
+    def look(instance: str) -> str:
+        sources.asked[instance] += 1
+        threads[instance].add(threading.get_ident())
+        return f"disk{instance} {sources.asked[instance]}"
+
+    near = DISK.__eq__
+    sources.lookout = Lookout({}, {"disk": look}, {}, "first", lambda: 0, sources._defect, near=near)
+    found = sources.look(DISK, far, times=10, every=1.0)
+    assert [seen[DISK] for seen in found] == ["disk/ 1"] * 5 + ["disk/ 2"] * 5
+    assert [seen[far] for seen in found] == ["disk/srv 1"] * 5 + ["disk/srv 2"] * 5
+    assert threads["/"] == {threading.get_ident()}
+    assert threading.get_ident() not in threads["/srv"]
+
+
 def test_what_seldom_changes_is_glanced_at_every_few_seconds(sources: Sources) -> None:
     load, oom = Source("load"), Source("oom")
     found = sources.look(MEMORY, load, oom, times=11, every=0.5)
