@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from agentd.core.quantities import SECOND, counted
 from agentd.core.rules.model import (
     PART,
     KpisWanted,
+    Moment,
     OutputWanted,
     RuleActs,
     RuleChanged,
@@ -127,17 +129,17 @@ class Shell:
             self._looking = True
             self.tasks.do(self._wait(effect.sources))
         else:
-            self._observe(facts)
+            self._observe(facts, now)
 
     async def _wait(self, sources: Sequence[Source]) -> None:
         try:
             facts = await self._lookout.look(sources)
         finally:
             self._looking = False
-        self._observe(facts)
+        self._observe(facts, self._lookout.moment())
 
-    def _observe(self, facts: Mapping[Source, Any]) -> None:
-        self._host.hear(PART, lambda: self._rules.observed(facts, self._lookout.moment()))
+    def _observe(self, facts: Mapping[Source, Any], moment: Moment) -> None:
+        self._host.hear(PART, partial(self._rules.observed, facts, moment))
 
     async def _witness(self, effect: WitnessWanted) -> None:
         processes = await self._lookout.on_thread(witnesses)

@@ -118,7 +118,9 @@ class Jobs(Core):
 
     def waiting(self, now: int) -> list[Run]:
         """Returns the runs that wait for nothing but a place, in the order in which they get one."""
-        held = [entry.retry for entry in self._roster.all()] if self._places.closed else []
+        if not self._places.closed:
+            return [*self._places.waiting]
+        held = [entry.retry for entry in self._roster.all()]
         return [*self._places.waiting, *(run for run in held if run is not None and run.not_before <= now)]
 
     def seen(self, run: Run) -> Run:

@@ -17,7 +17,7 @@ from agentd.core.rules.work import Watch
 OWN = frozenset({"work", "job", "self-test"})
 """The sources that the core of rules is itself."""
 _WORK, _SELF_TEST = Source("work"), Source("self-test")
-_NOBODY = Gone("nobody looked")
+_NOBODY, _UNKNOWN = Gone("nobody looked"), Gone("")
 _LONGEST_LINE, _LONGEST_VALUE = 200, 40  # characters that are shown
 
 
@@ -103,7 +103,7 @@ class Gauges:
         changed: set[str] = set()
         for name, source in looked.items():
             # A fact that is the same object is one that was not looked at anew: half of them, at a look each second.
-            if source is not None and source in known and facts.get(source) is known[source]:
+            if source is not None and facts.get(source, _NOBODY) is known.get(source, _UNKNOWN):
                 continue
             before, value, why = self.values[name], None, ""
             try:

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 from agentd.core.quantities import SECOND
 from agentd.core.rules.model import Moment
 from agentd.core.rules.settings import Parsed, Rule
-from agentd.core.rules.standing import Change, Seen, Standing
+from agentd.core.rules.standing import Change, Seen, Standing, calm
 from agentd.core.times import instant_of
 
 _EVENTS = ("kpis", "suspended", "clock_step", "restarted", "rebooted", "running", "self_test_failed")
@@ -139,7 +139,8 @@ class Replay:
         changed = {kpi for kpi in {*value, *self._values} if value.get(kpi) != self._values.get(kpi)}
         self._values = value
         failed = self._failed
-        seen = Seen(value, self._running, lambda since: failed is not None and failed.since(since) > 0, changed)
+        look = calm(now, value)
+        seen = Seen(look, self._running, lambda since: failed is not None and failed.since(since) > 0, changed)
         changes = [change for standing in self._standings for change in standing.look(seen, now)]
         began = (one.rule.name for one in self._standings if one.ladder is not None and one.ladder.began == now)
         self.fired.update(began)

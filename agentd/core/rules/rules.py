@@ -183,15 +183,20 @@ class Rules(Core):
         before, self.moment = self.moment, moment
         found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
-        seen = course.Seen(found, self._watch.running(self._gates), self._test_failed, changed, before.at)
+        running = self._watch.running(self._gates) if self._gates else ()
+        seen = course.Seen(course.calm(moment, found), running, self._test_failed, changed, before.at)
         due: list[Due] = []
+        places, restless = self._places, self._restless
         # The rules in their order: of those that rest, the ones with a KPI that has another value.
-        for place in sorted(self._restless.union(*(self._about[kpi] for kpi in changed))):
-            standing = self._places[place]
+        for place in sorted(restless.union(*[self._about[kpi] for kpi in changed])):
+            standing = places[place]
             if changes := standing.look(seen, moment):
                 self._tell(standing, changes)
                 due += [Due(standing, change) for change in changes if change.action is not None]
-            (self._restless.discard if standing.rests else self._restless.add)(place)
+            if standing.rests:
+                restless.discard(place)
+            else:
+                restless.add(place)
         self._queue(due, moment.wall)
         self._pause(moment.wall)
         if self._storable:

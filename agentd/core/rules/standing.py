@@ -57,15 +57,20 @@ class Change(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """The things that a rule looks at: the KPIs that have a value, the jobs that run, whether a self-test failed since
-    a moment; the KPIs that have another value than at the look before, None where nobody knows, and when that look was
-    (monotonic)."""
+    """The things that a rule looks at: the look at the KPIs that have a value, as rules have it that do not fire; the
+    jobs that run, whether a self-test failed since a moment; the KPIs that have another value than at the look before,
+    None where nobody knows, and when that look was (monotonic)."""
 
-    values: Mapping[str, float]
+    look: Look
     running: Collection[str] = ()
     self_test_failed: Callable[[Moment], bool] = lambda _: False
     changed: AbstractSet[str] | None = None
     before: int | None = None
+
+
+def calm(now: Moment, values: Mapping[str, float]) -> Look:
+    """Returns the look of rules that do not fire, which need not make one each."""
+    return Look(now.at, now.wall, values)
 
 
 class Standing:
@@ -89,6 +94,7 @@ class Standing:
         self._windows = [part for part in self._parts if isinstance(part, Holds | Recurs)]
         self.kpis = frozenset(kpi for node in both for kpi in kpis(node))
         """The KPIs that the rule needs."""
+        self._leaves = [part for part in self._parts if not part.below]
         # A condition that looks back at nothing says the same of the same values.
         self._forgetful = not self._gated and not any(looks_back(node) for node in both)
         self._plain = not self._gated and self.clear is None
@@ -131,7 +137,7 @@ class Standing:
         """Takes a sample of all KPIs; returns what became of the rule."""
         if not self._forgetful:
             return self._look(seen, now)
-        if self.rests and seen.changed is not None and self.kpis.isdisjoint(seen.changed):
+        if self.rests and ((seen.changed is not None and self.kpis.isdisjoint(seen.changed)) or self._stays(seen.look)):
             self._known = now.at
             return []
         if self.rests and seen.before is not None:  # the rule may have been passed over since
@@ -141,7 +147,7 @@ class Standing:
         self.rests = (
             self.state == "inactive"
             and not fired
-            and self.kpis <= seen.values.keys()
+            and self.kpis <= seen.look.values.keys()
             and not any(part.memory() for part in self._windows)  # nor is anything learned: that would look back
         )
         return changes
@@ -153,9 +159,20 @@ class Standing:
             return True
         return any(part.memory() or part.learned() for part in self._parts)
 
+    def _stays(self, look: Look) -> bool:
+        """Returns whether a rule that rests goes on to: each of its comparisons says what it said, and so do the parts
+        above, which remember nothing. To ask these as well was half of what such a rule takes for a look, once its KPI
+        has another value."""
+        for leaf in self._leaves:  # looked at once more where one says something else: they look back at nothing
+            before = leaf.truth
+            truth, _ = leaf.look(look)
+            if truth is not before:
+                return False
+        return True
+
     def _look(self, seen: Seen, now: Moment) -> list[Change]:
         before, fires = self.state, self.ladder is not None
-        look = Look(now.at, now.wall, seen.values, fires, fires and self._bears)
+        look = Look(now.at, now.wall, seen.look.values, True, self._bears) if fires else seen.look
         truth, lax = self.when.look(look)
         if self._plain and not fires:  # most rules, most of the time
             if truth is False and lax is False and before == "inactive":

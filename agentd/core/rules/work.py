@@ -101,15 +101,17 @@ class Watch:
     def work(self, now: int) -> Work:
         """Returns how the jobs do, by the runs of the last hour."""
         self._forget(now)
-        ended = sum(count for count, _ in self._minutes.values())
-        failed = sum(count for _, count in self._minutes.values())
+        ended = failed = 0
+        for of_minute, failed_of_minute in self._minutes.values():
+            ended += of_minute
+            failed += failed_of_minute
         watched = min(HOUR, now - self._since)
-        waiting = [run.due for run in self._jobs.waiting(now)]
+        waiting = self._jobs.waiting(now)
         return Work(
             per_hour=ended * HOUR / watched if watched >= LEAST else None,
             failed=100 * failed / ended if ended >= FEWEST else None,
             queued=len(waiting),
-            oldest=max(0, now - min(waiting, default=now)) / SECOND,
+            oldest=max(0, now - min([run.due for run in waiting])) / SECOND if waiting else 0.0,
         )
 
     def job(self, name: str, now: int) -> JobFacts:
@@ -145,7 +147,8 @@ class Watch:
 
     def _forget(self, now: int) -> None:
         first = (now - HOUR) // MINUTE
-        self._minutes = {minute: counts for minute, counts in self._minutes.items() if first < minute}
+        if self._minutes and min(self._minutes) <= first:
+            self._minutes = {minute: counts for minute, counts in self._minutes.items() if first < minute}
 
 
 def _newest(memory: WorkMemory, now: int) -> int:

@@ -15,7 +15,7 @@ import pytest
 from agentd.core.rules.conditions import Measure
 from agentd.core.rules.model import Moment
 from agentd.core.rules.settings import Action, Rule, measures, parsed
-from agentd.core.rules.standing import Change, Seen, Standing
+from agentd.core.rules.standing import Change, Seen, Standing, calm
 from agentd.core.rules.units import PERCENT
 from tests.unit.rules.history import Instant, Sample, State
 from tests.unit.rules.oracle import Event, Oracle, Rebooted, Restarted, Suspended
@@ -70,7 +70,8 @@ class Engine:
         before, failed = self._values, sample.failed
         self._values = {kpi: value for kpi, value in sample.values.items() if math.isfinite(value)}
         changed = {kpi for kpi in KPIS if self._values.get(kpi) != before.get(kpi)}
-        return Seen(self._values, sample.running, lambda since: failed is not None and failed >= since.alive, changed)
+        look = calm(_moment(sample.moment), self._values)
+        return Seen(look, sample.running, lambda since: failed is not None and failed >= since.alive, changed)
 
 
 def _drawn(seed: int) -> tuple[Rule, int, list[Event]]:

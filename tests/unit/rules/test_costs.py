@@ -85,7 +85,17 @@ def test_a_comparison_with_a_number_calls_for_its_kpi_alone() -> None:
 
 def test_a_rule_that_comes_to_rest_asks_its_windows_alone_what_they_remember() -> None:
     machine = Machine(rule("memory", "MemoryUsage > 90% AND MemoryUsage > 95% for 5m"), every=SECOND)
-    machine.sample(40)
     machine.pass_time(SECOND)
     called = calls(lambda: machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment))
     assert [called[name] for name in ("Part.memory", "Holds.memory")] == [0, 1]
+
+
+def test_a_rule_that_rests_asks_its_comparisons_alone_where_these_say_what_they_said() -> None:
+    machine = Machine(rule("memory", "MemoryUsage > 90% AND MemoryUsage > 95% for 5m"), every=SECOND)
+    machine.sample(40)
+    machine.pass_time(SECOND)
+    called = calls(lambda: machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment))
+    assert called[Compares.look.__qualname__] == 2
+    assert [called[name] for name in ("Standing._look", "Part.look", "Part.memory", "Holds.memory")] == [0, 0, 0, 0]
+    # What people are shown of it is the latest look all the same.
+    assert {one.value for one in machine.core.standings["memory"].when.all() if isinstance(one, Compares)} == {50.0}
