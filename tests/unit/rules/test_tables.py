@@ -76,6 +76,22 @@ def test_samples_are_rolled_up_by_minute_and_hour(store: Store) -> None:
     assert list_samples(store.db, kpi="B", span=0, since=0, limit=10) == []
 
 
+def test_a_minute_to_which_the_clock_is_set_back_has_all_its_samples_and_a_kpi_may_be_missing(store: Store) -> None:
+    instants = [NOW, NOW + MINUTE, NOW + HOUR, NOW + SECOND, NOW + 2 * SECOND]
+    values: list[dict[str, float]] = [{"A": 1.0}, {"B": 7.0, "A": 2.0}, {"A": 3.0}, {"B": 5.0}, {"B": 6.0, "A": 6.0}]
+    store.write([KpisSampled(at, found) for at, found in zip(instants, values, strict=True)])
+
+    def rolled(kpi: str, span: int) -> list[tuple[int, int, float, float, float]]:
+        rows = list_samples(store.db, kpi=kpi, span=span, since=0, limit=10)
+        return [(row.at - NOW, row.count, row.mean, row.least, row.most) for row in rows]
+
+    assert rolled("A", MINUTE) == [(0, 2, 3.5, 1.0, 6.0), (MINUTE, 1, 2.0, 2.0, 2.0), (HOUR, 1, 3.0, 3.0, 3.0)]
+    assert rolled("A", HOUR) == [(0, 3, 3.0, 1.0, 6.0), (HOUR, 1, 3.0, 3.0, 3.0)]
+    assert rolled("B", MINUTE) == [(0, 2, 5.5, 5.0, 6.0), (MINUTE, 1, 7.0, 7.0, 7.0)]
+    assert rolled("B", HOUR) == [(0, 3, 6.0, 5.0, 7.0)]
+    assert [row.mean for row in list_samples(store.db, kpi="B", span=0, since=0, limit=10)] == [7.0, 5.0, 6.0]
+
+
 def test_the_samples_of_a_span_are_returned_coarser_the_older_they_are(store: Store) -> None:
     for minute in range(3 * 60):
         batch = [KpisSampled(NOW + minute * MINUTE + part * 5 * SECOND, {"A": float(minute)}) for part in range(12)]
