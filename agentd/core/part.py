@@ -23,7 +23,9 @@ class Effect(Struct, frozen=True):
 
     heard: ClassVar[bool] = True
     """Whether the cores hear of it. A look of each second and what it measured are news to none, and not told: that
-    saves two rounds through all cores, some 40 of the 539 calls of a look in the bench."""
+    saves two rounds through all cores, some 40 of the 539 calls of a look in the bench. Where such alone come of
+    a tick, no other core is asked what it wants: whoever has another core want something says so in an effect that is
+    heard."""
 
 
 class Stored(Effect, frozen=True):
