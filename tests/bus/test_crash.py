@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 from tests.bus.harness import Agentd, processes_with
+from tests.examples import examples
 
-KILLS = 50
+KILLS = examples(50)
 JOBS = 20
 # Each run notes its beginning and, as its last act, its end. From there on SIGTERM cannot keep it from success.
 SCRIPT = """#!/bin/sh

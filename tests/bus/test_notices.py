@@ -20,6 +20,7 @@ import pytest
 from tests.bus.harness import ROOT, Agentd, children_of
 from tests.bus.phone import SECRET, Phone
 from tests.bus.services import services
+from tests.examples import examples
 
 AGENTCTL = f"PYTHONPATH={ROOT} {sys.executable} -m agentctl"
 CONFIG = """
@@ -30,7 +31,7 @@ jobs:
   speaker: {run: 'AGENTCTL tell "3 of 12 look late" --title Assignments --priority high --to team'}
   whisper: {run: 'AGENTCTL tell "nothing to do"'}
 """
-KILLS = int(os.environ.get("AGENTD_KILLS", "10"))
+KILLS = int(os.environ.get("AGENTD_KILLS", examples(10)))
 """The kills that notices have to live through; with 50 they take two minutes or three."""
 
 

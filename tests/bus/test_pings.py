@@ -12,6 +12,7 @@ import pytest
 from tests.bus.checks import SECRET, Checks
 from tests.bus.harness import Agentd
 from tests.bus.test_room import Disk
+from tests.examples import examples
 
 CONFIG = """
 timezone: UTC
@@ -23,7 +24,7 @@ jobs:
   quiet: {run: 'exit 3'}
 """
 BEATS = "notices: {heartbeat: {credential: alive, every: 1s}}\n"
-KILLS = int(os.environ.get("AGENTD_KILLS", "6"))
+KILLS = int(os.environ.get("AGENTD_KILLS", examples(6)))
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from agentd.bus.connection import Bus, CallFailed
 from agentd.bus.reading import CALL, SIGNAL, Head, head, sizes
 from agentd.bus.wire import _PIECE, Wire
 from tests.bus.stranger import Stranger, message, padded
+from tests.examples import examples
 from tests.unit.bus.conftest import connected
 
 
@@ -23,7 +24,7 @@ def signal(number: int, size: int) -> bytes:
     return message(SIGNAL, number, interface="a.b", member=f"M{number}", signature="ay", body=body)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 300)), min_size=1, max_size=8), st.data())
 def test_messages_come_whole_in_whatever_pieces_they_are_read(
     given: list[tuple[bool, int]], data: st.DataObject

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from agentd.config import files
 from agentd.config.problems import Problems
 from agentd.core.config import Config
+from tests.examples import examples
 from tests.unit.config.texts import write
 
 WORDS = st.sampled_from(
@@ -38,7 +39,7 @@ TREES = st.recursive(
 JOBS = st.lists(st.tuples(WORDS, TREES), min_size=1, max_size=4).map(
     lambda pairs: "jobs:\n  a:\n    run: x\n" + "".join(f"    {key}: {value}\n" for key, value in pairs)
 )
-FUZZ = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=examples(300), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def expect_loaded_or_told(given: Path) -> None:

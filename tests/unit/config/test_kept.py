@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from agentd.config import files, kept
 from agentd.config.problems import Problems
+from tests.examples import examples
 from tests.unit.config.texts import SAMPLE, write
 
 ERRORS = Problems([])
@@ -37,7 +38,7 @@ def test_what_was_kept_is_what_was_read(file: Path, state: Path) -> None:
     assert [found.name for found in state.iterdir()] == [kept.NAME]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @for_all(st.dictionaries(st.from_regex(r"[0-9a-z]{1,8}", fullmatch=True), st.integers(1, 99), max_size=5))
 def test_layers_are_kept_in_their_order(tmp_path_factory: pytest.TempPathFactory, drop_ins: dict[str, int]) -> None:
     folder = tmp_path_factory.mktemp("kept")

@@ -18,6 +18,7 @@ from agentd.daemon import store as stores
 from agentd.daemon.store import FILE, Store
 from agentd.jobs.tables import JobTables
 from agentd.reboots.tables import RebootTables
+from tests.examples import examples
 from tests.unit.daemon.life import BEGIN, Life, clocked
 
 
@@ -284,7 +285,7 @@ def harm(folder: Path, name: str, kind: str, seed: int) -> None:
 
 # SQLite's own words are no text then
 @example(name=FILE, kind="flips", seed=451758, lived=1.0, checkpoint=False, large=False)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     name=st.sampled_from((FILE, FILE, WAL, f"{FILE}-shm")),
     kind=st.sampled_from(DAMAGES),

@@ -17,6 +17,7 @@ from agentd.core.jobs.settings import Expect, Job, Missed, Retries
 from agentd.core.jobs.triggers import AnyTrigger, Every, Manual
 from agentd.core.part import Decided, Effect, Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.examples import examples
 from tests.unit.jobs.world import World
 
 NOW = 1_800_000_000 * SECOND
@@ -442,5 +443,5 @@ class Anyhow(RuleBasedStateMachine):
 
 TestAnyhow = Anyhow.TestCase
 TestAnyhow.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(60), stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

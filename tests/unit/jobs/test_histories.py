@@ -15,6 +15,7 @@ from agentd.core.jobs.settings import Job, Missed, Retries
 from agentd.core.jobs.triggers import Adaptive, After, AnyTrigger, At, Cron, Every, Manual
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.examples import examples
 from tests.unit.jobs.simulation import fixed, on_the_wall
 from tests.unit.jobs.world import World
 
@@ -152,7 +153,7 @@ class History:
             assert set(new) <= set(world.ran(name)), name
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(0, 1 << 32), st.integers(0, 40))
 @example(848, 15)  # a run that was asked for waits for a place beyond the next due time
 @example(2974509532, 35)  # an interval is due at an instant that the clock shows again

@@ -19,9 +19,12 @@ from agentd.config import files
 from agentd.config.problems import Problems
 from agentd.core.jobs.settings import WRITTEN_BY_AGENTD, Job
 from agentd.jobs.generator import units_of
+from tests.examples import examples
 
 SECONDS = float(os.environ.get("AGENTD_FUZZ", "0"))
-EXAMPLES = settings(max_examples=int(SECONDS * 15) or 300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+EXAMPLES = settings(
+    max_examples=int(SECONDS * 15) or examples(300), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 _BLANK = " \t\n\r"
 _LONGEST_LINE = 1 << 20  # bytes, LONG_LINE_MAX of systemd
 _ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "\\": "\\", '"': '"', "'": "'",

@@ -20,6 +20,7 @@ from agentd.jobs import blocks
 from agentd.jobs.tables import JobTables, list_runs
 from agentd.linux import now
 from tests.bench.past import fill
+from tests.examples import examples
 
 RUNS, JOBS = 20_000, 20
 LITTLE = 12_000
@@ -160,7 +161,7 @@ def test_a_look_at_all_that_could_be_forgotten_takes_few_steps(store: Store) -> 
 ENDED = Run(seq=1, job="a", due=1, cause="manual", state="ended", result="success", started=1, ended=1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 30), st.integers(0, 9), st.booleans(), st.booleans()), max_size=40))
 def test_what_is_open_and_what_began_since_an_instant_is_found(
     tmp_path_factory: pytest.TempPathFactory, written: list[tuple[int, int, bool, bool]]

@@ -15,6 +15,7 @@ from agentd.core.jobs.settings import Expect, Job, Missed, Retries
 from agentd.core.jobs.triggers import Adaptive, After, AnyTrigger, At, Boot, Cron, Every, Manual
 from agentd.core.part import Effect, Refused
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.examples import examples
 from tests.unit.jobs.simulation import Memory
 
 NOW = 1_774_600_000 * SECOND  # 27 March 2026, two days before the clocks of Europe change
@@ -266,5 +267,5 @@ class Anything(RuleBasedStateMachine):
 
 TestAnything = Anything.TestCase
 TestAnything.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=examples(60), stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -15,6 +15,7 @@ from agentd.core.jobs.schedule import CATCH_UP, Schedule
 from agentd.core.jobs.settings import Missed
 from agentd.core.jobs.triggers import Context, Cron
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.examples import examples
 from tests.unit.jobs.simulation import Machine, changes, fixed, instant, job, offset, on_the_wall
 
 SATURDAY, SUNDAY = 5, 6
@@ -256,7 +257,7 @@ def test_a_clock_that_goes_to_1970_or_far_ahead_and_back_loses_no_schedule(wrong
     clock.check()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(
     st.lists(
         st.tuples(

@@ -19,8 +19,9 @@ from agentd.core.learning.learner import START_COST, State, Terms
 from agentd.core.learning.memory import SPANS, Memory
 from agentd.core.learning.mlp import Mlp
 from agentd.core.learning.rate import best
+from tests.examples import examples
 
-STATES = int(os.environ.get("AGENTD_STATES", "4000"))
+STATES = int(os.environ.get("AGENTD_STATES", examples(4000)))
 NOW = 1.8e9
 
 

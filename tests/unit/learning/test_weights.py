@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from agentd.core.learning import weights
 from agentd.core.learning.features import NAMES
 from agentd.core.learning.weights import Model, Origin, Score, Unusable, parse, written
+from tests.examples import examples
 
 FIRST = Path(weights.__file__).parents[2] / "learning" / "first-model.json"
 
@@ -152,7 +153,7 @@ PIECES = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=examples(400))
 @given(PLACES, st.integers(0, 6), PIECES)
 def test_a_damaged_file_is_the_same_model_or_refused(at: int, gone: int, put: bytes) -> None:
     try:

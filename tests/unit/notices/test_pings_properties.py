@@ -14,6 +14,7 @@ from agentd.core.notices.model import Check, Outcome, Ping, PingForgotten, PingS
 from agentd.core.notices.settings import Heartbeat
 from agentd.core.part import Decided, Effect
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.examples import examples
 from tests.unit.notices.outside import ALIVE, DOWN, Outside, pinging
 from tests.unit.notices.person import SENT
 
@@ -197,5 +198,5 @@ class AnyPings(RuleBasedStateMachine):
         assert self.outside.store.pings == {}
 
 
-AnyPings.TestCase.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+AnyPings.TestCase.settings = settings(max_examples=examples(80), stateful_step_count=50, deadline=None)
 TestAnyPings = AnyPings.TestCase

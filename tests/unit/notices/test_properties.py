@@ -22,6 +22,7 @@ from agentd.core.notices.routes import Routes
 from agentd.core.notices.settings import NoticeSettings, Quiet
 from agentd.core.part import Effect
 from agentd.core.quantities import DAY, HOUR, MINUTE, SECOND
+from tests.examples import examples
 from tests.unit.notices.person import BERLIN, NOW, Store, channels, failed, succeeded
 
 NAMES = ("a", "b", "c")
@@ -297,7 +298,7 @@ class AnyPost(RuleBasedStateMachine):
             assert self.core.wakeup() is None
 
 
-AnyTrouble.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
-AnyPost.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+AnyTrouble.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
+AnyPost.TestCase.settings = settings(max_examples=examples(60), stateful_step_count=40, deadline=None)
 TestAnyTrouble = AnyTrouble.TestCase
 TestAnyPost = AnyPost.TestCase

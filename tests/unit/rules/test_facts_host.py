@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from agentd.core.rules.kpis import RESOURCES, Disk, Memory, Missing, Swap
 from agentd.core.rules.model import Source
 from agentd.rules.facts.host import Host, boot_clock, clock_error
+from tests.examples import examples
 
 MEMINFO = """MemTotal:        8000000 kB
 MemFree:          500000 kB
@@ -359,7 +360,7 @@ def test_a_file_that_is_not_there_is_missing(tmp_path: Path, name: str) -> None:
     )
     | st.binary(max_size=30).map(lambda tail: b"cpu " + b"9" * 5000 + b" 1 1 1 1 1 1 1 " + tail)
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(30), deadline=None)
 def test_whatever_stands_in_a_file_it_is_a_number_or_missing(tmp_path: Path, name: str, text: bytes) -> None:
     write(tmp_path, "proc/loadavg", "1.0 1 1")
     write(tmp_path, "sys/devices/system/cpu/online", "0-1")

@@ -27,10 +27,11 @@ from agentd.core.rules.conditions import (
 )
 from agentd.core.rules.grammar import DEEPEST, FUNCTIONS, LONGEST, MOST_SAMPLES, fractions, parse
 from agentd.core.rules.settings import OwnKpi, measures
+from tests.examples import examples
 
 KNOWN = measures({"Room": OwnKpi(name="Room", job="x", unit="celsius")})
 PERIOD = 5 * SECOND
-FUZZ = settings(max_examples=100, deadline=None)
+FUZZ = settings(max_examples=examples(100), deadline=None)
 N = TypeVar("N", bound=Node)
 
 

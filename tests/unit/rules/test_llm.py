@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from agentd.core.quantities import HOUR, MINUTE, SECOND
 from agentd.core.rules.kpis import LLM_STATES, Llm
 from agentd.core.rules.llm import Answer, Ask, LlmHealth, NoAnswer, Question, Result, Trouble
+from tests.examples import examples
 from tests.unit.rules.fake_llama import (
     COMPLETION,
     LOADING,
@@ -585,7 +586,7 @@ RESULTS = (
 SLOT = st.fixed_dictionaries({"is_processing": st.booleans()}, optional={"next_token": JSON, "n_prompt_tokens": JSON})
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.data())
 def test_no_answer_whatever_raises_or_leads_to_a_state_that_there_is_not(data: st.DataObject) -> None:
     health, now = LlmHealth(NAME, 30 * SECOND), 0

@@ -10,6 +10,7 @@ from agentd.core.part import Refused
 from agentd.core.schedulers.catalogue import NONE
 from agentd.core.schedulers.model import Ending, Figures
 from agentd.core.schedulers.settings import Choice, Follow, Guards, Power, PowerProfiles, SchedulerSettings
+from tests.examples import examples
 from tests.unit.schedulers import laws
 from tests.unit.schedulers.world import DAY, HOUR, MINUTE, MS, NAMES, SECOND, Program, World
 
@@ -212,5 +213,5 @@ class Histories(stateful.RuleBasedStateMachine):
         laws.sleeps_well(world)
 
 
-Histories.TestCase.settings = settings(max_examples=150, stateful_step_count=40)
+Histories.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=40)
 test_whatever_happens_the_laws_hold = Histories.TestCase
