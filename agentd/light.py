@@ -46,7 +46,12 @@ class _Late(ModuleType):
             raise AttributeError(name)
         if _modules.get(self.__name__) is self:
             del _modules[self.__name__]
-        return getattr(import_module(self.__name__), name)
+        value = getattr(import_module(self.__name__), name)
+        if callable(
+            value
+        ):  # asked for once, as by whoever holds the real module: that was an eighth of a catalogue's reading
+            vars(self)[name] = value
+        return value
 
 
 def _put_off(name: str, known: dict[str, Any]) -> None:

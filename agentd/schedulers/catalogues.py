@@ -64,6 +64,32 @@ def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = No
     return Loaded(found, tuple(warnings))
 
 
+def stamp(folder: Path = FOLDER) -> tuple[tuple[object, ...], ...]:
+    """Returns something that is another one once a file of the catalogue has changed, or has come or gone."""
+    try:
+        names = _files(folder, None)
+    except Problems:
+        names = []
+    return tuple(_stamp(path) for path in (shipped(), folder, *names))
+
+
+def _stamp(path: Path) -> tuple[object, ...]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        return path, error.errno
+    return (
+        path,
+        found.st_dev,
+        found.st_ino,
+        found.st_mode,
+        found.st_uid,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+    )
+
+
 def _files(folder: Path, owner: int | None) -> list[Path]:
     """Returns the files of a folder, none where there is no such folder. Raises Problems."""
     try:

@@ -128,3 +128,11 @@ def test_what_tests_have_loaded_ahead_is_what_an_idle_agentd_has_loaded(told: li
     assert {name: kind for name, kind in ahead.items() if name not in own and found.get(name) != kind} == {}
     assert {"agentd.assembly", "agentd.daemon.daemon", "agentd.rules.part", "dbus_next.aio", "structlog"} <= set(ahead)
     assert "agentd.__main__" not in ahead
+
+
+def test_what_was_asked_of_a_late_module_is_at_hand_from_then_on() -> None:
+    code = (
+        "from agentd import light; import shutil; shutil.which; print(type(shutil).__name__, 'which' in vars(shutil))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "_Late True\n"
