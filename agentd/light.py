@@ -47,9 +47,8 @@ class _Late(ModuleType):
         if _modules.get(self.__name__) is self:
             del _modules[self.__name__]
         value = getattr(import_module(self.__name__), name)
-        if callable(
-            value
-        ):  # asked for once, as by whoever holds the real module: that was an eighth of a catalogue's reading
+        # Not asked for again by those who hold this one: that was an eighth of the reading of a catalogue.
+        if callable(value):
             vars(self)[name] = value
         return value
 
