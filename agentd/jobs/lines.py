@@ -29,6 +29,6 @@ def last_lines(host: Host, *, journal: bool) -> Callable[[str], Awaitable[str]]:
         if not journal:
             return "\n".join(runs[0].tail.splitlines()[-MOST:])
         await asyncio.sleep(_SETTLES)
-        return "\n".join(await asyncio.to_thread(journalled, runs[0].invocation, MOST))
+        return "\n".join(await asyncio.to_thread(journalled, runs[0], MOST))
 
     return find

@@ -5,10 +5,12 @@ import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
+from itertools import chain, islice
 from pathlib import Path
 
 from agentd.core.jobs.model import Run
 from agentd.core.learning import outcomes
+from agentd.peers.journal import unnamed
 
 _SETTLES = 1.0  # seconds until the journal has the last lines of a run that has just ended
 _ENTRIES = 10_000  # of the journal, that are looked at
@@ -42,11 +44,13 @@ def from_journal() -> Output:
         lines, size = [], 0
         with journal.Reader() as reader:
             reader.add_match(_SYSTEMD_INVOCATION_ID=run.invocation)
-            for number, entry in enumerate(reader):
+            first = next(reader, None)
+            found = chain([first], reader) if first else reversed([*islice(unnamed(reader, run), _ENTRIES)])
+            for entry in islice(found, _ENTRIES):
                 message = entry.get("MESSAGE", "")
                 lines.append(message if isinstance(message, bytes) else str(message).encode())
                 size += len(lines[-1]) + 1
-                if size >= outcomes.MOST or number >= _ENTRIES:
+                if size >= outcomes.MOST:
                     break
         return b"\n".join(lines)
 

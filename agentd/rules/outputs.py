@@ -33,7 +33,7 @@ def from_files(folder: Path) -> LastLine:
 def from_journal() -> LastLine:
     """Returns what reads the last line from the journal; "" where there is none, or where agentd may not read it."""
 
-    return lambda run: asyncio.to_thread(lambda: _last(last_lines(run.invocation, _LINES)))
+    return lambda run: asyncio.to_thread(lambda: _last(last_lines(run, _LINES)))
 
 
 def _last(lines: list[str]) -> str:

@@ -62,12 +62,18 @@ def test_the_figures_of_units_are_systemds(machine: Machine) -> None:
     }
     with_rules(machine, rules)
     machine.wait_until(lambda: state(machine, "own") == "inactive", 60, "the first sample")
-    shown = machine.run(
-        "systemctl", "show", "agentd", "-p", "MemoryCurrent", "-p", "TasksCurrent", "-p", "NRestarts"
-    ).out
-    systemd = dict(line.split("=") for line in shown.split())
-    kpis = {one["name"]: one for one in call(machine, "Rules", "ListKpis", "a{sv}", "0")}
-    assert kpis["UnitMemory:agentd.service"]["value"] == pytest.approx(int(systemd["MemoryCurrent"]), rel=0.1)
+
+    def alike() -> tuple[dict[str, str], dict[str, Any]] | None:
+        """Both, once neither is of a moment at which a reload had a process of its own."""
+        show = ("systemctl", "show", "agentd", "-p", "MemoryCurrent", "-p", "TasksCurrent", "-p", "NRestarts")
+        systemd = dict(line.split("=") for line in machine.run(*show).out.split())
+        kpis = {one["name"]: one for one in call(machine, "Rules", "ListKpis", "a{sv}", "0")}
+        same = kpis["UnitMemory:agentd.service"]["value"] == pytest.approx(int(systemd["MemoryCurrent"]), rel=0.1)
+        return (systemd, kpis) if same else None
+
+    both = machine.wait_until(alike, 60, "the memory that systemd shows to be the KPI's, within a tenth")
+    assert both is not None
+    systemd, kpis = both
     assert kpis["AgentMemory"]["value"] <= int(systemd["MemoryCurrent"]) * 1.1
     assert kpis["AgentTasks"]["value"] == int(systemd["TasksCurrent"])
     assert kpis["UnitRestarts:agentd.service"]["value"] == int(systemd["NRestarts"])
