@@ -131,7 +131,7 @@ def _titles(checkouts: Iterable[str]) -> list[str]:
 def _row(one: Figure, checkouts: Iterable[str]) -> list[str]:
     counted = one.counted(PRESENT)
     return [
-        *(_shown(statistics.median(one.rounds[who])) for who in checkouts),
+        *(_shown(statistics.median(one.rounds[who])) if who in one.rounds else "-" for who in checkouts),
         _shown(statistics.median(one.rounds[one.peer])) if one.peer else "",
         _shown(statistics.median(counted)) if one.peer else "",
         _part(noise(counted)),
