@@ -88,6 +88,16 @@ class Agentd:
         self.address = address.read_text().splitlines()[0]
         return self
 
+    def run_code(self, code: str, config: str) -> str:
+        """Runs Python that starts agentd's own main function, standalone; returns what was printed until that ended."""
+        self.config.write_text(config)
+        options = ["--standalone", "--config", str(self.config), "--state-dir", str(self.state)]
+        done = subprocess.run(
+            [sys.executable, "-c", code, *options],
+            capture_output=True, text=True, env=self.environment, cwd=ROOT, check=True, timeout=60,
+        )  # fmt: skip
+        return done.stdout
+
     @property
     def _may_be_forked(self) -> bool:
         """Whether the daemon may be a fork of a process that has loaded this agentd, which spares two thirds of the

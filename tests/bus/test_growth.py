@@ -1,10 +1,7 @@
 """A daemon that works for long has no more memory than before: what made it grow in steps was measured, and would come
 back unseen."""
 
-import subprocess
-import sys
-
-from tests.bus.harness import ROOT, Agentd
+from tests.bus.harness import Agentd
 
 WATCHED = """
 import os, signal, sys, threading, time
@@ -44,13 +41,7 @@ JOBS = "history: {runs: 100}\njobs:\n" + "".join(
 
 def test_a_run_comes_and_goes_without_a_name_that_is_interned(agentd: Agentd) -> None:
     """Python's table of interned names, which a Path adds to, grows with each new name, also where none is left."""
-    agentd.config.write_text(JOBS)
-    options = ["--standalone", "--config", str(agentd.config), "--state-dir", str(agentd.state)]
-    done = subprocess.run(
-        [sys.executable, "-c", WATCHED, *options],
-        capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=True, timeout=60,
-    )  # fmt: skip
-    forgotten, *interned = done.stdout.split()
+    forgotten, *interned = agentd.run_code(WATCHED, JOBS).split()
     assert int(forgotten) >= 100
     assert len(interned) < 25, interned
     assert not [name for name in interned if name.startswith("j")]

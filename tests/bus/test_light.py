@@ -73,13 +73,7 @@ def told(agentd: Agentd) -> list[list[str]]:
     """What an idle agentd tells of itself, the words of each line: its modules with their types; how many objects are
     looked through for cycles no more, and how many still are; the same after a reload; from how many heaps its threads
     take memory, and how many pieces came from the system itself for a large one."""
-    agentd.config.write_text(JOBS)
-    options = ["--standalone", "--config", str(agentd.config), "--state-dir", str(agentd.state)]
-    done = subprocess.run(
-        [sys.executable, "-c", IDLE, *options],
-        capture_output=True, text=True, env=agentd.environment, cwd=ROOT, check=True, timeout=60,
-    )  # fmt: skip
-    return [line.split() for line in done.stdout.splitlines()]
+    return [line.split() for line in agentd.run_code(IDLE, JOBS).splitlines()]
 
 
 def test_an_idle_agentd_has_loaded_only_what_it_needs(told: list[list[str]]) -> None:
