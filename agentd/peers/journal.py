@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Any
 
 from agentd.core.jobs.model import Run
+from agentd.core.jobs.unitfile import is_unit_of
 from agentd.core.quantities import SECOND
 
 _LATE = SECOND
@@ -40,10 +41,7 @@ def unnamed(reader: Any, run: Run) -> Iterator[dict[str, Any]]:
     for entry in _back(reader):
         if entry["__REALTIME_TIMESTAMP"].timestamp() < run.started / SECOND:
             return
-        unit = str(entry.get("_SYSTEMD_UNIT", ""))
-        if "_SYSTEMD_INVOCATION_ID" not in entry and unit.startswith(
-            (f"agentd-job@{run.job}.", f"agentd-job@{run.job}@")
-        ):
+        if "_SYSTEMD_INVOCATION_ID" not in entry and is_unit_of(str(entry.get("_SYSTEMD_UNIT", "")), run.job):
             yield entry
 
 

@@ -65,7 +65,7 @@ def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = No
 
 
 def stamp(folder: Path = FOLDER) -> tuple[tuple[object, ...], ...]:
-    """Returns something that is another one once a file of the catalogue has changed, or has come or gone."""
+    """Returns a value that is another one once a file of the catalogue has changed, or has come or gone."""
     try:
         names = _files(folder, None)
     except Problems:
@@ -78,16 +78,8 @@ def _stamp(path: Path) -> tuple[object, ...]:
         found = path.stat()
     except OSError as error:
         return path, error.errno
-    return (
-        path,
-        found.st_dev,
-        found.st_ino,
-        found.st_mode,
-        found.st_uid,
-        found.st_size,
-        found.st_mtime_ns,
-        found.st_ctime_ns,
-    )
+    mode, inode, device, _, user, group, size, *_ = found
+    return path, mode, inode, device, user, group, size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _files(folder: Path, owner: int | None) -> list[Path]:

@@ -32,7 +32,7 @@ class Loaded:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Ends it; its children live on, as after any parent."""
+        """Ends the process; its children live on, as after any parent."""
         self._socket.close()
         self._process.wait()
 

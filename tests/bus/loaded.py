@@ -3,9 +3,9 @@
     python -m tests.bus.loaded agentd SOCKET
 
 The socket brings orders, each with the file for standard error: the module to run, its arguments and its environment.
-For each this process forks, and the child goes on as `python -m MODULE` does once its libraries are there; it tells the
-child's number, and its exit code when that has ended. It has loaded nothing that an idle agentd has not (a test in
-test_light.py holds it to that), and its command line names agentd, as that of each agentd does.
+For each this process forks, and the child goes on as `python -m MODULE` does once its libraries are there. The child's
+number comes back, and its exit code once the child has ended. Nothing is loaded here that an idle agentd has not (a
+test in test_light.py sees to that), and the command line names agentd, as that of each agentd does.
 """
 
 from agentd import light  # noqa: F401, I001 - before asyncio, as in agentd itself
@@ -26,7 +26,7 @@ import agentd.private
 import agentd.reboots.absent
 
 LARGEST = 1 << 18  # bytes of a message
-# It runs anew in each child, as __main__, and is not to be there before.
+# That module runs anew in each child, as __main__, and is not to be there before.
 del sys.modules["agentd.__main__"], agentd.__main__
 
 

@@ -1,5 +1,4 @@
-"""A daemon that works for long has no more memory than before: what made it grow in steps was measured, and would come
-back unseen."""
+"""A daemon that works for long has no more memory than before: the cause of the steps that it grew by stays away."""
 
 from tests.bus.harness import Agentd
 

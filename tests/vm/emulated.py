@@ -238,8 +238,7 @@ def cached_disk(
     recipe beside the image."""
     version = subprocess.run(["qemu-system-x86_64", "--version"], stdout=subprocess.PIPE, check=True).stdout
     # A snapshot fits the emulator and the machine that it was taken of.
-    words = [*hardware(), *(command_line(kernel) for kernel in sorted(MORE_WORDS)), recipe]
-    digest = hashlib.sha256(version + " ".join(words).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(version + " ".join([*hardware(), recipe]).encode()).hexdigest()[:12]
     path = Path(image["disk"]).with_name(f"{name}-{digest}.qcow2")
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

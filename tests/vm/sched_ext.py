@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.vm.emulated import Emulated, cached_disk
+from tests.vm.emulated import Emulated, cached_disk, command_line
 from tests.vm.guest import MachineError
 from tests.vm.machine import Machine, build_image
 
@@ -56,7 +56,7 @@ def build_schedulers() -> dict[str, Any]:
 def disk_with_schedulers() -> Path:
     """Returns the disk of a machine that was booted and kept with real schedulers in it; makes it once."""
     built = build_schedulers()  # the paths of what is built have a hash of its recipe
-    recipe = json.dumps(built) + Path(__file__).read_text()
+    recipe = command_line("sched_ext") + json.dumps(built) + Path(__file__).read_text()
     return cached_disk(
         build_image(), "schedulers", recipe, lambda: Emulated("sched_ext"), lambda one: install_schedulers(one, built)
     )

@@ -30,6 +30,11 @@ def unit(instance: str) -> str:
     return f"agentd-job@{instance}.service"
 
 
+def is_unit_of(name: str, job: str) -> bool:
+    """Returns whether a unit is one of the job of that name."""
+    return name.startswith((f"agentd-job@{job}.", f"agentd-job@{job}@"))
+
+
 def ended(instance: str) -> tuple[str, str]:
     """Returns the names of the units that note how the unit of a job ended, when well and when badly."""
     return f"agentd-ended-well@{instance}.service", f"agentd-ended-badly@{instance}.service"

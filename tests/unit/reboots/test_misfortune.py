@@ -1,7 +1,4 @@
-"""Decades on machines where everything happens at the wrong moment.
-
-AGENTD_YEARS=9 has lives of nine years, a hundred and more together; in each year some 2,000 things happen.
-"""
+"""A hundred years on machines where everything happens at the wrong moment: in each some 2,000 things happen."""
 
 import os
 
@@ -10,7 +7,7 @@ import pytest
 from agentd.core.quantities import DAY
 from tests.unit.reboots.misfortune import Misfortune
 
-YEARS = int(os.environ.get("AGENTD_YEARS", "4"))  # of each life; debian/rules asks for fewer
+YEARS = int(os.environ.get("AGENTD_YEARS", "9"))  # of each life; debian/rules asks for fewer
 
 
 @pytest.mark.parametrize("forgetful", [False, True])
