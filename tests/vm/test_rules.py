@@ -64,14 +64,14 @@ def test_the_figures_of_units_are_systemds(machine: Machine) -> None:
     machine.wait_until(lambda: state(machine, "own") == "inactive", 60, "the first sample")
 
     def alike() -> tuple[dict[str, str], dict[str, Any]] | None:
-        """Both, once neither is of a moment at which a reload had a process of its own."""
+        """Both, once neither is of a moment at which a reload or a question had a process or a thread of its own."""
         show = ("systemctl", "show", "agentd", "-p", "MemoryCurrent", "-p", "TasksCurrent", "-p", "NRestarts")
         systemd = dict(line.split("=") for line in machine.run(*show).out.split())
         kpis = {one["name"]: one for one in call(machine, "Rules", "ListKpis", "a{sv}", "0")}
-        same = kpis["UnitMemory:agentd.service"]["value"] == pytest.approx(int(systemd["MemoryCurrent"]), rel=0.1)
-        return (systemd, kpis) if same else None
+        memory = kpis["UnitMemory:agentd.service"]["value"] == pytest.approx(int(systemd["MemoryCurrent"]), rel=0.1)
+        return (systemd, kpis) if memory and kpis["AgentTasks"]["value"] == int(systemd["TasksCurrent"]) else None
 
-    both = machine.wait_until(alike, 60, "the memory that systemd shows to be the KPI's, within a tenth")
+    both = machine.wait_until(alike, 60, "what systemd shows to be the KPI's: the tasks, and the memory within a tenth")
     assert both is not None
     systemd, kpis = both
     assert kpis["AgentMemory"]["value"] <= int(systemd["MemoryCurrent"]) * 1.1
