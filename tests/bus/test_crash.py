@@ -9,7 +9,7 @@ from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
-from tests.bus.harness import Agentd, processes_with
+from tests.bus.harness import Agentd, children_of, processes_with
 from tests.examples import examples
 
 KILLS = examples(50)
@@ -66,9 +66,12 @@ def test_a_run_dies_with_its_daemon_even_when_it_hides_in_another_session(agentd
     agentd.start(f"jobs:\n  hider: {{run: '{command}', environment: {{HIDDEN: {agentd.folder}}}}}\n")
     agentd.call("Jobs.RunJob", "sa{sv}", "hider", {})
     agentd.until(lambda: len(processes_with(marker)) >= 3, "the job and what it hides")
+    assert agentd.process is not None
+    supervisors = children_of(agentd.process.pid)
     agentd.kill()
     agentd.until(lambda: not processes_with(marker), "every process of the job to end", 10)
-    gone = time.time_ns() // 1000  # it ignores SIGTERM, so the supervisor saw it end two seconds after the daemon
+    agentd.until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in supervisors), "the end to be noted")
+    gone = time.time_ns() // 1000  # the job ignores SIGTERM: its supervisor saw it end two seconds after the daemon
     agentd.start()
     (run,) = agentd.runs()
     assert run["started"] <= run["ended"] <= gone, "not when it was found"
