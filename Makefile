@@ -6,10 +6,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := .ci/locked
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CACHE := $(or $(AGENTD_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/agentd)
 STATE ?= .state
 CONFIG ?= config/examples
-# Tests of a real agentd wait more than they work: one worker more than there are processors.
-WORKERS := $(shell echo $$((1 + $$(nproc))))
+# Tests of a real agentd, which are woven among the others, wait more than they work.
+WORKERS := $(shell echo $$((2 * $$(nproc))))
 export PYTHON
 
 .PHONY: run test chaos lint bench bench-vm bench-interval soak first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
@@ -61,10 +62,11 @@ test: $(VENV)/develop
 chaos: $(VENV)/develop
 	$(BIN)/python -m tests.chaos --seconds $(or $(SECONDS),120) $(addprefix --seed=,$(SEED)) $(addprefix --world=,$(WORLD)) $(ARGS)
 
+# mypy remembers files by what is in them, for all checkouts: a second after a minute.
 lint: $(VENV)/develop
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --cache-dir $(CACHE)/mypy
 	@for page in units/man/*.scd; do scdoc < $$page > /dev/null || { echo "$$page is not valid"; exit 1; }; done
 	@for script in $(filter-out $(LOCKED),$(wildcard .ci/*)) tests/vm/image tests/vm/native tests/vm/schedulers debian/tests/smoke units/start-job units/note-end units/end-job units/keep-units tests/chaos/job.sh; do sh -n $$script || exit 1; done
 
