@@ -19,6 +19,8 @@ Kernel = Literal["trixie", "sched_ext"]
 # root is mounted by the initrd; "quiet" because each line on the console costs emulated time.
 KERNEL_WORDS = (
     "root=/dev/vda rw console=ttyS0 quiet panic=-1 mitigations=off random.trust_cpu=on net.ifnames=0 "
+    # An emulator that has to wait for its host misses ticks: the kernel takes the timer for broken then, and panics.
+    "no_timer_check "
     # A third of an emulated boot: code at addresses that change is translated anew, pages are cleared twice, and
     # every unmount waits for the processors.
     "nokaslr norandmaps init_on_alloc=0 rcupdate.rcu_expedited=1 "
