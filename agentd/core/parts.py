@@ -1,11 +1,13 @@
 """The cores of all parts as one: the daemon, the tests and the benches drive them by this alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import methodcaller
 from typing import TypeVar
 
 from agentd.core.part import Core, Effect
 
 _T = TypeVar("_T")
+_EFFECTS, _WAKEUP = methodcaller("effects"), methodcaller("wakeup")  # each look asks these: they are no calls of Python
 ROUNDS = 100
 """The most times that parts may answer each other before that counts as a defect."""
 
@@ -33,7 +35,7 @@ class Parts:
     def wakeup(self, of: Sequence[str] | None = None) -> int | None:
         """Returns when the first core has something to do; None: not before something else happens. `of` are the parts
         that are asked, None all: the others want what they wanted before."""
-        self._due.update(self._ask(lambda core: core.wakeup(), of))
+        self._due.update(self._ask(_WAKEUP, of))
         return min((due for due in self._due.values() if due is not None), default=None)
 
     def effects(self, now: int, of: Sequence[str] | None = None) -> list[Effect]:
@@ -44,7 +46,12 @@ class Parts:
         """
         taken: list[Effect] = []
         for _ in range(ROUNDS):
-            fresh = self._fresh(of)
+            fresh: list[Effect] = []
+            self._last = ""
+            for name, effects in self._ask(_EFFECTS, of):
+                if effects:
+                    self._last = name
+                    fresh += effects
             taken += fresh
             news = [effect for effect in fresh if effect.heard]
             if news:
@@ -86,11 +93,6 @@ class Parts:
         self._due.pop(name, None)
         if self._cores.pop(name, None) is not None:
             self._on_defect(name, error)
-
-    def _fresh(self, of: Sequence[str] | None) -> list[Effect]:
-        wanted = [(name, effects) for name, effects in self._ask(lambda core: core.effects(), of) if effects]
-        self._last = wanted[-1][0] if wanted else ""
-        return [effect for _, effects in wanted for effect in effects]
 
     def _tell(self, news: Sequence[Effect], now: int) -> None:
         self._ask(lambda core: core.heard(news, now))

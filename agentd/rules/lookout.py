@@ -63,7 +63,7 @@ class Lookout:
         now = asyncio.get_running_loop().time()
         if self._late(sources, now):
             return None
-        return {source: self._known(source, now) for source in sources}
+        return self._known(sources, now)
 
     async def look(self, sources: Sequence[Source]) -> dict[Source, Any]:
         """Returns what each source has to tell: a record of kpis.py, or Gone."""
@@ -72,7 +72,7 @@ class Lookout:
         late = self._late(sources, now)
         if new := [self._begin(source, now) for source in late if source not in self._open]:
             await asyncio.wait(new, timeout=PATIENCE)
-        found = {source: self._known(source, now) for source in sources if source not in late}
+        found = self._known([source for source in sources if source not in late], now)
         for source in late:
             future, begun = self._open[source]
             found[source] = self._answer(source, future, clock() - begun)
@@ -103,19 +103,23 @@ class Lookout:
         seen = self._seen.get(source)
         return seen is not None and now - seen[0] < AGE
 
-    def _known(self, source: Source, now: float) -> Any:
-        """Returns what a source has to tell that need not be waited for."""
-        name = source.name
-        glance = self._glances.get(name)
-        slow = glance is None or name in self._slow
-        if slow and self._is_fresh(source, now):
-            return self._seen[source][1]
-        try:
-            found = (glance or self._looks[name])(source.instance)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others are looked at
-            found = self._gone(source, error)
-        if slow:
-            self._seen[source] = now, found
+    def _known(self, sources: Sequence[Source], now: float) -> dict[Source, Any]:
+        """Returns what sources have to tell that need not be waited for. All in one go: to call for each of them, and
+        for how old what was seen is, were 13 of the 210 calls of a look."""
+        found: dict[Source, Any] = {}
+        for source in sources:
+            name = source.name
+            glance = self._glances.get(name)
+            slow = glance is None or name in self._slow
+            if slow and (seen := self._seen.get(source)) is not None and now - seen[0] < AGE:
+                found[source] = seen[1]
+                continue
+            try:
+                found[source] = (glance or self._looks[name])(source.instance)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are looked at
+                found[source] = self._gone(source, error)
+            if slow:
+                self._seen[source] = now, found[source]
         return found
 
     def _begin(self, source: Source, now: float) -> asyncio.Future[Any]:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +19,11 @@ OWN = frozenset({"work", "job", "self-test"})
 _WORK, _SELF_TEST = Source("work"), Source("self-test")
 _NOBODY, _UNKNOWN = Gone("nobody looked"), Gone("")
 _LONGEST_LINE, _LONGEST_VALUE = 200, 40  # characters that are shown
+
+
+_Of = Callable[[Any, str], float]
+_BySource = list[tuple[Source | None, list[tuple[str, _Of | None]]]]
+"""KPIs by the source of their facts, each with how it follows from these; None: each is one of somebody's own."""
 
 
 class Value(Struct, frozen=True):
@@ -42,10 +47,12 @@ class Gauges:
         self.sources: tuple[Source, ...] = ()
         """The sources that the shell is asked for."""
         self._needs: dict[str, Source | None] = {}  # by KPI; None: the KPI is one of somebody's own
-        self._moving: dict[str, Source | None] = {}  # those of which the value may be another at each look
+        self._all: _BySource = []
+        self._moving: _BySource = []  # those of which the value may be another at each look
         self._works = False  # whether one of them follows from all jobs together
         self._runs = -1  # how many runs had ended at the latest look; -1: look at all
-        self._found: dict[str, float] = {}  # the KPIs that have a value
+        self.found: dict[str, float] = {}
+        """The KPIs that have a value."""
         self._facts: Mapping[Source, Any] = {}  # the facts of the latest look
         self._own: Mapping[str, OwnKpi] = {}
         self._ended: dict[str, Run] = {}  # the latest run of each job that a KPI of one's own is about
@@ -58,12 +65,13 @@ class Gauges:
         self._ended = {job: run for job, run in self._ended.items() if job in jobs}
         self._lines = {job: line for job, line in self._lines.items() if job in jobs}
         self._needs = {name: self._source(name) for name in sorted(set(names))}
-        self._moving = {name: source for name, source in self._needs.items() if not _is_by_runs(source, name)}
+        self._all = self._by_source(self._needs)
+        self._moving = self._by_source([name for name, one in self._needs.items() if not _is_by_runs(one, name)])
         self._works = _WORK in self._needs.values()
         self._runs = -1
         self._facts = {}
         self.values = {name: self.values.get(name, UNSEEN) for name in self._needs}
-        self._found = {name: one.value for name, one in self.values.items() if one.value is not None}
+        self.found = {name: one.value for name, one in self.values.items() if one.value is not None}
         self.sources = self.outside(self._needs)
 
     @property
@@ -97,29 +105,30 @@ class Gauges:
         facts = {**facts, _SELF_TEST: failed}
         if self._works:
             facts[_WORK] = watch.work(now)
-        looked = self._moving if self._runs == watch.ends else self._needs
+        looked = self._moving if self._runs == watch.ends else self._all
         self._runs = watch.ends
         known, self._facts = self._facts, facts
         changed: set[str] = set()
-        for name, source in looked.items():
+        for source, names in looked:
             # A fact that is the same object is one that was not looked at anew: half of them, at a look each second.
             if source is not None and facts.get(source, _NOBODY) is known.get(source, _UNKNOWN):
                 continue
-            before, value, why = self.values[name], None, ""
-            try:
-                value = self._value(name, source, facts, watch, now)
-            except Missing as missing:
-                why = str(missing)
-            if value == before.value and why == before.missing:
-                continue
-            self.values[name] = Value(value, why)
-            if value != before.value:
-                changed.add(name)
-                if value is None:
-                    del self._found[name]
-                else:
-                    self._found[name] = value
-        return self._found.copy(), changed
+            for name, of in names:
+                before, value, why = self.values[name], None, ""
+                try:
+                    value = self._value(name, source, of, facts, watch, now)
+                except Missing as missing:
+                    why = str(missing)
+                if value == before.value and why == before.missing:
+                    continue
+                self.values[name] = Value(value, why)
+                if value != before.value:
+                    changed.add(name)
+                    if value is None:
+                        del self.found[name]
+                    else:
+                        self.found[name] = value
+        return self.found.copy(), changed
 
     def glance(
         self, names: Iterable[str], facts: Mapping[Source, Any], watch: Watch, failed: bool | None, now: int
@@ -129,7 +138,7 @@ class Gauges:
         found = {}
         for name in names:
             try:
-                found[name] = Value(self._value(name, self._source(name), facts, watch, now))
+                found[name] = Value(self._value(name, self._source(name), self._of(name), facts, watch, now))
             except Missing as missing:
                 found[name] = Value(None, str(missing))
         return found
@@ -149,9 +158,22 @@ class Gauges:
         kpi, _, instance = name.partition(":")
         return None if kpi in self._own else Source(KPIS[kpi].needs, instance)
 
-    def _value(self, name: str, source: Source | None, facts: Mapping[Source, Any], watch: Watch, now: int) -> float:
+    def _of(self, name: str) -> _Of | None:
+        """Returns how a KPI follows from facts; None: the KPI is one of somebody's own."""
+        kpi = name.partition(":")[0]
+        return None if kpi in self._own else KPIS[kpi].of
+
+    def _by_source(self, names: Iterable[str]) -> _BySource:
+        found: dict[Source | None, list[tuple[str, _Of | None]]] = {}
+        for name in names:
+            found.setdefault(self._source(name), []).append((name, self._of(name)))
+        return list(found.items())
+
+    def _value(
+        self, name: str, source: Source | None, of: _Of | None, facts: Mapping[Source, Any], watch: Watch, now: int
+    ) -> float:
         """Returns the value of a KPI, a finite one. Raises Missing."""
-        if source is None:
+        if source is None or of is None:
             own = self._own[name]
             value = _of_run(own, self._ended.get(own.job), self._lines.get(own.job, ""))
         else:
@@ -159,7 +181,7 @@ class Gauges:
             if isinstance(seen, Gone):
                 raise Missing(seen.why)
             try:
-                value = float(KPIS[name.partition(":")[0]].of(seen, source.instance))
+                value = float(of(seen, source.instance))
             except ArithmeticError as error:
                 raise Missing(f"its value cannot be worked out: {error}") from error
         if not math.isfinite(value):

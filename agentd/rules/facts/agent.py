@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from agentd.core.rules.kpis import Agent, Missing
-from agentd.rules.facts.host import Kept, number, trouble, understood
+from agentd.rules.facts.host import FOREIGN, Kept, foreign, number, trouble
 
 _CGROUP = re.compile(rb"^0::(/.+)$", re.MULTILINE)  # of cgroup v2; "/" is the whole machine's or container's
 _WHOLE = re.compile(rb"^(\d{1,20})$", re.MULTILINE)
@@ -104,8 +104,11 @@ class AgentFacts:
     def _process(self, place: int) -> int:
         """Returns a number that /proc/self/stat has in a place. Raises Missing."""
         path = f"{self._root}/proc/self/stat"
-        with understood(path):
-            return number(self._read(path).rpartition(b") ")[2].split()[place])
+        told = self._read(path)
+        try:
+            return number(told.rpartition(b") ")[2].split()[place])
+        except FOREIGN as error:
+            raise foreign(path) from error
 
     def _open_files(self) -> int:
         """Returns how many files are open. Raises Missing."""

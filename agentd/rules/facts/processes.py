@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from agentd.core.rules.kpis import Missing
-from agentd.rules.facts.host import number, read, trouble, understood
+from agentd.rules.facts.host import FOREIGN, foreign, number, read, trouble
 
 _MOST = 10_000  # processes that are looked at
 _LONGEST = 64  # characters of a name
@@ -65,10 +65,13 @@ def top(count: int = 5, root: Path = Path("/")) -> Top:
 
 def _uptime(proc: str) -> float:
     """Returns the seconds since the boot, on the clock by which the kernel tells when a process started."""
-    with understood(path := f"{proc}/uptime"):
-        seconds = float(read(path).split()[0])
+    told = read(path := f"{proc}/uptime")
+    try:
+        seconds = float(told.split()[0])
         if not math.isfinite(seconds):
             raise ValueError("no time")
+    except FOREIGN as error:
+        raise foreign(path) from error
     return seconds
 
 
@@ -86,11 +89,13 @@ def _process(proc: str, pid: int, uptime: float) -> Process:
     """Returns a process but for its user. Raises Missing where the process has ended, or is not to be looked at."""
     # The file has what statm tells of memory as well. A name may have spaces and brackets in it.
     start, _, rest = read(path := f"{proc}/{pid}/stat").rpartition(b")")
-    with understood(path):
+    try:
         fields = rest.split()
         used = (number(fields[_UTIME]) + number(fields[_STIME])) * _TICK
         life = max(_YOUNGEST, uptime - number(fields[_STARTED]) * _TICK)
         return Process(pid, _name(start), -1, number(fields[_RESIDENT]) * _PAGE, 100 * used / life)
+    except FOREIGN as error:
+        raise foreign(path) from error
 
 
 def _name(start: bytes) -> str:
