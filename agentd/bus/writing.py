@@ -19,6 +19,7 @@ _SLICE = 25  # elements of an array: about a millisecond for records
 LONGEST_ANSWER = (8 << 20) - (64 << 10)
 """Bytes of an answer at most: the system bus ends a connection that sends more than 32 MiB, the private bus one that
 sends more than 8."""
+_KEPT = 64  # values of a key of records, while an answer is packed
 _VERSION = 1
 _NUMBERS = {
     "y": ("<B", 1),
@@ -165,18 +166,21 @@ class _Packer:
         types = values.types if isinstance(values, Records) else None
         if types is None:
             return partial(self.value, child)
-        entries = {key: _entry(key, signature) for key, signature in types.items()}
-        return partial(self._record, child, entries)
+        return partial(self._record, {key: _entries(key, signature) for key, signature in types.items()})
 
-    def _record(self, type_: Any, entries: Mapping[str, "_Entry"], values: Mapping[str, Any]) -> None:
+    def _record(self, entries: Mapping[str, "_Packed"], values: dict[str, Any]) -> None:
         """Packs plain values as an a{sv}, but for those that are None."""
-        length, start = self._begin(type_.children[0])
+        data = b"".join([entries[key][value] for key, value in values.items() if value is not None])
+        size = len(data)
+        for key in reversed(values):
+            if (value := values[key]) is not None:
+                size -= entries[key].padding(value)  # there is none behind the last entry
+                break
         out = self.out
-        for key, value in values.items():
-            if value is not None:
-                out += _PADDING[len(out) & 7]
-                out += entries[key](value)
-        self._end(length, start)
+        out += _ZEROS[-len(out) & 3]
+        out += _LENGTH.pack(size)
+        out += _ZEROS[-len(out) & 7]
+        out += memoryview(data)[:size]
 
     async def slices(self, type_: Any, values: Records[Any] | list[Any]) -> None:
         """Packs a long array in slices."""
@@ -196,39 +200,91 @@ class _Packer:
             self.value(type_, value)
 
 
-_Entry = Callable[[Any], bytes | bytearray]
-_PADDING = tuple(bytes(-length & 7) for length in range(8))
+_ZEROS = tuple(map(bytes, range(8)))
+_Pack = Callable[[Any], bytes]
 
 
-def _entry(key: str, signature: str) -> _Entry:
-    """Returns what packs a value as the entry of an a{sv} with that key and type. An entry begins at a multiple of
-    eight, so all before its value is the same each time: a record takes 20 us so, with a Variant for each value 60."""
+class _Packed(dict[Any, bytes]):
+    """Values as bytes up to the next multiple of a `unit` of bytes, where another begins: so they are the same wherever
+    they stand. Those of the first values are kept, and most values are among them: to pack the record of a job takes
+    5 us, instead of 16 for its values one by one."""
+
+    def __init__(self, pack: _Pack, unit: int = 8) -> None:
+        super().__init__()
+        self._pack = pack
+        self._odd = unit - 1
+
+    def __missing__(self, value: Any) -> bytes:
+        data = self._pack(value)
+        data += _ZEROS[-len(data) & self._odd]
+        if len(self) < _KEPT:
+            self[value] = data
+        return data
+
+    def padding(self, value: Any) -> int:
+        """Returns how many bytes stand behind a value."""
+        return -len(self._pack(value)) & self._odd
+
+
+class _Unkept(_Packed):
+    """Values that cannot be looked up: lists, and 0.0, which is equal to -0.0."""
+
+    def __getitem__(self, value: Any) -> bytes:
+        data = self._pack(value)
+        return data + _ZEROS[-len(data) & self._odd]
+
+
+def _entries(key: str, signature: str) -> _Packed:
+    """Returns what packs values of that type as entries of an a{sv} with that key."""
     packer = _Packer()
     packer.text(key)
     packer.signature(signature)
-    if signature == "s":
-        head = bytes(packer.out + bytes(-len(packer.out) & 3))
-
-        def text(value: str) -> bytes:
-            data = value.encode(errors="replace")
-            if b"\0" in data:
-                data = clean(value).encode()
-            return b"%b%b%b\0" % (head, _LENGTH.pack(len(data)), data)
-
-        return text
+    size = _PACK[signature][1] if signature in _PACK else 4
+    head = bytes(packer.out + _ZEROS[-len(packer.out) & size - 1])
     if signature in _PACK:
-        pack, size = _PACK[signature]
-        before = bytes(packer.out + bytes(-len(packer.out) & (size - 1)))
-        return lambda value: before + pack(value)
+        pack, _ = _PACK[signature]
+        return (_Unkept if signature == "d" else _Packed)(lambda value: head + pack(value))
+    if signature == "s":
+        return _Packed(_text(head))
+    if signature == "as":
+        return _Unkept(_texts(head))
     (type_,) = SignatureTree._get(signature).types  # noqa: SLF001 - as above
 
-    def other(value: Any) -> bytearray:
+    def other(value: Any) -> bytes:
         rest = _Packer()
         rest.out += packer.out
         rest.value(type_, clean(value))
-        return rest.out
+        return bytes(rest.out)
 
-    return other
+    return _Unkept(other)
+
+
+def _text(head: bytes) -> _Pack:
+    """Returns what packs a text, as record() has it, behind that head."""
+    length = _LENGTH.pack
+
+    def pack(value: str) -> bytes:
+        data = value.encode("utf-8", "replace")
+        if b"\0" in data:
+            data = clean(value).encode()
+        return b"%b%b%b\0" % (head, length(len(data)), data)
+
+    return pack
+
+
+def _texts(head: bytes) -> _Pack:
+    """Returns what packs a list of texts behind that head."""
+    pack = _text(b"")
+    packed, none = _Packed(pack, 4), head + _LENGTH.pack(0)
+
+    def texts(value: Any) -> bytes:
+        if not _listed(value):
+            return none
+        *others, last = value
+        data = b"".join([packed[one] for one in others]) + pack(last)
+        return b"%b%b%b" % (head, _LENGTH.pack(len(data)), data)
+
+    return texts
 
 
 def _listed(value: Any) -> Any:

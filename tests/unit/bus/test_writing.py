@@ -9,6 +9,7 @@ from dbus_next.signature import Variant
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentd.bus import writing
 from agentd.bus.arguments import Records, record
 from agentd.bus.connection import plain, variant
 from agentd.bus.reading import ERROR, RETURN, body, head, sizes
@@ -78,6 +79,48 @@ TYPES = {f"{'x' * length}{type_}": type_ for length in range(4) for type_ in FIE
 def test_plain_values_are_packed_as_records_are(given: list[dict[str, Any]]) -> None:
     made = Records(lambda values: record(values, TYPES), given)
     assert packed("uaa{sv}", [7, Records(dict, given, TYPES)]) == packed("uaa{sv}", [7, made])
+
+
+def test_values_that_were_there_before_are_packed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    text = writing._text
+
+    def counted(head: bytes) -> Any:
+        pack = text(head)
+
+        def packed(value: str) -> bytes:
+            written.append(value)
+            return pack(value)
+
+        return packed
+
+    monkeypatch.setattr(writing, "_text", counted)
+    given = [
+        {"s": f"job{number}", "xs": "every 12h", "xas": ["/bin/program", str(number)], "xxs": None, "xt": number}
+        for number in range(300)
+    ]
+    made = Records(lambda values: record(values, TYPES), given)
+    assert packed("aa{sv}", [Records(dict, given, TYPES)]) == packed("aa{sv}", [made])
+    assert written.count("every 12h") == written.count("/bin/program") == 1
+    assert len(written) == 300 + 1 + 1 + 300
+
+
+def test_of_the_values_of_a_key_few_are_kept() -> None:
+    entries = writing._entries("name", "s")
+    assert len({entries[f"job{number}"] for number in range(1000)}) == 1000
+    assert len(entries) == writing._KEPT
+
+
+def test_zeros_of_either_sign_are_told_from_each_other() -> None:
+    given = [{"d": value} for value in (0.0, -0.0, 0.0)]
+    made = Records(lambda values: record(values, TYPES), given)
+    assert packed("aa{sv}", [Records(dict, given, TYPES)]) == packed("aa{sv}", [made])
+
+
+@pytest.mark.parametrize(("key", "value"), [("s", 1), ("s", ["a"]), ("as", "abc"), ("as", ""), ("as", [1]), ("u", -1)])
+def test_a_plain_value_that_does_not_fit_its_type_is_an_error(key: str, value: Any) -> None:
+    with pytest.raises((TypeError, ValueError, AttributeError, struct.error)):
+        packed("aa{sv}", [Records(dict, [{key: value}], TYPES)])
 
 
 def test_texts_that_no_bus_carries_are_packed_as_records_have_them() -> None:
