@@ -66,29 +66,31 @@ def _run_values(run: Run, *, tail: bool, waits: str) -> dict[str, Any]:
 
 def _job_values(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
     """Returns a job as ListJobs describes it; `seen` tells how a run of it is seen."""
-    job, state, last = entry.job, entry.state, entry.last
-    under_way = list(map(seen, entry.running.values()))
-    newest = next(reversed(under_way), None)
+    job, state, last, trigger = entry.job, entry.state, entry.last, entry.job.trigger
     values: dict[str, Any] = {
         "name": job.name,
         "description": job.description,
         "command": job.run,
-        "trigger": job.trigger.phrase(),
-        "kind": job.trigger.key,
+        "trigger": trigger.phrase(),
+        "kind": trigger.key,
         "timezone": entry.zone.key,
         "enabled": entry.enabled,
-        "adaptive": job.trigger.key == "adaptive",
-        "state": _state(entry, under_way),
+        "adaptive": trigger.key == "adaptive",
+        "state": _state(entry),
         "next": entry.due or 0,
         "interval": entry.schedule.trigger.interval or 0,
-        "overridden": [name for name in ("interval", "enabled") if getattr(state, name) is not None],
+        "overridden": (),
         "fixed": state.fixed,
         "preference": state.preference,
-        "running": [run.run_id for run in under_way if run.state == "running"],
-        "starting": [run.run_id for run in under_way if run.state == "starting"],
+        "running": (),
+        "starting": (),
         "queued": len(entry.waiting),
-        "progress": newest.progress if newest else "",
+        "progress": "",
     }
+    if state.interval is not None or state.enabled is not None:
+        values["overridden"] = [name for name in ("interval", "enabled") if getattr(state, name) is not None]
+    if entry.running:  # of thousands of jobs few are
+        values |= _under_way(list(map(seen, entry.running.values())))
     if last is not None:
         values |= {
             "last_run_id": last.run_id,
@@ -106,9 +108,18 @@ def _job_values(entry: Entry, seen: Callable[[Run], Run]) -> dict[str, Any]:
     return values
 
 
-def _state(entry: Entry, under_way: list[Run]) -> str:
-    if under_way:
-        return max(run.state for run in under_way)  # "starting" only where none is "running" yet
+def _under_way(runs: list[Run]) -> dict[str, Any]:
+    """Returns what ListJobs says of the runs under way of a job."""
+    return {
+        "state": max(run.state for run in runs),  # "starting" only where none is "running" yet
+        "running": [run.run_id for run in runs if run.state == "running"],
+        "starting": [run.run_id for run in runs if run.state == "starting"],
+        "progress": runs[-1].progress,
+    }
+
+
+def _state(entry: Entry) -> str:
+    """Returns the state of a job without a run under way."""
     if entry.waiting:
         return "queued"
     if entry.retry is not None:
@@ -143,17 +154,25 @@ class JobsApi:
 
     async def ListJobs(self, filter: dict[str, Any]) -> Records[Entry]:
         only(filter, name=str, after=str)
-        matches, after = matcher(filter.get("name", "*")), filter.get("after", "")
-        entries = self._jobs.entries
+        entries, after = self._jobs.entries, filter.get("after", "")
+        names = sorted(name for name in entries if name > after)
+        if "name" in filter:
+            found = await self._matching(names, matcher(filter["name"]))
+        else:
+            found = [entries[name] for name in names[:PAGE]]
+        return Records(lambda entry: _job_values(entry, self._jobs.seen), found, _JOB)
+
+    async def _matching(self, names: list[str], matches: Callable[[str], bool]) -> list[Entry]:
+        """Returns the first jobs among those of these names that match, up to a page."""
         found: list[Entry] = []
-        for number, name in enumerate(sorted(name for name in entries if name > after), 1):
-            if (entry := entries.get(name)) is not None and matches(name):
+        for number, name in enumerate(names, 1):
+            if (entry := self._jobs.entries.get(name)) is not None and matches(name):
                 found.append(entry)
             if len(found) == PAGE:
                 break
             if number % _SLICE == 0:
                 await asyncio.sleep(0)  # the loop has its turn: a pattern may take a millisecond for a name
-        return Records(lambda entry: _job_values(entry, self._jobs.seen), found, _JOB)
+        return found
 
     def GetJob(self, job: str) -> dict[str, Any]:
         return record(_job_values(self._jobs.entry(job), self._jobs.seen), _JOB)
