@@ -108,13 +108,73 @@ def test_keys_and_types_are_read_once_for_all_records(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(wire._Reader, "_entry", counted)
     monkeypatch.setattr(wire, "_BEGINS", {"<": {}, ">": {}})
-    record = {"name": ("s", "feed"), "next": ("t", 7), "running": ("as", ["feed.7"]), "k" * 300: ("b", True)}
-    plain_one = {key: value for key, (_, value) in record.items()}
+    records = [
+        {
+            "name": ("s", f"feed{number}"),
+            "next": ("t", number),
+            "running": ("as", [f"feed.{number}"]),
+            "k" * 300: ("b", number % 7 == 0),
+        }
+        for number in range(100)
+    ]
+    plain_ones = [{key: value for key, (_, value) in record.items()} for record in records]
     for order in (Endianness.little, Endianness.big):
         entries.clear()
-        data = parse_signature(["a", "a", "{", "s", "v", "}"]).serialise([record] * 100, 0, order)
-        assert wire.read("aa{sv}", data, 0, "<" if order is Endianness.little else ">") == ([plain_one] * 100,)
+        data = parse_signature(["a", "a", "{", "s", "v", "}"]).serialise(records, 0, order)
+        assert wire.read("aa{sv}", data, 0, "<" if order is Endianness.little else ">") == (plain_ones,)
         assert len(entries) == 3 + 100, "a key longer than 255 bytes is not kept, each other once"
+
+
+MEMBERS = {"name": "s", "about": "s", "command": "as", "enabled": "b", "next": "t", "running": "as", "unmet": "a{ss}"}
+ALIKE: dict[str, st.SearchStrategy[Any]] = {
+    "s": st.sampled_from(["", "x", "feed", "a longer one"]),
+    "as": st.sampled_from([[], ["x"], ["feed.7", "x"]]),
+    "b": st.booleans(),
+    "t": st.sampled_from([0, 1, 7]),
+    "a{ss}": st.sampled_from([{}, {"late": "it is"}]),
+}
+ENTRIES = {key: st.tuples(st.just(kind), ALIKE[kind]) for key, kind in MEMBERS.items()}
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({}, optional=ENTRIES),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(wire._MANY - 1, 3 * wire._MANY),
+    st.randoms(use_true_random=False),
+    st.sampled_from([Endianness.little, Endianness.big]),
+)
+def test_records_with_much_in_common_are_read_as_others_are(
+    some: list[dict[str, tuple[str, Any]]], count: int, chance: Any, order: Endianness
+) -> None:
+    records = [chance.choice(some) for _ in range(count)]
+    data = parse_signature(["a", "a", "{", "s", "v", "}"]).serialise(records, 0, order)
+    (found,) = wire.read("aa{sv}", data, 0, "<" if order is Endianness.little else ">")
+    assert found == [plain(record) for record in records]
+    assert [list(record) for record in found] == [list(record) for record in records], "in the order of the answer"
+
+
+def test_what_many_records_have_in_common_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    lists: list[str] = []
+    array = wire._Reader._array
+
+    def counted(reader: Any, kind: str) -> Any:
+        lists.append(kind)
+        return array(reader, kind)
+
+    monkeypatch.setattr(wire._Reader, "_array", counted)
+    same = {"about": ("s", ""), "overridden": ("as", []), "enabled": ("b", True), "running": ("as", ["x"])}
+    records = [
+        {"name": ("s", f"feed{number}"), **same, "next": ("t", number), "unmet": ("as", [])} for number in range(1000)
+    ]
+    for order in (Endianness.little, Endianness.big):
+        lists.clear()
+        data = parse_signature(["a", "a", "{", "s", "v", "}"]).serialise(records, 0, order)
+        (found,) = wire.read("aa{sv}", data, 0, "<" if order is Endianness.little else ">")
+        assert found == [plain(record) for record in records]
+        assert len(lists) == 1 + 3 * wire._SAMPLES
 
 
 @given(st.binary(max_size=80), st.text("ybnqiuxtdsogvha(){}z", max_size=8), st.sampled_from("<>"))
@@ -131,12 +191,13 @@ def test_whatever_comes_is_read_or_is_unreadable(data: bytes, signature: str, or
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), min_size=1, max_size=4))
 def test_a_damaged_list_of_records_is_read_or_is_unreadable(damage: list[tuple[int, int]]) -> None:
     record = {"name": ("s", "feed"), "next": ("t", 7), "running": ("as", ["feed.7"]), "enabled": ("b", True)}
-    data = bytearray(wire.packed("aa{sv}", ([record, record, record],)))
-    for place, byte in damage:
-        data[place % len(data)] = byte
-    for read in (partial(wire.read, "aa{sv}"), wire.last):
-        with suppress(Unreadable):
-            read(bytes(data), 0, "<")
+    for count in (3, wire._MANY):
+        data = bytearray(wire.packed("aa{sv}", ([record] * count,)))
+        for place, byte in damage:
+            data[place % len(data)] = byte
+        for read in (partial(wire.read, "aa{sv}"), wire.last):
+            with suppress(Unreadable):
+                read(bytes(data), 0, "<")
 
 
 # The connection
