@@ -89,11 +89,10 @@ def _on_terminal() -> bool:
 
 
 def _print_plain(header: Sequence[str], rows: list[list[str]]) -> None:
-    lines = [list(header), *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    lines = [tuple(header), *map(tuple, rows)]
+    line = "  ".join(f"%-{max(map(len, column))}s" for column in zip(*lines, strict=True))
     # At once: a write for each of 10,000 lines takes 0.03 s of processor time.
-    padded = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    echo("\n".join("  ".join(cells).rstrip() for cells in padded))
+    echo("\n".join([(line % cells).rstrip() for cells in lines]))
 
 
 def _print_rich(header: Sequence[str], rows: list[list[str]]) -> None:

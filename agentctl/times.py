@@ -153,6 +153,7 @@ def _clock(instant: int, now: int, seconds: bool) -> str:
     return then.strftime(f"{'%a' if near else '%Y-%m-%d'} {time_of_day}")
 
 
+@lru_cache(4096)
 def span(usec: int) -> str:
     """Returns a duration in at most two units: "0.4s", "45s", "4min 10s", "2d 3h"."""
     if usec < 10 * SECOND:
