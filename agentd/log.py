@@ -6,12 +6,39 @@ Each kind of event has a fixed MESSAGE_ID, so that `journalctl MESSAGE_ID=...` f
 import contextlib
 import os
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any, TextIO, cast
 
-# structlog imports rich where it is installed, for tracebacks that this daemon never prints: 6.6 MiB.
-sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
-import structlog  # noqa: E402
+from agentd.light import later, named
+
+# structlog would import rich where it is installed, for tracebacks that this daemon never prints, 6.6 MiB, and look for
+# twisted.
+for _name in ("rich", "structlog.twisted"):
+    sys.modules.setdefault(_name, None)  # type: ignore[arg-type]
+
+
+def _made(module: str, name: str) -> Callable[..., Any]:
+    """Returns what stands for a class whose instances are called, and loads its module when one is."""
+
+    def make(*how: Any, **more: Any) -> Callable[..., Any]:
+        return lambda *given: later(module, name)(*how, **more)(*given)  # noqa: PLW0108 - it is made only now
+
+    return make
+
+
+# What structlog makes as it is imported, for who does not configure it, and agentd has no use of: 0.6 MiB.
+with named(
+    {
+        "json": {"dumps": later("json", "dumps")},
+        "structlog.dev": {
+            "ConsoleRenderer": _made("structlog.dev", "ConsoleRenderer"),
+            "_has_colors": False,
+            "set_exc_info": later("structlog.dev", "set_exc_info"),
+        },
+        "structlog.tracebacks": {"ExceptionDictTransformer": _made("structlog.tracebacks", "ExceptionDictTransformer")},
+    }
+):
+    import structlog
 
 MESSAGE_IDS = {
     "started": "81aa992023c94186af8a241414d2fdb5",

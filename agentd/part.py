@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct, field
 
-from agentd.bus.contract import Handler
+from agentd.bus.contract import Handler, members
 from agentd.bus.server import Server
 from agentd.core.config import Config, History
 from agentd.core.part import Core, Decided, Effect, Refused, Sampled
@@ -259,13 +259,3 @@ def absent(name: str, contract: Path, why: str, answers: Mapping[str, Handler], 
         methods={member: answers.get(member, refuse) for member in methods},
         properties={member: partial(at_rest.__getitem__, member) for member in properties},
     )
-
-
-def members(contract: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the methods and of the properties that a contract has."""
-    import xml.etree.ElementTree as ET  # noqa: PLC0415 - loaded with the bus anyway
-
-    (interface,) = ET.parse(contract).getroot().iter("interface")  # noqa: S314 - our own file
-    return [one.attrib["name"] for one in interface.iter("method")], [
-        one.attrib["name"] for one in interface.iter("property")
-    ]

@@ -1,12 +1,13 @@
 """The contract: what the XML files of the interfaces say of their members, and the one document made of them."""
 
 import inspect
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from agentd.bus.connection import NAME, PATH, BusError
 
@@ -30,6 +31,25 @@ class Offer(Struct, frozen=True):
     contract: Path
     methods: Mapping[str, Handler]
     properties: Mapping[str, Getter]
+
+
+class Member(Struct, frozen=True):
+    """A member of an interface as its XML file has it: what it is (method, property or signal), the attributes of its
+    element and of the arguments, and the annotations by their names."""
+
+    kind: str
+    attributes: Mapping[str, str]
+    arguments: list[Mapping[str, str]] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The member's name."""
+        return self.attributes["name"]
+
+    def types(self, direction: str = "") -> list[str]:
+        """Returns the types of the arguments, of a method those in one direction."""
+        return [one["type"] for one in self.arguments if one.get("direction", "") == direction]
 
 
 class Method(Struct, frozen=True):
@@ -69,22 +89,62 @@ def interface_of(offer: Offer) -> Interface:
     Raises BusError when the contract has a member without a handler or the other way round, or does not say who may
     call a method.
     """
-    (found,) = ET.parse(offer.contract).getroot().iter("interface")  # noqa: S314 - our own file
-    name = found.attrib["name"]
-    methods, properties, signals = (_members(found, kind) for kind in ("method", "property", "signal"))
-    different = (methods.keys() ^ offer.methods.keys()) | (properties.keys() ^ offer.properties.keys())
-    if different:
-        where = name.removeprefix(f"{NAME}.")
-        members = ", ".join(f"{where}.{member}" for member in sorted(different))
-        raise BusError(f"the D-Bus contract and the daemon differ in {members}")
-    if unguarded := [member for member, element in methods.items() if not _annotation(element, _ACTION)]:
+    name, found = _read(offer.contract)
+    methods, properties, signals = (
+        {one.name: one for one in found if one.kind == kind} for kind in ("method", "property", "signal")
+    )
+    compare(name, methods.keys() ^ offer.methods.keys(), properties.keys() ^ offer.properties.keys())
+    if unguarded := [member for member, one in methods.items() if not one.notes.get(_ACTION)]:
         raise BusError(f"the D-Bus contract does not say who may call {', '.join(unguarded)}")
     return Interface(
         name=name,
-        methods={member: _method(element, offer.methods[member]) for member, element in methods.items()},
-        properties={member: _property(element, offer.properties[member]) for member, element in properties.items()},
-        signals={member: "".join(_types(element)) for member, element in signals.items()},
+        methods={member: _method(one, offer.methods[member]) for member, one in methods.items()},
+        properties={member: _property(one, offer.properties[member]) for member, one in properties.items()},
+        signals={member: "".join(one.types()) for member, one in signals.items()},
     )
+
+
+def compare(name: str, *different: Iterable[str]) -> None:
+    """Raises BusError where an interface has a member that is not in the contract, or the other way round."""
+    where = name.removeprefix(f"{NAME}.")
+    if found := ", ".join(f"{where}.{member}" for member in sorted(chain(*different))):
+        raise BusError(f"the D-Bus contract and the daemon differ in {found}")
+
+
+def wants_caller(handler: Handler) -> bool:
+    """Returns whether a handler takes the Caller as well."""
+    return "caller" in inspect.signature(handler).parameters
+
+
+def members(contract: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the methods and of the properties that a contract has."""
+    _, found = _read(contract)
+    methods, properties = ([one.name for one in found if one.kind == kind] for kind in ("method", "property"))
+    return methods, properties
+
+
+def _read(contract: Path) -> tuple[str, list[Member]]:
+    """Returns the name of the interface in a contract, and its members.
+
+    The parser is that of ElementTree, which is not loaded for a few attributes: 0.5 MiB.
+    """
+    names, found = list[str](), list[Member]()
+
+    def begun(element: str, attributes: dict[str, str]) -> None:
+        if element == "interface":
+            names.append(attributes["name"])
+        elif element == "arg":
+            found[-1].arguments.append(attributes)
+        elif element == "annotation":
+            found[-1].notes[attributes["name"]] = attributes["value"]
+        elif element != "node":
+            found.append(Member(element, attributes))
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begun
+    parser.Parse(contract.read_bytes(), True)
+    (name,) = names
+    return name, found
 
 
 def joined(contracts: Sequence[Path], path: str = PATH) -> str:
@@ -96,30 +156,17 @@ def joined(contracts: Sequence[Path], path: str = PATH) -> str:
     return f"{parts[0][0] if parts else ''}{node}{chr(10).join(bodies)}</node>\n"
 
 
-def _members(interface: ET.Element, kind: str) -> dict[str, ET.Element]:
-    return {member.attrib["name"]: member for member in interface.iter(kind)}
-
-
-def _types(member: ET.Element, direction: str = "") -> list[str]:
-    return [arg.attrib["type"] for arg in member.iter("arg") if arg.get("direction", "") == direction]
-
-
-def _annotation(member: ET.Element, name: str) -> str:
-    found = (note.attrib["value"] for note in member.iter("annotation") if note.attrib["name"] == name)
-    return next(found, "")
-
-
-def _method(member: ET.Element, handler: Handler) -> Method:
+def _method(member: Member, handler: Handler) -> Method:
     return Method(
-        name=member.attrib["name"],
-        takes="".join(_types(member, "in")),
-        returns=tuple(_types(member, "out")),
-        action=_annotation(member, _ACTION),
-        longest=int(_annotation(member, _LONGEST) or _SHORT),
+        name=member.name,
+        takes="".join(member.types("in")),
+        returns=tuple(member.types("out")),
+        action=member.notes[_ACTION],
+        longest=int(member.notes.get(_LONGEST, _SHORT)),
         handler=handler,
-        wants_caller="caller" in inspect.signature(handler).parameters,
+        wants_caller=wants_caller(handler),
     )
 
 
-def _property(member: ET.Element, get: Getter) -> Property:
-    return Property(member.attrib["type"], _annotation(member, _EMITS) == "invalidates", get)
+def _property(member: Member, get: Getter) -> Property:
+    return Property(member.attributes["type"], member.notes.get(_EMITS) == "invalidates", get)

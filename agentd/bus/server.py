@@ -6,7 +6,6 @@ without which polkit cannot be asked for permission.
 """
 
 import asyncio
-import xml.etree.ElementTree as ET
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -80,7 +79,7 @@ class Server:
         self._own = own
         self._on_defect = on_defect
         self._admit = admit
-        self._xml = joined([offer.contract for offer in offers], own.path)
+        self._contracts = [offer.contract for offer in offers]
         self._names: dict[str, str] = {}  # the interfaces, by the last word of the name
         self._methods: dict[tuple[str, str], Method] = {}  # by interface and member
         self._properties: dict[str, dict[str, Property]] = {}  # by interface, by member
@@ -302,13 +301,11 @@ class Server:
 
     def _introspect(self, path: str) -> str:
         if path == self._own.path:
-            return self._xml
+            return joined(self._contracts, path)
         parts, here = self._own.path.strip("/").split("/"), [part for part in path.split("/") if part]
         if here != parts[: len(here)] or len(here) >= len(parts):
             raise Refused("UnknownObject", f"there is no object {path}")
-        top = ET.Element("node")
-        ET.SubElement(top, "node", name=parts[len(here)])
-        return ET.tostring(top, encoding="unicode")
+        return f'<node><node name="{parts[len(here)]}"/></node>'
 
 
 def _standard(head: Head, takes: str, returns: str, handler: Handler) -> Method:

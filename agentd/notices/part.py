@@ -1,10 +1,10 @@
 """Notices, plugged in: couriers are sent, and what became of messages is told."""
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid5
 from zoneinfo import ZoneInfo
 
 from msgspec import Struct
@@ -41,7 +41,7 @@ log = logging.get()
 CONTRACT = Path(__file__).with_name("org.agentd1.Notices.xml")
 _STUCK = 3  # attempts after which a person should know
 _LINES = "the last lines of its output:"
-_RUNS = UUID("6d1c2c0e-35f5-4b0a-9f5e-0d3c5b8a7e41")
+_RUNS = "6d1c2c0e-35f5-4b0a-9f5e-0d3c5b8a7e41"
 """The namespace of the runs of all agentds: a check outside knows a run by a UUID."""
 
 
@@ -156,7 +156,7 @@ class Shell:
     async def _pinging(self, ping: Ping) -> Letter:
         """Returns a ping as the courier gets it; the number is below 0, where no message has any."""
         text = await self._text(ping.text, ping.run_id if ping.ends else "")
-        run = uuid5(_RUNS, f"{self._reach.origin} {ping.run_id}")
+        run = uuid.uuid5(uuid.UUID(_RUNS), f"{self._reach.origin} {ping.run_id}")
         return Letter(-ping.id, body=text, ping=ping.says, run=str(run))
 
     async def _text(self, text: str, run_id: str) -> str:

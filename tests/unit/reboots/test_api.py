@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from agentd.bus.contract import members
 from agentd.core.config import Config
 from agentd.core.jobs.jobs import Jobs
 from agentd.core.jobs.model import Saved
@@ -16,7 +17,6 @@ from agentd.core.reboots import wishes
 from agentd.core.reboots.model import Boot, Ledger, Reboot, RebootIssues, Session
 from agentd.core.reboots.policy import RebootPolicy
 from agentd.core.reboots.reboots import Reboots
-from agentd.part import members
 from agentd.reboots import absent, machine
 from agentd.reboots.api import Api
 from agentd.reboots.look import Looks

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import pytest
 
 from agentd.bus.connection import CallFailed
-from agentd.bus.contract import Offer
+from agentd.bus.contract import Offer, members
 from agentd.bus.server import Server
 from agentd.core.reboots.policy import FleetPolicy
-from agentd.part import CheckFailed, CheckSkipped, members
+from agentd.part import CheckFailed, CheckSkipped
 from agentd.peers.logind import Logind
 from agentd.reboots import checks as module
 from agentd.reboots.checks import GRANTED, WITHHELD, checks, skipped
