@@ -3,8 +3,9 @@
 - OpenSSL, 4.7 MiB: asyncio and hashlib would load it at once. agentd hashes a few bytes, which built-in code does as
   well, and speaks TLS only to a fleet: `import ssl` works later as ever.
 - typing_extensions, 0.6 MiB: msgspec prefers it to the same names of Python's own typing.
-- The modules in _LATE and _NAMED, 3.3 MiB: whoever imports one gets the module as ever, and it is loaded into that same
-  object when something in it is asked for.
+- The modules in _LATE, _NAMED and _OWN, 4 MiB: whoever imports one gets the module as ever, and it is loaded into that
+  same object when something in it is asked for. That is late only where all who import it ask for nothing meanwhile:
+  agentd's own are imported as `from agentd.core.rules import story`, not `from agentd.core.rules.story import ...`.
 """
 
 import sys
@@ -63,6 +64,21 @@ _NAMED: Names = {
     "uuid": {"UUID": type("UUID", (), {}), "SafeUUID": type("SafeUUID", (), {"unknown": None})},  # as decimal
 }
 """The modules of which libraries take a name as they are imported, and what they get; then these are as in _LATE."""
+_OWN = (
+    # Of what may be configured.
+    *("agentd.core.learning.story", "agentd.core.notices.words", "agentd.core.rules.grammar", "agentd.core.rules.llm"),
+    *("agentd.core.rules.standing", "agentd.core.rules.story", "agentd.core.schedulers.choosing"),
+    *("agentd.core.schedulers.endings", "agentd.core.schedulers.help", "agentd.core.schedulers.kernel"),
+    *("agentd.core.schedulers.monitor", "agentd.core.schedulers.sound", "agentd.core.schedulers.story"),
+    *("agentd.peers.llama", "agentd.peers.logind", "agentd.peers.polkit", "agentd.peers.profiles"),
+    *("agentd.rules.facts.groups", "agentd.rules.facts.processes", "agentd.schedulers.power"),
+    *("agentd.schedulers.readings", "agentd.schedulers.units"),
+    # Of what may be asked.
+    *("agentd.daemon.checks", "agentd.jobs.checks", "agentd.learning.api", "agentd.learning.savings"),
+    *("agentd.notices.api", "agentd.notices.checks", "agentd.reboots.api", "agentd.reboots.checks"),
+    *("agentd.rules.api", "agentd.rules.checks", "agentd.schedulers.api", "agentd.schedulers.customs"),
+)
+"""The modules of agentd itself: an agentd where none of that is needs none of them."""
 _modules: dict[str, Any] = sys.modules
 _begins = threading.Lock()
 
@@ -148,6 +164,7 @@ def named(modules: Names) -> Iterator[None]:
 
 
 _put_off(_LATE)
+_put_off({name: {} for name in _OWN})
 sys.meta_path.insert(0, _Finder)
 _blocked = [name for name in ("ssl", "_hashlib", "typing_extensions") if name not in _modules]
 _modules.update(dict.fromkeys(_blocked))  # None: an import raises ImportError, with which all four can deal

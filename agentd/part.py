@@ -2,13 +2,13 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from msgspec import Struct, field
 
-from agentd.bus.contract import Handler, members
+from agentd.bus.contract import Handler, compare, members, wants_caller
 from agentd.bus.server import Server
 from agentd.core.config import Config, History
 from agentd.core.part import Core, Decided, Effect, Refused, Sampled
@@ -75,8 +75,8 @@ class Part(Struct, frozen=True, kw_only=True):
     finish: Callable[[], Awaitable[None]] = _at_once
     """Waits, when agentd stops, for what must not be cut off; Host.ending is set when somebody is in a hurry."""
     close: Callable[[], None] = _nothing
-    checks: Sequence[Check] = ()
-    """The part's checks of the self-test."""
+    checks: Callable[[], Sequence[Check]] = tuple
+    """Returns the part's checks of the self-test."""
 
 
 class Tables:
@@ -243,6 +243,41 @@ class Host(Protocol):
 
     def defect(self, where: str, error: BaseException) -> None:
         """Tells the log of a defect in agentd itself, as a sentence with its place."""
+
+
+class Members(Protocol):
+    """The members of an interface, such as an Api."""
+
+    def methods(self) -> Mapping[str, Handler]:
+        """Returns the handlers by their members' names."""
+
+    def properties(self) -> Mapping[str, Callable[[], Any]]:
+        """Returns the getters by their properties' names."""
+
+
+def when_asked(contract: Path, make: Callable[[], Members]) -> tuple[dict[str, Handler], dict[str, Callable[[], Any]]]:
+    """Returns handlers and getters of a contract's members, for which `make` is called as somebody asks first: until
+    then what answers need not be loaded.
+
+    That raises BusError where the contract has a member without a handler or the other way round.
+    """
+    methods, properties = members(contract)
+
+    @cache
+    def made() -> tuple[Mapping[str, Handler], Mapping[str, Callable[[], Any]]]:
+        its = make()
+        handlers, getters = its.methods(), its.properties()
+        compare(contract.stem, handlers.keys() ^ methods, getters.keys() ^ properties)
+        return handlers, getters
+
+    def call(member: str, *arguments: Any, caller: Any = None) -> Any:
+        handler = made()[0][member]
+        return handler(*arguments, caller=caller) if wants_caller(handler) else handler(*arguments)
+
+    def get(member: str) -> Any:
+        return made()[1][member]()
+
+    return {one: partial(call, one) for one in methods}, {one: partial(get, one) for one in properties}
 
 
 def absent(name: str, contract: Path, why: str, answers: Mapping[str, Handler], **at_rest: Any) -> Part:

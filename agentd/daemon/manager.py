@@ -10,7 +10,7 @@ from agentd import log as logging
 from agentd.bus.arguments import Records, limit_of, only
 from agentd.bus.server import Caller
 from agentd.core.part import Decided, by_whom
-from agentd.daemon.checks import checks
+from agentd.daemon import checks
 from agentd.daemon.daemon import Daemon
 from agentd.daemon.reading import numbered_decisions
 from agentd.part import Part
@@ -53,7 +53,7 @@ def part(daemon: Daemon) -> Part:
             "Warnings": lambda: daemon.warnings,
             "StateDirectory": lambda: str(daemon.folder),
         },
-        checks=checks(daemon),
+        checks=lambda: checks.checks(daemon),
     )
 
 

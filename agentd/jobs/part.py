@@ -23,9 +23,9 @@ from agentd.core.jobs.model import (
 )
 from agentd.core.jobs.settings import Job
 from agentd.core.quantities import SECOND, counted, format_duration
+from agentd.jobs import checks
 from agentd.jobs.api import JobsApi, run_record
 from agentd.jobs.canary import Canary
-from agentd.jobs.checks import checks
 from agentd.jobs.tables import JobTables
 from agentd.part import Host, Part
 
@@ -153,7 +153,7 @@ class JobsShell:
             started=executor.taken_up,
             finish=self._finish,
             close=executor.close,
-            checks=checks(systemd, self._canary.fly, lambda: self._config),
+            checks=lambda: checks.checks(systemd, self._canary.fly, lambda: self._config),
         )
 
     @property

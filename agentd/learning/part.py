@@ -25,11 +25,10 @@ from agentd.core.learning.model import (
 )
 from agentd.core.learning.weights import Unusable
 from agentd.core.part import Effect, Refused
-from agentd.learning import looking, networks
-from agentd.learning.api import Api
+from agentd.learning import api, looking, networks
 from agentd.learning.networks import Networks
 from agentd.learning.tables import LearningTables, list_rows
-from agentd.part import Host, Part
+from agentd.part import Host, Part, when_asked
 from agentd.tasks import Tasks
 
 log = logging.get()
@@ -182,7 +181,7 @@ async def plug(host: Host, jobs: Jobs, config: Config, machine: str, reach: Reac
     files = Networks(host.folder / "networks")
     shell = Shell(host, core, files, tasks, reach)
     shell.take_up(saved.network)
-    api = Api(host, core, jobs, shell, files)
+    methods, properties = when_asked(CONTRACT, lambda: api.Api(host, core, jobs, shell, files))
 
     def configure(changed: Config, now: int) -> Sequence[str]:
         core.configure(changed.learning, now)
@@ -194,8 +193,8 @@ async def plug(host: Host, jobs: Jobs, config: Config, machine: str, reach: Reac
         core=core,
         does=shell.does(),
         contract=CONTRACT,
-        methods=api.methods(),
-        properties=api.properties(),
+        methods=methods,
+        properties=properties,
         configure=configure,
         warnings=lambda: [text for text in (tables.warning, shell.trouble) if text],
         close=tasks.close,

@@ -9,7 +9,7 @@ from agentd.core import events
 from agentd.core.events import Event
 from agentd.core.notices.model import Message, Pinged
 from agentd.core.notices.notices import Notices
-from agentd.core.notices.settings import Channel, NoticeSettings
+from agentd.core.notices.settings import Channel
 from agentd.core.part import Refused
 from agentd.notices.tables import find_message, list_messages
 from agentd.part import Host
@@ -35,12 +35,10 @@ _PRIORITIES = tuple(events.RANK)
 
 
 class Api:
-    """The members of the interface. `settings` are those in force; `job_of` tells the job of a run that is under way,
-    "" for none."""
+    """The members of the interface. `job_of` tells the job of a run that is under way, "" for none."""
 
-    def __init__(self, host: Host, core: Notices, settings: NoticeSettings, job_of: Callable[[str], str]) -> None:
+    def __init__(self, host: Host, core: Notices, job_of: Callable[[str], str]) -> None:
         self._host, self._core, self._job_of = host, core, job_of
-        self.settings = settings
 
     def methods(self) -> dict[str, Handler]:
         """Returns the handlers by their members' names."""
@@ -65,7 +63,10 @@ class Api:
         return record({**self._values(found), "text": found.body}, _MESSAGE)
 
     async def ListChannels(self) -> list[dict[str, Any]]:
-        waiting, channels = self._core.waiting(), sorted(self.settings.channels.values(), key=lambda one: one.name)
+        waiting, channels = (
+            self._core.waiting(),
+            sorted(self._core.settings.notices.channels.values(), key=lambda one: one.name),
+        )
         found = []
         for channel in channels:
             sent = await self._host.ask(list_messages, channel=channel.name, state="sent", limit=1)
@@ -78,7 +79,7 @@ class Api:
         values = {
             "name": channel.name,
             "credential": channel.credential,
-            "default": channel.name == self.settings.usual,
+            "default": channel.name == self._core.settings.notices.usual,
             "waiting": len(own),
             "lost": self._core.lost().get(channel.name, 0),
             "sent": sent[0].ended if sent else None,

@@ -26,13 +26,12 @@ from agentd.core.notices.notices import Notices, Slice
 from agentd.core.notices.settings import HEARTBEAT_SETTING, channel_setting, ping_setting, uses
 from agentd.core.part import Effect
 from agentd.core.quantities import counted
-from agentd.notices.api import Api
+from agentd.notices import api, checks
 from agentd.notices.bag import Letter
-from agentd.notices.checks import checks
 from agentd.notices.couriers import Couriers, Start
 from agentd.notices.doubts import Doubts
 from agentd.notices.tables import NoticeTables
-from agentd.part import Host, Part
+from agentd.part import Host, Part, when_asked
 from agentd.peers.packages import missing_for
 from agentd.tasks import Tasks, Threads
 
@@ -184,11 +183,10 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
     saved = await host.take_up(tables)
     core = Notices(slice_of(config), saved, host.now())
     shell = Shell(host, core, reach)
-    api = Api(host, core, config.notices, reach.job_of)
+    methods, properties = when_asked(CONTRACT, lambda: api.Api(host, core, reach.job_of))
     doubts = Doubts(reach.doubt, uses(config.notices, config.jobs), host.now())
 
     def configure(changed: Config, now: int) -> Sequence[str]:
-        api.settings = changed.notices
         doubts.configure(uses(changed.notices, changed.jobs), now)
         return core.configure(slice_of(changed), now)
 
@@ -206,12 +204,12 @@ async def plug(host: Host, config: Config, reach: Reach) -> Part:
         core=core,
         does=shell.does(),
         contract=CONTRACT,
-        methods=api.methods(),
-        properties=api.properties(),
+        methods=methods,
+        properties=properties,
         configure=configure,
         warnings=warnings,
         close=shell.close,
-        checks=checks(lambda: uses(core.settings.notices, core.settings.jobs), shell.couriers.try_out),
+        checks=lambda: checks.checks(lambda: uses(core.settings.notices, core.settings.jobs), shell.couriers.try_out),
     )
 
 

@@ -7,7 +7,7 @@ from agentd import log as logging
 from agentd.bus.connection import Bus, CallFailed
 from agentd.bus.server import Caller
 from agentd.core.part import Refused
-from agentd.peers.logind import session_user, user_name
+from agentd.peers import logind
 
 log = logging.get()
 
@@ -53,7 +53,7 @@ class Door:
             uid = await self._bus.call_bus("GetConnectionUnixUser", "s", sender)
         except CallFailed:
             return ""
-        return await session_user(self._bus, pid, _PATIENCE) or user_name(uid)
+        return await logind.session_user(self._bus, pid, _PATIENCE) or logind.user_name(uid)
 
     async def _tell_refused(self, caller: Caller, refusal: Refused) -> None:
         """Tells the log of a refused change, at most once a second: whoever asks again and again fills no disk."""

@@ -11,7 +11,7 @@ from agentd.bus.server import Caller
 from agentd.core.part import Refused
 from agentd.core.quantities import DAY, SECOND, WEEK, format_duration
 from agentd.core.reboots import guards, wishes
-from agentd.core.reboots.model import PART, Blocker, Reboot
+from agentd.core.reboots.model import PART, Reboot
 from agentd.core.reboots.policy import KINDS_OF_REBOOT
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.wishes import ByHand
@@ -20,10 +20,9 @@ from agentd.peers.logind import user_name
 from agentd.reboots import machine
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
-from agentd.reboots.records import STATUS, listed, reboot_record
+from agentd.reboots.records import STATUS, blocker_records, listed, properties, reboot_record
 from agentd.reboots.slots import Slots
 
-_BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
 _HOLDER = {**dict.fromkeys(("id", "host", "state"), "s"), "since": "t", "mine": "b"}
 
 
@@ -47,7 +46,7 @@ class Api:
 
     def properties(self) -> dict[str, Callable[[], Any]]:
         """Returns the getters by their properties' names."""
-        return {"State": lambda: self._reboots.state, "Blockers": lambda: _blocker_records(self._reboots.blockers)}
+        return properties(self._reboots)
 
     async def GetStatus(self) -> dict[str, Any]:
         look, reboots, now = await self._looks.recent(), self._reboots, self._host.now()
@@ -108,7 +107,7 @@ class Api:
     async def Examine(self, options: dict[str, Any], caller: Caller) -> list[dict[str, Any]]:
         wish = _wish(options, await self._people.known_user(caller))
         look = await self._looks.recent()
-        return _blocker_records(wishes.examine(self._reboots, wish, look.facts, self._host.now()))
+        return blocker_records(wishes.examine(self._reboots, wish, look.facts, self._host.now()))
 
     async def CancelReboot(self, caller: Caller) -> dict[str, Any]:
         who = await self._people.user(caller)
@@ -131,10 +130,6 @@ class Api:
         if not holder or not holder.isprintable():
             raise Refused("InvalidArgument", "expected the id of a machine, or the name of its host (agentctl fleet)")
         return await self._slots.evict(holder, await self._people.user(caller))
-
-
-def _blocker_records(blockers: list[Blocker]) -> list[dict[str, Any]]:
-    return [record({key: getattr(blocker, key) for key in _BLOCKER}, _BLOCKER) for blocker in blockers]
 
 
 def _scheduler() -> str:

@@ -29,14 +29,13 @@ from agentd.core.reboots.model import (
 from agentd.core.reboots.policy import doubts
 from agentd.core.reboots.reboots import Reboots
 from agentd.core.reboots.work import Work
-from agentd.part import Host, Part
+from agentd.part import Host, Part, when_asked
 from agentd.peers.logind import Logind
 from agentd.peers.systemd import Systemd
-from agentd.reboots import checks, machine, mounts
-from agentd.reboots.api import Api
+from agentd.reboots import api, checks, machine, mounts
 from agentd.reboots.look import Looks
 from agentd.reboots.people import People
-from agentd.reboots.records import CONTRACT, reboot_record
+from agentd.reboots.records import CONTRACT, properties, reboot_record
 from agentd.reboots.slots import Slots
 from agentd.reboots.tables import RebootTables
 from agentd.reboots.terminals import Terminals
@@ -200,18 +199,18 @@ async def plug(  # noqa: PLR0913 - each thing that the part builds on is handed 
     reboots = Reboots(jobs, ledger, boot, policy, config.timezone, now, host=machine_id, times=times)
     shell = Shell(host, bus, systemd, reboots, machine_id, address, times.calm / SECOND)
     shell.slots.configure(policy.fleet)
-    api = Api(host, reboots, shell.looks, shell.people, shell.slots)
+    methods, _ = when_asked(CONTRACT, lambda: api.Api(host, reboots, shell.looks, shell.people, shell.slots))
     return Part(
         name=PART,
         vital=True,
         core=reboots,
         does=shell.does(),
         contract=CONTRACT,
-        methods=api.methods(),
-        properties=api.properties(),
+        methods=methods,
+        properties=properties(reboots),
         configure=shell.configure,
         warnings=shell.warnings,
         start=shell.logind.start,
         close=shell.close,
-        checks=checks.checks(bus, shell.looks, shell.slots, lambda: reboots.policy.fleet),
+        checks=lambda: checks.checks(bus, shell.looks, shell.slots, lambda: reboots.policy.fleet),
     )

@@ -1,14 +1,18 @@
 """The records of org.agentd1.Reboot that callers get in every mode."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
 
 from agentd.bus.arguments import Records, limit_of, only, record
-from agentd.core.reboots.model import Reboot
+from agentd.core.reboots.model import Blocker, Reboot
 from agentd.part import Host
 from agentd.reboots.tables import list_reboots
+
+if TYPE_CHECKING:
+    from agentd.core.reboots.reboots import Reboots
 
 CONTRACT = Path(__file__).with_name("org.agentd1.Reboot.xml")
 _REBOOT = {
@@ -17,6 +21,7 @@ _REBOOT = {
     "automatic": "b",
     "attempts": "u",
 }
+_BLOCKER = {**dict.fromkeys(("kind", "who", "why"), "s"), "since": "t"}
 STATUS = {
     **dict.fromkeys(
         ("state", "ledger", "can", "fleet", "last_window", "required_by", "scheduled", "scheduled_by"), "s"
@@ -33,6 +38,16 @@ def reboot_record(reboot: Reboot) -> dict[str, Any]:
     """Returns a reboot as ListReboots describes it."""
     values = structs.asdict(reboot)
     return record({**{key: values[key] for key in _REBOOT if key in values}, "downtime": reboot.downtime}, _REBOOT)
+
+
+def blocker_records(blockers: Sequence[Blocker]) -> list[dict[str, Any]]:
+    """Returns blockers as Examine and the property describe them."""
+    return [record({key: getattr(blocker, key) for key in _BLOCKER}, _BLOCKER) for blocker in blockers]
+
+
+def properties(reboots: "Reboots") -> dict[str, Callable[[], Any]]:
+    """Returns the getters by their properties' names: of each change is told, whether somebody asks anything or not."""
+    return {"State": lambda: reboots.state, "Blockers": lambda: blocker_records(reboots.blockers)}
 
 
 async def listed(host: Host, wanted: dict[str, Any]) -> Records[Reboot]:

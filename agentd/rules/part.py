@@ -28,11 +28,9 @@ from agentd.core.rules.rules import Rules, RuleSettings, spans
 from agentd.core.rules.units import BYTES, PERCENT, SECONDS
 from agentd.core.rules.work import JobsSeen
 from agentd.core.times import timezone
-from agentd.part import Check, Host, Part
-from agentd.rules.api import Api
-from agentd.rules.checks import checks
-from agentd.rules.facts import groups
-from agentd.rules.facts.processes import top
+from agentd.part import Check, Host, Part, when_asked
+from agentd.rules import api, checks
+from agentd.rules.facts import groups, processes
 from agentd.rules.facts.stalls import WINDOW
 from agentd.rules.glimpse import Glimpse
 from agentd.rules.lookout import Ask
@@ -142,8 +140,8 @@ class Shell:
         self._host.hear(PART, partial(self._rules.observed, facts, moment))
 
     async def _witness(self, effect: WitnessWanted) -> None:
-        processes = await self._lookout.on_thread(witnesses)
-        self._host.hear(PART, lambda: self._rules.witnessed(effect.number, processes, self._host.now()))
+        seen = await self._lookout.on_thread(witnesses)
+        self._host.hear(PART, lambda: self._rules.witnessed(effect.number, seen, self._host.now()))
 
     async def _read(self, run: Run) -> None:
         line = await self._reach.last_line(run)
@@ -189,7 +187,7 @@ def stalling(sources: Sequence[Source], every: int) -> list[str]:
 def witnesses() -> list[str]:
     """Returns a line for each of the processes that take most memory or most of the processors; where agentd may not
     look at others' processes, for each of the units that take most memory."""
-    found = top()
+    found = processes.top()
     seen = [
         f"{one.name} (pid {one.pid}, user {one.user}): {BYTES.show(one.memory)}, {PERCENT.show(one.cpu)} of a processor"
         for one in dict.fromkeys((*found.memory, *found.cpu))
@@ -219,16 +217,18 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
     found.llm.configure(config.llm)
     own_settings, moment = settings(config), found.lookout.moment
     rules = Rules(jobs, await host.take_up(RuleTables(spans(own_settings))), own_settings, moment())
-    own = checks(rules, moment, lambda: shell.every, found.llm.state)
+
+    def own() -> Sequence[Check]:
+        return checks.checks(rules, moment, lambda: shell.every, found.llm.state)
 
     def of_all() -> list[Check]:
-        return [*(check for part in others if part.name != PART for check in part.checks), *own]
+        return [*(check for part in others if part.name != PART for check in part.checks()), *own()]
 
     shell = Shell(host, jobs, rules, found, tasks, reach, of_all)
     shell.every = config.sampling.every
     shell.follow_stalls()
     glimpse = Glimpse(rules, lambda: glancing(host, reach.asks, found), host.now)
-    api = Api(host, rules, shell.tests, glimpse)
+    methods, properties = when_asked(CONTRACT, lambda: api.Api(host, rules, shell.tests, glimpse))
 
     def close() -> None:
         glimpse.close()
@@ -239,8 +239,8 @@ async def plug(host: Host, jobs: JobsSeen, config: Config, boot: str, reach: Rea
         core=rules,
         does=shell.does(),
         contract=CONTRACT,
-        methods=api.methods(),
-        properties=api.properties(),
+        methods=methods,
+        properties=properties,
         configure=shell.configure,
         warnings=lambda: warnings(rules, reach.cannot),
         status=lambda: counted(len(rules.standings), "rule") if rules.standings else "",

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from agentd.bus.arguments import Records, limit_of, only, record
@@ -17,9 +18,10 @@ from agentd.core.schedulers.model import Quarantine, Standing, Tenure, Want
 from agentd.core.schedulers.schedulers import Schedulers
 from agentd.core.schedulers.settings import Choice
 from agentd.part import Host
-from agentd.peers.logind import user_name
+from agentd.peers import logind
 from agentd.schedulers.inventory import Inventory
 from agentd.schedulers.leases import Leases, is_client
+from agentd.schedulers.properties import current, properties
 from agentd.schedulers.tables import list_tenures
 
 _PATIENCE = 150.0  # seconds for a wish to be settled, a switch back included
@@ -68,10 +70,19 @@ class Watches(Protocol):
 
 
 class Api:
-    """The members of the interface."""
+    """The members of the interface; `others` are the handlers of those that are elsewhere."""
 
-    def __init__(self, host: Host, core: Schedulers, shell: Watches, inventory: Inventory, bus: Bus) -> None:
+    def __init__(
+        self,
+        host: Host,
+        core: Schedulers,
+        shell: Watches,
+        inventory: Inventory,
+        bus: Bus,
+        others: Mapping[str, Handler] = MappingProxyType({}),
+    ) -> None:
         self._host, self._core, self._shell, self._inventory, self._bus = host, core, shell, inventory, bus
+        self._others = others
 
     def methods(self) -> dict[str, Handler]:
         """Returns the handlers by their members' names."""
@@ -79,18 +90,11 @@ class Api:
             self.GetStatus, self.ListSchedulers, self.GetScheduler, self.Check, self.Start, self.Switch, self.Stop,
             self.Restart, self.Restore, self.Keep, self.Release, self.Clear, self.ListTenures,
         )  # fmt: skip
-        return {handler.__name__: handler for handler in handlers}
+        return {**{handler.__name__: handler for handler in handlers}, **self._others}
 
     def properties(self) -> dict[str, Callable[[], Any]]:
         """Returns the getters by their properties' names."""
-        core = self._core
-        return {
-            "State": lambda: core.seen.state,
-            "Current": self._current,
-            "Ops": lambda: core.seen.ops,
-            "LoadedBy": lambda: core.tenure.loaded_by if core.seen.on and core.tenure else "",
-            "Probation": lambda: core.tenure.probation if core.tenure else 0,
-        }
+        return properties(self._core)
 
     # Reading
 
@@ -100,7 +104,7 @@ class Api:
         winner = next((one for one in standings if one.wins), None)
         values = {
             "state": seen.state,
-            "current": self._current(),
+            "current": current(core),
             "ops": seen.ops,
             "loaded_by": tenure.loaded_by if tenure else "",
             "mode": tenure.chosen.mode if tenure else "",
@@ -292,19 +296,11 @@ class Api:
         if caller.who:
             return caller.who
         try:
-            return user_name(int(await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)))
+            return logind.user_name(int(await self._bus.call_bus("GetConnectionUnixUser", "s", caller.sender)))
         except CallFailed:
             return "somebody"
 
     # Records
-
-    def _current(self) -> str:
-        """Returns what runs, as the kernel says."""
-        core = self._core
-        if not core.seen.on:
-            return NONE
-        name = core.tenure.chosen.name if core.tenure is not None else NONE
-        return core.seen.ops if name == NONE else name
 
     def _running(self) -> dict[str, Any]:
         tenure = self._core.tenure

@@ -6,9 +6,8 @@ from pathlib import Path
 from agentd.core.quantities import SECOND
 from agentd.core.schedulers import monitor
 from agentd.core.schedulers.model import Figures
-from agentd.schedulers import readings
+from agentd.schedulers import readings, units
 from agentd.schedulers.sysfs import Unreadable
-from agentd.schedulers.units import SLICE, unit_of
 from agentd.tasks import Threads
 
 _PROBE = 0.1  # seconds of sleep; what it takes longer is agentd's own lateness
@@ -23,7 +22,7 @@ class Guarding:
 
     async def figures(self, name: str) -> Figures:
         """Returns the figures as they are now under the scheduler of that name; what is not known is None."""
-        group = f"{SLICE}/{unit_of(name)}"
+        group = f"{units.SLICE}/{units.unit_of(name)}"
         self._recent = self._recent or monitor.Recent()
         clock = asyncio.get_running_loop().time
         at = clock()

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from agentd.config.problems import Problems
 from agentd.core.schedulers import choosing
+from agentd.core.schedulers import kernel as kernels
 from agentd.core.schedulers.catalogue import OWN, Catalogue
-from agentd.core.schedulers.kernel import KernelFacts, kernel_obstacles, obstacles
 from agentd.core.schedulers.model import Chosen
 from agentd.core.schedulers.settings import Choice, SchedulerSettings
 from agentd.schedulers.own import Own
@@ -22,16 +22,16 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     catalogue: Catalogue = {}
     programs: Mapping[str, Program] = {}
-    facts: KernelFacts | None = None
+    facts: "kernels.KernelFacts | None" = None
     warnings: tuple[str, ...] = ()
 
     def obstacles(self, name: str) -> tuple[str, ...]:
         """Returns the sentences why this kernel or machine cannot run a scheduler of the catalogue."""
-        return () if self.facts is None else obstacles(self.catalogue[name], self.facts)
+        return () if self.facts is None else kernels.obstacles(self.catalogue[name], self.facts)
 
     def kernel(self) -> tuple[str, ...]:
         """Returns the sentences why this kernel can run none."""
-        return () if self.facts is None else kernel_obstacles(self.facts)
+        return () if self.facts is None else kernels.kernel_obstacles(self.facts)
 
 
 class Inventory:

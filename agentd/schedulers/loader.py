@@ -17,11 +17,11 @@ from agentd.bus.server import Object, Server
 from agentd.core.schedulers.schedulers import Schedulers
 from agentd.core.schedulers.settings import SchedulerSettings
 from agentd.part import Host
-from agentd.schedulers.api import Api, Watches
 from agentd.schedulers.inventory import Inventory
 from agentd.tasks import Tasks
 
 if TYPE_CHECKING:
+    from agentd.schedulers.api import Api, Watches
     from agentd.schedulers.loader_api import LoaderApi
 
 log = logging.get()
@@ -39,7 +39,15 @@ _TAKEN = (
 class Loader:
     """The service of that name, for as long as the settings want it."""
 
-    def __init__(self, host: Host, core: Schedulers, shell: Watches, inventory: Inventory, api: Api, bus: Bus) -> None:
+    def __init__(
+        self,
+        host: Host,
+        core: Schedulers,
+        shell: "Watches",
+        inventory: Inventory,
+        api: "Callable[[], Api]",
+        bus: Bus,
+    ) -> None:
         self._host, self._core, self._shell, self._inventory, self._api = host, core, shell, inventory, api
         self._bus = bus
         self.trouble = ""
@@ -70,7 +78,7 @@ class Loader:
         """Has the name, or waits for it, until cancelled."""
         from agentd.schedulers.loader_api import LoaderApi  # noqa: PLC0415 - only where it is wanted
 
-        api = LoaderApi(self._core, self._shell, self._inventory, self._api, lambda: self._settings)
+        api = LoaderApi(self._core, self._shell, self._inventory, self._api(), lambda: self._settings)
         try:
             await self._shell.inventory()
             with contextlib.closing(await self._bus.beside()) as bus:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -33,12 +34,10 @@ from agentd.core.schedulers.model import (
 )
 from agentd.core.schedulers.schedulers import Schedulers
 from agentd.core.schedulers.settings import Follow, SchedulerSettings, wanted_by
-from agentd.part import Host, Part
-from agentd.peers.logind import watch_sleep
-from agentd.peers.profiles import Profiles
-from agentd.schedulers import journal, power, sysfs
-from agentd.schedulers.api import Api
-from agentd.schedulers.customs import Customs
+from agentd.part import Host, Part, when_asked
+from agentd.peers import logind, profiles
+from agentd.schedulers import api, customs, journal, power, sysfs
+from agentd.schedulers import units as services
 from agentd.schedulers.guarding import Guarding
 from agentd.schedulers.inventory import Inventory
 from agentd.schedulers.leases import Leases
@@ -46,9 +45,9 @@ from agentd.schedulers.loader import Loader
 from agentd.schedulers.metering import Metering
 from agentd.schedulers.own import PLACES, Own, Places, any_version
 from agentd.schedulers.programs import Programs
+from agentd.schedulers.properties import properties
 from agentd.schedulers.tables import SchedulerTables
 from agentd.schedulers.uevents import Event, Uevents
-from agentd.schedulers.units import unit_of
 from agentd.tasks import Tasks, Threads
 
 log = logging.get()
@@ -115,7 +114,7 @@ class Shell:
         self.trouble = ""
         """The reason why the kernel's state is not known, as a sentence."""
         self._uevents = Uevents(self._heard, self._power_changed)
-        self._profiles: Profiles | None = None
+        self._profiles: profiles.Profiles | None = None
         self._guarding = Guarding(threads, machine.root)
         self._told = ("", 0)  # the scheduler that was told to run last
         self._rested = asyncio.Event()  # as `news`, of units that came to rest
@@ -155,7 +154,7 @@ class Shell:
         if trial is not None:
             self.tasks.do(self.trial_over())
         if seen.state != "absent" and self.units is not None:
-            await watch_sleep(self._bus, lambda asleep: self._hear(lambda now: self._core.sleeping(asleep, now)))
+            await logind.watch_sleep(self._bus, lambda asleep: self._hear(lambda now: self._core.sleeping(asleep, now)))
 
     def prepare(self, config: Config) -> None:
         """Looks which schedulers there are, where one is wanted or may be by what is configured. Elsewhere nothing of
@@ -168,11 +167,11 @@ class Shell:
 
     def follow(self, settings: SchedulerSettings) -> None:
         """Listens to what the settings follow."""
-        profiles, supplies = settings.follow.power_profile, settings.follow.power
+        modes, supplies = settings.follow.power_profile, settings.follow.power
         if self.units is None or self._core.seen.state == "absent":
             return
-        if self._profiles is None and profiles != type(profiles)():
-            self._profiles = Profiles(self._bus, self._profile_changed, self._host.defect)
+        if self._profiles is None and modes != type(modes)():
+            self._profiles = profiles.Profiles(self._bus, self._profile_changed, self._host.defect)
             self.tasks.do(self._profiles.start())
         if supplies != type(supplies)():
             self._power_changed()
@@ -288,7 +287,7 @@ class Shell:
             async with asyncio.timeout(_PROCESS if own else 0):
                 while name not in self._exits:
                     await self._rested.wait()
-        unit, how = (unit_of(name), self._exits.get(name)) if own else ("", None)
+        unit, how = (services.unit_of(name), self._exits.get(name)) if own else ("", None)
         found = await journal.why(unit, ops, tenure.since, gone, how, look=self._machine.read)
         noticed = max(0, gone - found.told) if found.told else -1
         self._hear(lambda now: self._core.ending_known(tenure.number, found.ending, noticed, now))
@@ -334,10 +333,15 @@ async def plug(
     core = Schedulers(jobs, inventory.choose, saved, settings, config.jobs, now, boot=boot, times=times)
     shell = Shell(host, core, inventory, threads, bus, machine, own)
     shell.units = units(shell.unit_ended) if units else None
-    api = Api(host, core, shell, inventory, bus)
     metering = Metering(threads, lambda monitor: monitor(host, core, bus, threads, machine.root))
-    loader = Loader(host, core, shell, inventory, api, bus)
-    customs = Customs(host, core, shell, threads, own)
+
+    @cache
+    def answers() -> "api.Api":
+        others = {**metering.methods(), **customs.Customs(host, core, shell, threads, own).methods()}
+        return api.Api(host, core, shell, inventory, bus, others)
+
+    methods, _ = when_asked(CONTRACT, answers)
+    loader = Loader(host, core, shell, inventory, answers, bus)
 
     async def start() -> None:
         await shell.start()
@@ -367,8 +371,8 @@ async def plug(
         core=core,
         does=shell.does(),
         contract=CONTRACT,
-        methods={**api.methods(), **metering.methods(), **customs.methods()},
-        properties=api.properties(),
+        methods=methods,
+        properties=properties(core),
         configure=configure,
         warnings=warnings,
         start=start,

@@ -17,9 +17,9 @@ from typing import IO, Any, Literal
 
 from msgspec import Struct
 
+from agentd.core.schedulers import help as helps
+from agentd.core.schedulers import sound
 from agentd.core.schedulers.catalogue import Catalogue, Scheduler, legible
-from agentd.core.schedulers.help import differences, options, short, version
-from agentd.core.schedulers.sound import NAME
 
 FOLDERS = tuple(Path(folder) for folder in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"))
 """The folders in which programs are looked for, in this order."""
@@ -67,7 +67,7 @@ def locate(
 ) -> Found:
     """Returns the program of that name, or the object with that suffix, in the first folder that has one which is the
     owner's alone to change: the file, and each folder from `top` down to it. Reads only."""
-    if not NAME.fullmatch(name):
+    if not sound.NAME.fullmatch(name):
         return Found(trouble=f'"{legible(name)}" is not the name of a program')
     troubles = []
     for folder in folders:
@@ -158,16 +158,16 @@ def _asked(scheduler: Scheduler, path: str) -> Program:
     has_version = scheduler.language == "rust"
     told = ""
     try:
-        told = version(ask(path, "--version")) if has_version else ""
+        told = helps.version(ask(path, "--version")) if has_version else ""
         text = ask(path, "--help" if has_version else "-h")
     except CannotAsk as error:
         return Program(name=scheduler.name, path=path, version=told, warnings=(f"{path} {error}",))
-    if not options(text):
+    if not helps.options(text):
         said = legible(next((line.strip() for line in text.splitlines() if line.strip()), "nothing"))
         warnings: tuple[str, ...] = (f"{path} does not tell its flags; it says: {said}",)
     else:
-        warnings = differences(scheduler, text).sentences
-    return Program(name=scheduler.name, path=path, version=told, short=short(text), warnings=warnings)
+        warnings = helps.differences(scheduler, text).sentences
+    return Program(name=scheduler.name, path=path, version=told, short=helps.short(text), warnings=warnings)
 
 
 def ask(path: str, argument: str, limit: float = _LIMIT) -> str:

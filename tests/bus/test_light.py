@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from agentd import light
 from tests.bus.harness import ROOT, Agentd
 
 IDLE = """
@@ -69,6 +70,20 @@ LATE = {
     "xml.etree.ElementTree",
 }
 """The modules that libraries import and nobody uses: 3.3 MiB."""
+OWN = {
+    *("agentd.core.learning.story", "agentd.core.notices.words", "agentd.core.rules.grammar", "agentd.core.rules.llm"),
+    *("agentd.core.rules.standing", "agentd.core.rules.story", "agentd.core.schedulers.choosing"),
+    *("agentd.core.schedulers.endings", "agentd.core.schedulers.help", "agentd.core.schedulers.kernel"),
+    *("agentd.core.schedulers.monitor", "agentd.core.schedulers.sound", "agentd.core.schedulers.story"),
+    *("agentd.daemon.checks", "agentd.jobs.checks", "agentd.learning.api", "agentd.learning.savings"),
+    *("agentd.notices.api", "agentd.notices.checks", "agentd.peers.llama", "agentd.peers.logind"),
+    *("agentd.peers.polkit", "agentd.peers.profiles", "agentd.reboots.checks", "agentd.rules.api"),
+    *("agentd.rules.checks", "agentd.rules.facts.groups", "agentd.rules.facts.processes", "agentd.schedulers.api"),
+    *("agentd.schedulers.customs", "agentd.schedulers.power", "agentd.schedulers.readings", "agentd.schedulers.units"),
+}
+"""The modules of what is not configured, or only answers questions: 1.4 MiB, with what they alone import."""
+ALONE = {"agentd.core.rules.evaluation", "agentd.core.rules.llm_engine", "agentd.core.schedulers.values"}
+"""The modules that only those import."""
 
 
 @pytest.fixture
@@ -83,7 +98,8 @@ def test_an_idle_agentd_has_loaded_only_what_it_needs(told: list[list[str]]) -> 
     found = dict(word.split("=") for word in told[0])
     assert found["asyncio"] == "module"
     assert {name for name in found if found[name] != "NoneType"} & ABSENT.keys() == set()
-    assert {name: found[name] for name in LATE} == dict.fromkeys(LATE, "_Late")
+    assert {name: found[name] for name in LATE | OWN} == dict.fromkeys(LATE | OWN, "_Late")
+    assert found.keys() & ALONE == set()
 
 
 def test_what_is_there_after_a_start_or_a_reload_is_not_looked_through_for_cycles(told: list[list[str]]) -> None:
@@ -125,6 +141,30 @@ def test_what_tests_have_loaded_ahead_is_what_an_idle_agentd_has_loaded(told: li
     assert {name: kind for name, kind in ahead.items() if name not in own and found.get(name) != kind} == {}
     assert {"agentd.assembly", "agentd.daemon.daemon", "agentd.rules.part", "dbus_next.aio", "structlog"} <= set(ahead)
     assert "agentd.__main__" not in ahead
+
+
+def test_what_is_late_becomes_a_module_as_any_other_in_the_place_where_everybody_has_it() -> None:
+    code = """
+from agentd import light
+import shutil, sys, threading
+from agentd.core.rules import story
+held = {name: sys.modules[name] for name in ("shutil", "agentd.core.rules.story")}
+kinds = [type(one).__name__ for one in held.values()]
+got = []
+threads = [threading.Thread(target=lambda: got.append(story.lines)) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+shutil.which
+from agentd.core.rules.story import lines
+print(kinds, [type(one).__name__ for one in held.values()], all(sys.modules[name] is held[name] for name in held))
+print(got == [lines] * 8, story is sys.modules["agentd.core.rules"].story, story.__spec__.name, hasattr(story, "no"))
+"""
+    assert said(code) == [
+        "['_Late', '_Late'] ['module', 'module'] True",
+        "True True agentd.core.rules.story False",
+    ]
 
 
 def test_a_late_module_that_cannot_be_loaded_says_why_each_time() -> None:
@@ -189,3 +229,8 @@ def said(code: str) -> list[str]:
     """Returns the lines that a program prints."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return done.stdout.splitlines()
+
+
+def test_every_module_that_is_late_is_there() -> None:
+    assert set(light._OWN) == OWN | {"agentd.reboots.api"}  # of system mode
+    assert [name for name in light._OWN if not (ROOT / f"{name.replace('.', '/')}.py").exists()] == []

@@ -1,14 +1,18 @@
 """Facts of systemd's units."""
 
+from typing import TYPE_CHECKING
+
 from agentd.bus.connection import CallFailed
 from agentd.core.rules.kpis import Missing, Service
-from agentd.peers.systemd import Systemd
+
+if TYPE_CHECKING:
+    from agentd.peers.systemd import Systemd
 
 
 class UnitFacts:
     """Units, as systemd tells of them."""
 
-    def __init__(self, systemd: Systemd) -> None:
+    def __init__(self, systemd: "Systemd") -> None:
         self._systemd = systemd
 
     async def failed(self, _: str) -> float:

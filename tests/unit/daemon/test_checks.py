@@ -93,7 +93,7 @@ def on(folder: Path) -> Any:
 def test_all_checks_of_a_daemon_in_order_pass_and_leave_nothing_behind(state: Path, address: str) -> None:
     async def question(daemon: Daemon) -> tuple[list[str], set[str], set[str]]:
         before = {file.name for file in state.iterdir()}
-        found = [await check.look() for check in manager.part(daemon).checks if not check.full]
+        found = [await check.look() for check in manager.part(daemon).checks() if not check.full]
         return found, before, {file.name for file in state.iterdir()}
 
     found, before, after = within(state, address, question)

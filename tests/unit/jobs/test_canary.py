@@ -26,7 +26,7 @@ async def fly(report: Callable[[str], object], executor: Executor, look: Callabl
 
 def test_a_run_that_ends_well_passes_and_neither_core_nor_store_hears_of_it() -> None:
     _, executor, shell, part = plugged()
-    (check,) = [one for one in part.checks if one.name == "canary"]
+    (check,) = [one for one in part.checks() if one.name == "canary"]
 
     def report(run_id: str) -> None:
         shell.started(run_id, NOW)
@@ -40,7 +40,7 @@ def test_a_run_that_ends_well_passes_and_neither_core_nor_store_hears_of_it() ->
 
 def test_every_self_test_has_a_run_also_one_that_a_rule_triggers() -> None:
     _, _, _, part = plugged()
-    assert [check.name for check in part.checks if check.full] == []
+    assert [check.name for check in part.checks() if check.full] == []
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_every_self_test_has_a_run_also_one_that_a_rule_triggers() -> None:
 )
 def test_a_run_that_fails_is_told_with_its_reason(outcome: Outcome, told: str) -> None:
     _, executor, shell, part = plugged()
-    (check,) = [one for one in part.checks if one.name == "canary"]
+    (check,) = [one for one in part.checks() if one.name == "canary"]
     with pytest.raises(CheckFailed, match=f"a run of /bin/true ended with {told}"):
         asyncio.run(fly(lambda run_id: shell.ended(run_id, outcome), executor, check.look))
     assert carry_out(shell, part) == []
@@ -60,7 +60,7 @@ def test_a_run_that_fails_is_told_with_its_reason(outcome: Outcome, told: str) -
 
 def test_a_run_that_takes_too_long_is_stopped_and_its_end_is_nothing_later() -> None:
     _, executor, shell, part = plugged()
-    (check,) = [one for one in part.checks if one.name == "canary"]
+    (check,) = [one for one in part.checks() if one.name == "canary"]
 
     async def main() -> None:
         flight = asyncio.ensure_future(check.look())

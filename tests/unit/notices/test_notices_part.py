@@ -71,7 +71,7 @@ class Life:
         self.starts: Callable[[Path], str] = lambda _: ""
         reach = Reach(folder=folder, start=self._start, lines=self._lines, job_of=self._job_of, doubt=lambda _: "")
         self.shell = Shell(cast("Host", self.host), self.core, reach)
-        self.api = Api(cast("Host", self.host), self.core, self.settings, self._job_of)
+        self.api = Api(cast("Host", self.host), self.core, self._job_of)
 
     async def _start(self, credential: str, folder: Path) -> str:
         self.handed = (folder / f"{credential}.json").read_text()
