@@ -30,6 +30,8 @@ def test_it_runs_by_itself_after_a_reboot_and_an_ordinary_user_sees_its_status(m
     machine.run("systemctl", "enable", "agentd")
     machine.reboot()
     machine.wait_until("systemctl is-active --quiet agentd", 60, "agentd to run after the boot")
+    resident = machine.sh("grep VmRSS /proc/$(systemctl show -P MainPID agentd)/status").split()[1]
+    note("RSS of the daemon without jobs of which nobody asked anything, MiB", round(int(resident) / 1024, 1))
     told = agentctl(machine, "status", user="user").out
     assert told.startswith("agentd 0.1.0 (system), running since ")
     since_boot = machine.run("systemctl", "show", "-P", "ActiveEnterTimestampMonotonic", "agentd").out
@@ -55,7 +57,7 @@ def test_the_daemon_has_no_privileges_and_little_to_attack(machine: Machine) -> 
     machine.run("systemd-analyze", "security", "--no-pager", "--threshold=15", "agentd.service")
     exposure = machine.run("systemd-analyze", "security", "--no-pager", "agentd.service").out.splitlines()[-1]
     note("exposure", exposure.split(":")[1].split()[0])
-    note("RSS of the daemon without jobs, MiB", round(int(status["VmRSS"].split()[0]) / 1024, 1))
+    note("RSS of the daemon asked for schedulers, MiB", round(int(status["VmRSS"].split()[0]) / 1024, 1))
     assert (
         machine.run(
             "sh", "-c", f"ls -l /proc/{pid}/fd | grep -c socket: >/dev/null; ss -tulpn | grep -c {pid}, || :"
