@@ -64,7 +64,7 @@ ABSENT = {
 }  # fmt: skip
 """MiB that a module costs which no idle agentd needs."""
 LATE = {
-    *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "decimal", "ipaddress", "json", "locale"),
+    *("ast", "asyncio.sslproto", "calendar", "dbus_next.glib", "decimal", "ipaddress", "locale"),
     *("msgspec._json_schema", "msgspec.inspect", "ntpath", "pickle", "shutil", "structlog.dev", "structlog.stdlib"),
     *("structlog.threadlocal", "structlog.tracebacks", "sysconfig", "textwrap", "tokenize", "urllib.parse", "uuid"),
     "xml.etree.ElementTree",
