@@ -103,7 +103,7 @@ test-vm: system-vm $(VENV)/develop
 	@AGENTD_DEB="$${AGENTD_DEB:-$$(sh .ci/build-deb)}" && export AGENTD_DEB && tests/vm/$(if $(TESTS),image,schedulers) > /dev/null && \
 		{ tests/vm/native > /dev/null || :; } && \
 		rm -f dist/figures.jsonl && \
-		$(BIN)/python -m pytest -q -n 4 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
+		$(BIN)/python -m pytest -q -n 5 --dist loadfile --no-loadscope-reorder --durations=8 $(or $(TESTS),tests/vm)
 	@test ! -e dist/figures.jsonl || cat dist/figures.jsonl
 
 test-newest: system-develop

@@ -255,8 +255,11 @@ class Other(threading.Thread):
                     self.worked.append(self._work() - work)
                     if reply.header.message_type is MessageType.error:
                         error = str(reply.header.fields[HeaderFields.error_name])
-                        if error.endswith(".LimitsExceeded"):  # the fuzzer has all places of this user for a moment
+                        if error.endswith(".LimitsExceeded"):
+                            # The fuzzer has all places of this user until it has read its answers, which takes as long
+                            # as others keep it from a processor. Nobody asks again at once who is told so.
                             self.refused += 1
+                            time.sleep(0.05)
                         else:
                             self.failure = error
                     time.sleep(0.005)
