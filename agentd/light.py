@@ -110,8 +110,14 @@ class _Loader(SourceFileLoader):
         return self._late
 
     def exec_module(self, module: ModuleType) -> None:
-        """Loads the module, which is as any other from then on."""
-        super().exec_module(module)
+        """Loads the module, which is as any other from then on. Where that fails, it is as before: so it does where no
+        descriptor is left."""
+        try:
+            super().exec_module(module)
+        except BaseException:
+            module.__spec__ = None
+            _Finder.late[self._late.__name__] = self._late
+            raise
         module.__class__ = ModuleType
 
 

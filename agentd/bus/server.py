@@ -6,6 +6,7 @@ without which polkit cannot be asked for permission.
 """
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -205,14 +206,22 @@ class Server:
         except Refused as refusal:
             self._refuse(head, refusal, texts)
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the caller gets an answer without insides
-            self._on_defect(f"{head.interface}.{head.member}", error)
-            text = f"{head.member} failed inside agentd; its log has the details (of the service: journalctl -u agentd)"
-            self._refuse(head, Refused("Internal", text))
+            self._failed(head, error)
         finally:
             if data is None:
                 self._places.release(place)
             else:
                 self._bus.write(data, head.sender, partial(self._places.release, place))
+
+    def _failed(self, head: Head, error: Exception) -> None:
+        """Answers that a member could not do what it was called for. No descriptor left is no defect of the member."""
+        if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+            text = f"{head.member} needs a file, and agentd can open no more; see LimitNOFILE= in systemd.exec(5)"
+            self._refuse(head, Refused("LimitsExceeded", text))
+            return
+        self._on_defect(f"{head.interface}.{head.member}", error)
+        text = f"{head.member} failed inside agentd; its log has the details (of the service: journalctl -u agentd)"
+        self._refuse(head, Refused("Internal", text))
 
     def _refuse(self, head: Head, refusal: Refused, arguments: Sequence[Any] = ()) -> None:
         """Answers with an error, which repeats little of what the caller said."""

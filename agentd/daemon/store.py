@@ -5,9 +5,11 @@ from its one storing thread, but for reading(), which makes connections for othe
 """
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from string import ascii_letters, digits
 from typing import Any
 
 from agentd.core.config import History
@@ -439,7 +441,7 @@ class Store:
     def reading(self, patience: float) -> sqlite3.Connection:
         """Returns another connection that can only read; it waits for a lock up to `patience` seconds, and may be used
         on another thread. Texts that are none are shown with U+FFFD. Raises sqlite3.Error."""
-        address = f"{self.file.absolute().as_uri()}?mode=ro"
+        address = f"file:{''.join(_PLAIN[byte] for byte in os.fsencode(self.file.absolute()))}?mode=ro"
         db = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=patience)
         db.text_factory = lambda raw: raw.decode(errors="replace")
         db.execute("PRAGMA cache_size=-64")
@@ -447,6 +449,9 @@ class Store:
 
 
 _DONE = object()
+_SAFE = {*ascii_letters, *digits, *"/._-"}
+_PLAIN = [chr(byte) if chr(byte) in _SAFE else f"%{byte:02x}" for byte in range(256)]
+"""Bytes as a URI has them. Path.as_uri() would load urllib.parse, for which no descriptor may be left."""
 
 
 def _size(file: Path) -> int:

@@ -13,7 +13,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.bus.harness import ROOT, Agentd, children_of, processes_with
+import pytest
+
+from tests.bus.harness import ROOT, Agentd, CallError, children_of, processes_with
 
 
 def supervisor_of(agentd: Agentd) -> int:
@@ -175,6 +177,27 @@ def run_of(pid: int) -> str:
     return next((entry[14:].decode() for entry in environment if entry.startswith(b"AGENTD_RUN_ID=")), "")
 
 
+def leave_no_descriptor(pid: int) -> tuple[int, int]:
+    """Lets a process open nothing more; returns its limits of before."""
+    used = {int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()}
+    lowest = next(number for number in range(10_000) if number not in used)
+    soft, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, hard))
+    return soft, hard
+
+
+def test_without_descriptors_what_is_not_loaded_answers_nothing_and_answers_after(agentd: Agentd) -> None:
+    agentd.start("jobs:\n  a: {run: [true]}\n")
+    assert agentd.process is not None
+    limits = leave_no_descriptor(agentd.process.pid)
+    for _ in range(2):
+        with pytest.raises(CallError, match="ListRules needs a file, and agentd can open no more"):
+            agentd.call("Rules.ListRules", "a{sv}", {})
+    resource.prlimit(agentd.process.pid, resource.RLIMIT_NOFILE, limits)
+    assert agentd.call("Rules.ListRules", "a{sv}", {}) == []
+    assert "defect" not in agentd.log.read_text()
+
+
 def test_without_descriptors_nothing_only_seems_to_live(agentd: Agentd) -> None:
     marker = f"HERE={agentd.folder}"
     agentd.start(
@@ -186,9 +209,7 @@ def test_without_descriptors_nothing_only_seems_to_live(agentd: Agentd) -> None:
     assert agentd.process is not None
     supervisor = supervisor_of(agentd)
     for pid in (agentd.process.pid, supervisor):
-        used = {int(file.name) for file in Path(f"/proc/{pid}/fd").iterdir()}
-        lowest = next(number for number in range(10_000) if number not in used)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, lowest))
+        leave_no_descriptor(pid)
     agentd.until(
         lambda: any("Too many open files" in run["reason"] for run in agentd.runs(job=("s", "tick"))),
         "a start that failed for want of descriptors",

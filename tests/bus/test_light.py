@@ -182,6 +182,26 @@ for _ in range(2):
     assert said(code) == ["No module named 'agentd.nothing'"] * 2
 
 
+def test_a_late_module_that_failed_to_load_is_loaded_the_next_time_into_the_same_place() -> None:
+    code = """
+from agentd import light
+import importlib.machinery, sys
+from agentd.core.rules import story
+real = importlib.machinery.SourceFileLoader.get_code
+def fail(loader, name):
+    raise OSError(24, "Too many open files")
+importlib.machinery.SourceFileLoader.get_code = fail
+for _ in range(2):
+    try:
+        story.lines
+    except OSError as error:
+        print(error.strerror)
+importlib.machinery.SourceFileLoader.get_code = real
+print(callable(story.lines), story is sys.modules["agentd.core.rules.story"], type(story).__name__)
+"""
+    assert said(code) == ["Too many open files"] * 2 + ["True True module"]
+
+
 def test_what_libraries_took_of_modules_that_were_not_loaded_works_as_ever() -> None:
     code = """
 import io, sys
