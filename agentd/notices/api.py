@@ -63,12 +63,9 @@ class Api:
         return record({**self._values(found), "text": found.body}, _MESSAGE)
 
     async def ListChannels(self) -> list[dict[str, Any]]:
-        waiting, channels = (
-            self._core.waiting(),
-            sorted(self._core.settings.notices.channels.values(), key=lambda one: one.name),
-        )
+        waiting, channels = self._core.waiting(), self._core.settings.notices.channels
         found = []
-        for channel in channels:
+        for _, channel in sorted(channels.items()):
             sent = await self._host.ask(list_messages, channel=channel.name, state="sent", limit=1)
             found.append(self._channel(channel, waiting, sent))
         return found

@@ -60,6 +60,8 @@ def test_what_is_not_as_expected_is_remembered_and_not_told_again(agentd: Agentd
     run_id = agentd.call("Jobs.RunJob", "sa{sv}", "quick", {})
     agentd.until(lambda: phone.got, "it to be told")
     agentd.until(lambda: agentd.property("Notices.Waiting") == 0, "the courier to say so")
+    sent = ("a{sv}", {"state": ("s", "sent")})
+    agentd.until(lambda: agentd.call("Notices.ListNotices", *sent), "that to be stored, or it would be told again")
     agentd.kill()
     agentd.start()
     (unmet,) = (job["unmet"] for job in agentd.ctl_json("status")["jobs"])
