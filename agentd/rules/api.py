@@ -115,6 +115,7 @@ class Api:
 
     def ExplainRule(self, rule: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         standing = self._named(rule)
+        self._rules.show(standing)
         parts = [("when", standing.when), ("clear", standing.clear)]
         lines = [
             record({**structs.asdict(line), "truth": _TRUTHS[line.truth], "of": of}, _LINE)

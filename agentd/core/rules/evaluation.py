@@ -203,6 +203,7 @@ class Compares(Part):
     def __init__(self, node: conditions.Comparison, period: int) -> None:
         super().__init__(node)
         self.unit, self.terms = node.unit, (node.left, node.right)
+        self.compared = (*self.terms, *(() if node.clear is None else (node.clear,)))
         self._compare = _COMPARE[node.operator]
         self._left, self._right = _Source(node.left, period), _Source(node.right, period)
         self._clear = self._right if node.clear is None else _Source(node.clear, period)

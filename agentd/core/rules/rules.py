@@ -33,6 +33,7 @@ from agentd.core.rules.model import (
     WorkSaved,
 )
 from agentd.core.rules.settings import OwnKpi, Priority, Rule, measures, parsed
+from agentd.core.rules.turns import Turns
 from agentd.core.rules.work import JobsSeen, Watch, WorkMemory
 
 if TYPE_CHECKING:  # nothing of these is loaded where there is no rule: see agentd.light
@@ -87,9 +88,7 @@ class Rules(Core):
         self._effects: list[Effect] = []
         self._jobs = jobs
         self._pauses = ""  # the rule that has paused the jobs
-        self._places: tuple[Standing, ...] = ()  # the rules in their order
-        self._about: dict[str, list[int]] = {}  # by KPI: the places of the rules that need it
-        self._restless: set[int] = set()  # the places of the rules that do not rest
+        self._turns = Turns()
         self._watch = Watch(jobs, saved.work, moment.wall)
         self._kept = dict(saved.rules)
         self._tested = saved.tested
@@ -177,26 +176,17 @@ class Rules(Core):
         """Takes what the sources had to tell at a moment: a record of kpis.py for each, or Gone."""
         slept = (moment.alive - self.moment.alive) - (moment.at - self.moment.at)
         if moment.boot == self.moment.boot and slept > _SLEEP:
-            for standing in self.standings.values():
+            for standing in self._turns.roused():
                 standing.resumed(moment)
-            self._restless.update(range(len(self._places)))
         before, self.moment = self.moment, moment
         found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)
         self._effects.append(KpisSampled(moment.wall, found))
         running = self._watch.running(self._gates) if self._gates else ()
         seen = course.Seen(course.calm(moment, found), running, self._test_failed, changed, before.at)
         due: list[Due] = []
-        places, restless = self._places, self._restless
-        # The rules in their order: of those that rest, the ones with a KPI that has another value.
-        for place in sorted(restless.union(*[self._about[kpi] for kpi in changed])):
-            standing = places[place]
-            if changes := standing.look(seen, moment):
-                self._tell(standing, changes)
-                due += [Due(standing, change) for change in changes if change.action is not None]
-            if standing.rests:
-                restless.discard(place)
-            else:
-                restless.add(place)
+        for standing, changes in self._turns.look(seen, moment):
+            self._tell(standing, changes)
+            due += [Due(standing, change) for change in changes if change.action is not None]
         self._queue(due, moment.wall)
         self._pause(moment.wall)
         if self._storable:
@@ -252,7 +242,12 @@ class Rules(Core):
 
     def reasons(self, standing: "Standing") -> list[str]:
         """Returns a sentence for each comparison of a rule: as it is written, and what it sees."""
+        self.show(standing)
         return story.compared(standing.when, self.missing)
+
+    def show(self, standing: "Standing") -> None:
+        """Has a rule be as people are to see it: by the latest values."""
+        standing.show(self.gauges.found)
 
     def missing(self, kpi: str) -> str:
         """Returns why a KPI has no value, as a part of a sentence; empty where it has one."""
@@ -334,12 +329,7 @@ class Rules(Core):
                 standing.take_up(self._kept[name], moment)
             self.standings[name] = standing
         self._watch.keep(settings.jobs)
-        self._about = {kpi: [] for kpi in self._needs()}
-        self._places = tuple(self.standings.values())
-        for place, standing in enumerate(self._places):
-            for kpi in standing.kpis:
-                self._about[kpi].append(place)
-        self._restless = {place for place, standing in enumerate(self._places) if not standing.rests}
+        self._turns = Turns(self.standings.values())
         rules = settings.rules.values()
         self._gates = {job for rule in rules for job in (*rule.only_while, *rule.except_while)}
         self._pausing = [standing for standing in self.standings.values() if standing.may_pause]

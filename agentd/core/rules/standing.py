@@ -7,7 +7,7 @@ an episode. An episode does not end because a KPI goes missing.
 """
 
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from zoneinfo import ZoneInfo
 
@@ -15,8 +15,8 @@ import msgspec
 from msgspec import Struct
 
 from agentd.core.quantities import MINUTE, format_duration
-from agentd.core.rules.conditions import kpis, looks_back
-from agentd.core.rules.evaluation import Holds, Look, Recurs, Truth, Unbroken, condition
+from agentd.core.rules.conditions import Limit, Reading, kpis, looks_back
+from agentd.core.rules.evaluation import Compares, Holds, Look, Part, Recurs, Truth, Unbroken, condition
 from agentd.core.rules.ladder import Ladder
 from agentd.core.rules.model import Moment, Remembered, State
 from agentd.core.rules.settings import VERBS, Action, Parsed, Rule
@@ -95,6 +95,8 @@ class Standing:
         self.kpis = frozenset(kpi for node in both for kpi in kpis(node))
         """The KPIs that the rule needs."""
         self._leaves = [part for part in self._parts if not part.below]
+        self.limits = None if self._gated else _limits(self._leaves)
+        """The numbers with which the rule compares KPIs, where it does nothing else with them; else None."""
         # A condition that looks back at nothing says the same of the same values.
         self._forgetful = not self._gated and not any(looks_back(node) for node in both)
         self._plain = not self._gated and self.clear is None
@@ -169,6 +171,13 @@ class Standing:
             if truth is not before:
                 return False
         return True
+
+    def show(self, values: Mapping[str, float]) -> None:
+        """Has the comparisons of a rule that rests be about the latest values, for people: the rule may have been
+        passed over, as these say nothing else."""
+        if self.rests and self.limits is not None:
+            for leaf in self._leaves:
+                leaf.look(Look(0, 0, values))
 
     def _look(self, seen: Seen, now: Moment) -> list[Change]:
         before, fires = self.state, self.ladder is not None
@@ -421,6 +430,22 @@ class Standing:
         if VERBS[do.verb].tells or self._settled is None or now.since(self._settled) >= SETTLE:
             return ""
         return f"the machine came back from a suspend less than {format_duration(SETTLE)} ago"
+
+
+def _limits(leaves: Iterable[Part]) -> list[float] | None:
+    """Returns the numbers that KPIs are compared with; None where something else is asked of one."""
+    found: list[float] = []
+    for leaf in leaves:
+        if not isinstance(leaf, Compares):
+            return None
+        left, *others = leaf.compared
+        if not isinstance(left, Reading):
+            return None
+        for other in others:
+            if not isinstance(other, Limit):
+                return None
+            found.append(other.value)
+    return found
 
 
 def _written(rule: Rule) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from agentd.core.rules.conditions import Measure
 from agentd.core.rules.model import Moment
 from agentd.core.rules.settings import Action, Rule, measures, parsed
 from agentd.core.rules.standing import Change, Seen, Standing, calm
+from agentd.core.rules.turns import Turns
 from agentd.core.rules.units import PERCENT
 from tests.unit.rules.history import Instant, Sample, State
 from tests.unit.rules.oracle import Event, Oracle, Rebooted, Restarted, Suspended
@@ -43,26 +44,30 @@ class Engine:
     """A rule as the engine has it."""
 
     def __init__(self, standing: Standing) -> None:
-        self._standing = standing
+        self._standing, self._turns = standing, Turns([standing])
         self._values: dict[str, float] = {}
+        self._at: int | None = None
 
     def take(self, event: Event) -> Said:
         """Hands an event to the engine; returns its changes as the oracle says them.
 
         A change that only tells why nothing is done is left out: the oracle does not say why.
         """
-        standing = self._standing
-        before = standing.state
+        before = self._standing.state
         match event:
             case Sample():
-                changes = standing.look(self._seen(event), _moment(event.moment))
+                found = self._turns.look(self._seen(event), _moment(event.moment))
+                changes = [change for _, changes in found for change in changes]
                 return [(one.state, one.action) for one in changes if one.state != before or _acts(one)]
             case Suspended():
-                standing.resumed(_moment(event.moment))
+                for standing in self._turns.roused():
+                    standing.resumed(_moment(event.moment))
             case Restarted():
-                standing.restarted(event.downtime)
+                for standing in self._turns.roused():
+                    standing.restarted(event.downtime)
             case Rebooted():
-                standing.rebooted()
+                for standing in self._turns.roused():
+                    standing.rebooted()
         return []
 
     def _seen(self, sample: Sample) -> Seen:
@@ -71,7 +76,8 @@ class Engine:
         self._values = {kpi: value for kpi, value in sample.values.items() if math.isfinite(value)}
         changed = {kpi for kpi in KPIS if self._values.get(kpi) != before.get(kpi)}
         look = calm(_moment(sample.moment), self._values)
-        return Seen(look, sample.running, lambda since: failed is not None and failed >= since.alive, changed)
+        at, self._at = self._at, sample.moment.at
+        return Seen(look, sample.running, lambda since: failed is not None and failed >= since.alive, changed, at)
 
 
 def _drawn(seed: int) -> tuple[Rule, int, list[Event]]:

@@ -91,11 +91,50 @@ def test_a_rule_that_comes_to_rest_asks_its_windows_alone_what_they_remember() -
 
 
 def test_a_rule_that_rests_asks_its_comparisons_alone_where_these_say_what_they_said() -> None:
-    machine = Machine(rule("memory", "MemoryUsage > 90% AND MemoryUsage > 95% for 5m"), every=SECOND)
+    both = rule("memory", "MemoryUsage > 90% AND MemoryUsage > 95% for 5m"), rule("half", "MemoryUsage > 50%")
+    machine = Machine(*both, every=SECOND)
     machine.sample(40)
     machine.pass_time(SECOND)
+    # A number with which one is compared is on no side of it, so that both are asked.
     called = calls(lambda: machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment))
-    assert called[Compares.look.__qualname__] == 2
+    assert called[Compares.look.__qualname__] == 2 + 1
     assert [called[name] for name in ("Standing._look", "Part.look", "Part.memory", "Holds.memory")] == [0, 0, 0, 0]
     # What people are shown of it is the latest look all the same.
     assert {one.value for one in machine.core.standings["memory"].when.all() if isinstance(one, Compares)} == {50.0}
+
+
+def test_a_rule_is_passed_over_while_its_kpi_stays_on_one_side_of_each_number_it_is_compared_with() -> None:
+    machine = Machine(rule("memory", "MemoryUsage > 90% AND MemoryUsage > 95% for 5m"), every=SECOND)
+    machine.sample(40)
+    machine.sample(41)
+    machine.pass_time(SECOND)
+    called = calls(lambda: machine.core.observed({Source("memory"): Memory(100, 50)}, machine.moment))
+    assert [name for name in called if name.startswith(("Standing", "Compares", "Part", "Holds"))] == []
+    # What people are shown of it is the latest look all the same.
+    standing = machine.core.standings["memory"]
+    assert machine.core.reasons(standing) == [
+        "MemoryUsage > 90%: 50% against 90%", "MemoryUsage > 95%: 50% against 95%",
+    ]  # fmt: skip
+    machine.sample(93)
+    assert [one.truth for one in standing.when.all() if isinstance(one, Compares)] == [True, False]
+    machine.sample(97)
+    assert machine.state("memory") == "pending"
+
+
+def test_a_number_itself_is_on_no_side() -> None:
+    machine = Machine(rule("full", "MemoryUsage >= 90%"), rule("half", "MemoryUsage <= 50%"), every=SECOND)
+    states = []
+    for used in (70, 89, 90, 91, 90, 50, 51, 50):
+        machine.sample(used)
+        states.append((machine.state("full"), machine.state("half")))
+    calm, full, half = ("inactive", "inactive"), ("firing", "inactive"), ("inactive", "firing")
+    assert states == [calm, calm, full, full, full, half, calm, half]
+
+
+def test_a_kpi_that_goes_missing_is_told_whatever_it_was() -> None:
+    machine = Machine(rule("memory", "MemoryUsage > 90%"), every=SECOND)
+    machine.sample(40, 2)
+    machine.sample(None, 20)
+    assert machine.state("memory") == "unknown"
+    machine.sample(40)
+    assert machine.state("memory") == "inactive"

@@ -128,7 +128,7 @@ def _without_clear(condition: str) -> str:
 
 
 class TraceMaker:
-    """Has things happen. Each trace has its own share of lateness, and of samples that are missing."""
+    """Has things happen. Each trace has its own share of lateness, of samples that are missing, and of change."""
 
     def __init__(self, chance: random.Random, period: int) -> None:
         self._chance = chance
@@ -137,6 +137,7 @@ class TraceMaker:
         self._loses = chance.choice([0, 0.02, 0.1])
         self._misses = chance.choice([0, 0.02, 0.1])
         self._harm = chance.choice([0, 0.01, 0.05])
+        self._moves = chance.choice([0.3, 0.3, 0.03])
         self._at = self._alive = period
         self._wall = 1_800_000_000 * SECOND
         self._boots = 1
@@ -196,7 +197,7 @@ class TraceMaker:
     def _value(self, kpi: str) -> float | None:
         """Returns the value of a KPI, which is None or no number where the KPI is missing."""
         chance = self._chance
-        if chance.random() < 0.3:
+        if chance.random() < self._moves:
             self._values[kpi] = chance.choice(LEVELS)
         if chance.random() < self._misses:
             self._missing[kpi] = chance.choice([1, 2, 5, 70])
