@@ -229,6 +229,12 @@ def pace() -> float:
     return min(once() for _ in range(3))
 
 
+def turns() -> tuple[int, int]:
+    """Returns for how long this thread has had a processor so far, and for how long it has waited for one, in ns."""
+    ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    return int(ran), int(waited)
+
+
 class Other(threading.Thread):
     """Somebody else, who asks agentd the same again and again, and notes how long its loop was at work before it
     answered: its own processor time, which a busy machine does not change."""
@@ -289,20 +295,23 @@ def fuzzer(agentd: Agentd) -> Iterator[Fuzzer]:
 
 def test_random_messages_neither_end_nor_stall_nor_grow_agentd(agentd: Agentd, fuzzer: Fuzzer) -> None:
     other, began, had = Other(agentd), time.monotonic(), 0
+    ran, waited = turns()
     other.start()
     while (past := time.monotonic() - began) < SECONDS and not other.failure:
         fuzzer.go()
         if not had and past > SECONDS / 3:
             had = resident(agentd)
     other.end()
+    ran, waited = (now - before for now, before in zip(turns(), (ran, waited), strict=True))
+    late = 1 + waited / ran  # so much longer a busy machine lets the fuzzer take to read what holds the places
     grew, seed = resident(agentd) - had, f"AGENTD_FUZZ_SEED={SEED} does it again"
-    print(f"{fuzzer.sent} messages, {len(other.worked)} answers, {other.refused} of them refusals, "
+    print(f"{fuzzer.sent} messages, {late:.1f} times as long, {len(other.worked)} answers, {other.refused} refusals, "
           f"at most {max(other.worked):.3f} s of work and {max(other.waited):.3f} s before one, "
           f"{grew >> 10} KiB more; {seed}")  # fmt: skip
     assert agentd.process is not None
     assert agentd.process.poll() is None, seed
     assert other.failure == "", seed
-    assert other.refused <= len(other.worked) / 20, seed
+    assert other.refused <= len(other.worked) / 20 * late, seed
     told = agentd.log.read_text()
     assert "defect" not in told, f"{seed}: {told[-3000:]}"
     assert "Traceback" not in told, f"{seed}: {told[-3000:]}"
