@@ -153,7 +153,7 @@ def _clock(instant: int, now: int, seconds: bool) -> str:
     return then.strftime(f"{'%a' if near else '%Y-%m-%d'} {time_of_day}")
 
 
-@lru_cache(4096)
+@lru_cache(4096)  # thousands of jobs have few lengths of time among them
 def span(usec: int) -> str:
     """Returns a duration in at most two units: "0.4s", "45s", "4min 10s", "2d 3h"."""
     if usec < 10 * SECOND:

@@ -11,7 +11,7 @@
 import sys
 import threading
 import urllib  # noqa: F401 - the package, which is empty itself
-import xml.etree  # noqa: F401 - as before
+import xml.etree  # noqa: F401 - likewise
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -24,7 +24,7 @@ Names = Mapping[str, Mapping[str, Any]]
 
 
 def later(module: str, name: str) -> Callable[..., Any]:
-    """Returns what stands for a function of a module that is not loaded: it is loaded when that is called."""
+    """Returns what stands for a function of a module that is not loaded: the first call loads the module."""
 
     def call(*given: Any, **more: Any) -> Any:
         found = import_module(module)
@@ -110,7 +110,7 @@ class _Loader(SourceFileLoader):
         return self._late
 
     def exec_module(self, module: ModuleType) -> None:
-        """Loads the module, which is as any other from then on. Where that fails, it is as before: so it does where no
+        """Loads the module, which is as any other from then on. A module that cannot be loaded stays late, as where no
         descriptor is left."""
         try:
             super().exec_module(module)

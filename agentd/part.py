@@ -256,10 +256,10 @@ class Members(Protocol):
 
 
 def when_asked(contract: Path, make: Callable[[], Members]) -> tuple[dict[str, Handler], dict[str, Callable[[], Any]]]:
-    """Returns handlers and getters of a contract's members, for which `make` is called as somebody asks first: until
-    then what answers need not be loaded.
+    """Returns handlers and getters of a contract's members. The first question calls `make`: until then what answers
+    need not be loaded.
 
-    That raises BusError where the contract has a member without a handler or the other way round.
+    That question raises BusError where the contract has a member without a handler or the other way round.
     """
     methods, properties = members(contract)
 
