@@ -176,7 +176,7 @@ class Rules(Core):
         """Takes what the sources had to tell at a moment: a record of kpis.py for each, or Gone."""
         slept = (moment.alive - self.moment.alive) - (moment.at - self.moment.at)
         if moment.boot == self.moment.boot and slept > _SLEEP:
-            for standing in self._turns.roused():
+            for standing in self._turns.roused(self.moment.at):
                 standing.resumed(moment)
         before, self.moment = self.moment, moment
         found, changed = self.gauges.take(facts, self._watch, self._failed, moment.wall)

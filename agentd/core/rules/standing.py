@@ -142,8 +142,7 @@ class Standing:
         if self.rests and ((seen.changed is not None and self.kpis.isdisjoint(seen.changed)) or self._stays(seen.look)):
             self._known = now.at
             return []
-        if self.rests and seen.before is not None:  # the rule may have been passed over since
-            self._known = seen.before
+        self.rouse(seen.before)
         fired = self.ladder is not None  # with the CLEAR limits the same values may say something else
         changes = self._look(seen, now)
         self.rests = (
@@ -153,6 +152,13 @@ class Standing:
             and not any(part.memory() for part in self._windows)  # nor is anything learned: that would look back
         )
         return changes
+
+    def rouse(self, before: int | None) -> None:
+        """Has a rule that rests rest no longer: it may have been passed over up to the latest look, at which all that
+        it needs was known; `before` is when that was (monotonic), None where nobody looked yet."""
+        if self.rests and before is not None:
+            self._known = before
+        self.rests = False
 
     @property
     def ages(self) -> bool:
@@ -210,7 +216,6 @@ class Standing:
         """Takes note that the machine was suspended: nobody saw what happened meanwhile."""
         self._settled = now
         self._break()
-        self.rests = False
         for part in self._parts:
             part.gap()
 

@@ -75,7 +75,10 @@ class Turns:
                 band.move(value)
         return places
 
-    def roused(self) -> "Sequence[Standing]":
-        """Returns all rules, for something that happens to each; the next look asks all of them."""
+    def roused(self, before: int | None) -> "Sequence[Standing]":
+        """Returns all rules, for something that happens to each, with the latest look `before` it (monotonic, None:
+        there was none). None rests any longer, and the next look asks all of them."""
         self._restless = {*range(len(self._standings))}
+        for standing in self._standings:
+            standing.rouse(before)
         return self._standings

@@ -60,13 +60,13 @@ class Engine:
                 changes = [change for _, changes in found for change in changes]
                 return [(one.state, one.action) for one in changes if one.state != before or _acts(one)]
             case Suspended():
-                for standing in self._turns.roused():
+                for standing in self._turns.roused(self._at):
                     standing.resumed(_moment(event.moment))
             case Restarted():
-                for standing in self._turns.roused():
+                for standing in self._turns.roused(self._at):
                     standing.restarted(event.downtime)
             case Rebooted():
-                for standing in self._turns.roused():
+                for standing in self._turns.roused(self._at):
                     standing.rebooted()
         return []
 

@@ -299,6 +299,17 @@ def test_after_a_suspend_a_rule_begins_anew_and_only_tells_for_two_minutes() -> 
     assert [acts.rule for acts in machine.sample(95, times=30)] == ["run"]
 
 
+def test_a_rule_that_was_passed_over_was_known_until_the_suspend() -> None:
+    machine = Machine(rule("high", "MemoryUsage > 90%"))
+    machine.sample(40, times=50)
+    machine.alive += HOUR
+    machine.wall += HOUR
+    machine.sample(None)
+    assert machine.state("high") == "inactive"
+    machine.sample(None, times=20)
+    assert machine.state("high") == "unknown"
+
+
 def test_a_missing_kpi_ends_no_episode_and_the_rule_does_not_act_again() -> None:
     machine = Machine(rule("high", "MemoryUsage > 90%", cooldown=0))
     assert machine.sample(95)
