@@ -26,6 +26,8 @@ FOLDER = Path("/etc/agentd/schedulers.d")
 _CHECKOUT = Path(__file__).parents[2] / "config/schedulers.yaml"
 _MOST = 1 << 20
 _DEEP = 3  # a scheduler, its flags, a flag
+_WITHIN = {b"", b" ", b"#", b"\r"}
+"""The beginnings of lines that are no name of a scheduler."""
 _KINDS = {**fields.KINDS, **records.KINDS}
 
 
@@ -45,17 +47,18 @@ def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = No
     """Reads the catalogue: the shipped file, then those of the folder in the order of their names.
 
     With `owner`, files and folders that belong to somebody else, or that others may write, are errors as well. Of the
-    shipped file `only` the scheduler of that name is wanted, where one is given: the others take half of the time.
-    Raises Problems where the shipped file has errors.
+    shipped file `only` the scheduler of that name is wanted, where one is given, and no other is even read unless the
+    folder has files, which may be about any: the others take most of the time. Raises Problems where the shipped file
+    has errors.
     """
     nodes: dict[str, Node] = {}
     found: dict[str, Scheduler] = {}
-    _take(file or shipped(), owner, nodes, found, only)
     warnings: list[str] = []
     try:
         names = _files(folder, owner)
     except Problems as error:
         names, warnings = [], [str(problem) for problem in error.found]
+    _take(file or shipped(), owner, nodes, found, only, alone=not names)
     for name in names:
         try:
             _take(name, owner, nodes, found)
@@ -94,10 +97,20 @@ def _files(folder: Path, owner: int | None) -> list[Path]:
         raise _unread(folder, error) from None
 
 
-def _take(file: Path, owner: int | None, nodes: dict[str, Node], found: dict[str, Scheduler], only: str = "") -> None:
-    """Adds the schedulers of a file, or the one that is wanted, to those found: all or none. Raises Problems."""
+def _take(
+    file: Path,
+    owner: int | None,
+    nodes: dict[str, Node],
+    found: dict[str, Scheduler],
+    only: str = "",
+    *,
+    alone: bool = False,
+) -> None:
+    """Adds the schedulers of a file, or the one that is wanted, to those found: all or none. Where that one stands
+    `alone`, the nodes of the others are not needed. Raises Problems."""
     decoder = Decoder(_KINDS)
-    top = compose(_read(file, owner), str(file))
+    text = _read(file, owner)
+    top = compose(_alone(text, only) if only and alone else text, str(file))
     _check_keys(decoder, top, 1 + _DEEP)
     new: dict[str, Scheduler] = {}
     over: dict[str, Node] = {}
@@ -116,6 +129,17 @@ def _take(file: Path, owner: int | None, nodes: dict[str, Node], found: dict[str
         raise Problems(decoder.problems)
     nodes |= over
     found |= new
+
+
+def _alone(text: bytes, name: str) -> bytes:
+    """Returns a file of the catalogue with the other schedulers left out and each line at its place; the whole file
+    where no line begins with the name."""
+    kept, wanted, beginning = [], False, f"{name}:".encode()
+    for line in text.split(b"\n"):
+        if line[:1] not in _WITHIN:
+            wanted = line.startswith(beginning)
+        kept.append(line if wanted else b"")
+    return b"\n".join(kept) if any(kept) else text
 
 
 def _check_keys(decoder: Decoder, node: Node, depth: int) -> None:

@@ -13,7 +13,6 @@ import pwd
 import re
 import signal
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,10 +25,10 @@ from agentd.config.problems import Problems
 from agentd.core.part import Refused
 from agentd.core.schedulers.catalogue import OWN, Scheduler, Value
 from agentd.core.schedulers.choosing import argv, choose
-from agentd.core.schedulers.endings import LAUNCHER
+from agentd.core.schedulers.model import LAUNCHER
 from agentd.schedulers import catalogues
 from agentd.schedulers.allowing import ALLOWED, forbidden
-from agentd.schedulers.programs import BPFTOOL, FOLDERS, OBJECTS
+from agentd.schedulers.folders import BPFTOOL, FOLDERS, OBJECTS
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,99}")
 _LARGEST = 16 << 10  # bytes of a request
@@ -231,6 +230,8 @@ def wait_for_none(places: Places) -> None:
 
 def hold(tool: str, path: str, pins: Path) -> int:
     """Loads a BPF object and holds it, by its pins, until asked to end; returns the exit status. Raises OSError."""
+    import subprocess  # noqa: PLC0415 - few schedulers are BPF objects
+
     # Asked to end while bpftool works: it is asked as well, and the signal waits here.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     try:

@@ -1,6 +1,6 @@
 """The programs of schedulers: which are installed where only root can have put them, and what they tell of themselves.
 
-locate() is for root's side of a start as well. A program is asked for its version and its help without any rights, as
+A program is asked for its version and its help without any rights, as
 one that reads no arguments would start its scheduler otherwise.
 """
 
@@ -20,13 +20,8 @@ from msgspec import Struct
 from agentd.core.schedulers import help as helps
 from agentd.core.schedulers import sound
 from agentd.core.schedulers.catalogue import Catalogue, Scheduler, legible
+from agentd.schedulers.folders import BPFTOOL, FOLDERS, OBJECTS
 
-FOLDERS = tuple(Path(folder) for folder in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"))
-"""The folders in which programs are looked for, in this order."""
-OBJECTS = tuple(Path(folder) for folder in ("/usr/lib/agentd/schedulers", "/usr/local/lib/agentd/schedulers"))
-"""The folders in which BPF objects are looked for, as NAME.bpf.o."""
-BPFTOOL = "bpftool"
-"""The program that loads BPF objects."""
 _NOBODY = 65534
 _LIMIT = 5.0
 _MOST = 256 << 10

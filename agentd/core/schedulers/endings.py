@@ -11,10 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from agentd.core.schedulers.model import Ending, Exit
+from agentd.core.schedulers.model import LAUNCHER, Ending, Exit
 
-LAUNCHER = "start-scheduler"
-"""The name before what root's launcher says when it starts nothing."""
 LONGEST = 500
 """Characters of a reason or a message that are kept."""
 

@@ -11,6 +11,8 @@ from agentd.core.schedulers.catalogue import NONE, Value
 from agentd.core.schedulers.settings import Choice
 
 PART = "schedulers"
+LAUNCHER = "start-scheduler"
+"""The name before what root's launcher says when it starts nothing."""
 State = Literal["absent", "disabled", "enabling", "enabled", "disabling"]
 Source = Literal["lease", "person", "job", "rule", "follow", "default"]
 """The sources of wishes, in the order in which they win."""

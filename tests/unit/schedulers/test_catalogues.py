@@ -231,6 +231,30 @@ def test_where_one_scheduler_is_wanted_the_shipped_others_are_not_made(tmp_path:
     assert loaded.catalogue["scx_one"].limits == ("early",)
 
 
+def test_each_shipped_scheduler_is_the_same_where_it_is_read_alone(tmp_path: Path) -> None:
+    found = load(folder=tmp_path).catalogue
+    assert found
+    for name, scheduler in found.items():
+        assert load(folder=tmp_path, only=name).catalogue == {name: scheduler}
+    assert load(folder=tmp_path, only="scx_").catalogue == {}
+
+
+def test_what_is_read_alone_has_its_faults_at_their_lines_and_none_of_the_others(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_bytes(
+        b"# The first\r\nscx_one_more: {ops: [\n\n"
+        + BASE.replace("share", "\n# within it\n    order").encode()
+        + b"scx_not: }\n"
+    )
+    with pytest.raises(Problems) as caught:
+        load(base, tmp_path / "schedulers.d", only="scx_one")
+    (problem,) = caught.value.found
+    first, second = [
+        number for number, line in enumerate(base.read_text().splitlines(), 1) if line.startswith("    order: ")
+    ]
+    assert str(problem) == f'{base}:{second}:5: "order" is there twice (first in line {first})'
+
+
 def test_roots_side_needs_little_to_read_it() -> None:
     code = "import sys, agentd.schedulers.catalogues, agentd.core.schedulers.choosing; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)

@@ -542,8 +542,11 @@ def test_the_installed_program_does_without_what_msgspec_only_prefers() -> None:
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=script.parents[1]
     )
-    assert "agentd.schedulers.launcher" in done.stdout.split()
-    assert "inspect" not in done.stdout.split(), "typing_extensions brings it, and takes a sixth of the imports"
+    loaded = set(done.stdout.split())
+    assert "agentd.schedulers.launcher" in loaded
+    assert "inspect" not in loaded, "typing_extensions brings it, and takes a fifth of the imports"
+    spared = {"subprocess", "agentd.core.schedulers.endings", "agentd.core.schedulers.help"}
+    assert loaded & spared == set(), "no start needs these but that of a BPF object"
 
 
 # The unit and what agentd may ask of it

@@ -1,0 +1,13 @@
+"""The folders in which only root can have put a program or an object of a scheduler.
+
+Apart from programs.py, as root's side of a start needs these alone: what that file imports takes longer.
+"""
+
+from pathlib import Path
+
+FOLDERS = tuple(Path(folder) for folder in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin"))
+"""The folders in which programs are looked for, in this order."""
+OBJECTS = tuple(Path(folder) for folder in ("/usr/lib/agentd/schedulers", "/usr/local/lib/agentd/schedulers"))
+"""The folders in which BPF objects are looked for, as NAME.bpf.o."""
+BPFTOOL = "bpftool"
+"""The program that loads BPF objects."""
