@@ -8,6 +8,8 @@ Root's side of a start reads them as well, so this needs neither asyncio nor the
 
 import os
 import stat
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from msgspec import UNSET, Struct
@@ -47,24 +49,27 @@ def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = No
     """Reads the catalogue: the shipped file, then those of the folder in the order of their names.
 
     With `owner`, files and folders that belong to somebody else, or that others may write, are errors as well. Of the
-    shipped file `only` the scheduler of that name is wanted, where one is given, and no other is even read unless the
-    folder has files, which may be about any: the others take most of the time. Raises Problems where the shipped file
-    has errors.
+    shipped file `only` the scheduler of that name is wanted, where one is given, and no other is even parsed but those
+    that the files of the folder name: they take most of the time. Raises Problems where the shipped file has errors.
     """
     nodes: dict[str, Node] = {}
     found: dict[str, Scheduler] = {}
-    warnings: list[str] = []
+    warnings: dict[Path, list[str]] = {}
+    tops: dict[Path, MappingNode] = {}
     try:
         names = _files(folder, owner)
     except Problems as error:
-        names, warnings = [], [str(problem) for problem in error.found]
-    _take(file or shipped(), owner, nodes, found, only, alone=not names)
+        names, warnings[folder] = [], [str(problem) for problem in error.found]
     for name in names:
-        try:
-            _take(name, owner, nodes, found)
-        except Problems as error:
-            warnings += [f"{problem}; {name} is not used" for problem in error.found]
-    return Loaded(found, tuple(warnings))
+        with _telling(name, warnings):
+            tops[name] = compose(_read(name, owner), str(name))
+    base = file or shipped()
+    text, wanted = _read(base, owner), {only}.union(*map(_keys, tops.values()))
+    _take(base, compose(_without_others(text, wanted) if only else text, str(base)), nodes, found, only)
+    for name, top in tops.items():
+        with _telling(name, warnings):
+            _take(name, top, nodes, found)
+    return Loaded(found, tuple(warning for file in (folder, *names) for warning in warnings.get(file, ())))
 
 
 def stamp(folder: Path = FOLDER) -> tuple[tuple[object, ...], ...]:
@@ -97,20 +102,9 @@ def _files(folder: Path, owner: int | None) -> list[Path]:
         raise _unread(folder, error) from None
 
 
-def _take(
-    file: Path,
-    owner: int | None,
-    nodes: dict[str, Node],
-    found: dict[str, Scheduler],
-    only: str = "",
-    *,
-    alone: bool = False,
-) -> None:
-    """Adds the schedulers of a file, or the one that is wanted, to those found: all or none. Where that one stands
-    `alone`, the nodes of the others are not needed. Raises Problems."""
+def _take(file: Path, top: MappingNode, nodes: dict[str, Node], found: dict[str, Scheduler], only: str = "") -> None:
+    """Adds the schedulers of a file, or the one that is wanted, to those found: all or none. Raises Problems."""
     decoder = Decoder(_KINDS)
-    text = _read(file, owner)
-    top = compose(_alone(text, only) if only and alone else text, str(file))
     _check_keys(decoder, top, 1 + _DEEP)
     new: dict[str, Scheduler] = {}
     over: dict[str, Node] = {}
@@ -131,15 +125,31 @@ def _take(
     found |= new
 
 
-def _alone(text: bytes, name: str) -> bytes:
-    """Returns a file of the catalogue with the other schedulers left out and each line at its place; the whole file
-    where no line begins with the name."""
-    kept, wanted, beginning = [], False, f"{name}:".encode()
+def _without_others(text: bytes, names: Collection[str]) -> bytes:
+    """Returns a file of the catalogue with the schedulers of those names alone, each line at its place; the whole file
+    where one is written in another way than a name at the beginning of a line."""
+    kept, wanted = [], False
     for line in text.split(b"\n"):
         if line[:1] not in _WITHIN:
-            wanted = line.startswith(beginning)
+            name, colon, _ = line.decode(errors="replace").partition(":")
+            if not (colon and name.isidentifier()):
+                return text
+            wanted = name in names
         kept.append(line if wanted else b"")
-    return b"\n".join(kept) if any(kept) else text
+    return b"\n".join(kept)
+
+
+def _keys(top: MappingNode) -> set[str]:
+    return {key.value for key, _ in top.value if isinstance(key, ScalarNode)}
+
+
+@contextmanager
+def _telling(file: Path, warnings: dict[Path, list[str]]) -> Iterator[None]:
+    """Makes the Problems of a file its warnings."""
+    try:
+        yield
+    except Problems as error:
+        warnings[file] = [f"{problem}; {file} is not used" for problem in error.found]
 
 
 def _check_keys(decoder: Decoder, node: Node, depth: int) -> None:

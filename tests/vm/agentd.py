@@ -24,12 +24,17 @@ def configure(machine: Machine, text: str) -> None:
 
 
 def call(machine: Machine, interface: str, method: str, *arguments: str, timeout: float = 60) -> Any:
-    """What a method of agentd answers. Each start of a Python such as agentctl's costs the machine seconds."""
+    """What a method of agentd answers, the first value of it."""
+    return next(iter(call_for_all(machine, interface, method, *arguments, timeout=timeout)), None)
+
+
+def call_for_all(machine: Machine, interface: str, method: str, *arguments: str, timeout: float = 60) -> list[Any]:
+    """All values that a method of agentd answers. Each start of a Python such as agentctl's costs the machine
+    seconds."""
     words = ("org.agentd1", "/org/agentd1", f"org.agentd1.{interface}", method, *arguments)
     patience = f"--timeout={timeout:g}"
     told = machine.run("busctl", "--json=short", patience, "call", *words, timeout=timeout + 10).out
-    data = json.loads(told)["data"] if told.strip() else []
-    return plain(data[0]) if data else None
+    return [plain(value) for value in json.loads(told)["data"]] if told.strip() else []
 
 
 def found(machine: Machine, interface: str, name: str) -> Any:

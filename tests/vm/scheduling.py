@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from tests.vm.agentd import answer, call
+from tests.vm.agentd import call, call_for_all
 from tests.vm.machine import Machine
 
 SETTINGS = "timezone: UTC\nscheduler: {probation: 5s}\njobs: {x: {run: 'true'}}\n"
@@ -36,15 +36,17 @@ def newest(machine: Machine) -> dict[str, Any]:
     return found
 
 
-def status(machine: Machine) -> dict[str, Any]:
-    """What agentd says of the scheduler that is on, of all wishes and of those that are left alone."""
-    told: dict[str, Any] = answer(machine, "sched", "status")
-    return told
+def wants(machine: Machine) -> list[dict[str, Any]]:
+    """What agentd says of all wishes."""
+    _, found, _ = call_for_all(machine, "Scheduler", "GetStatus")
+    assert isinstance(found, list)
+    return found
 
 
 def quarantined(machine: Machine) -> list[str]:
     """The schedulers that are left alone for a while."""
-    return [one["name"] for one in status(machine)["quarantines"]]
+    _, _, quarantines = call_for_all(machine, "Scheduler", "GetStatus")
+    return [one["name"] for one in quarantines]
 
 
 def running(machine: Machine) -> tuple[list[str], list[str]]:

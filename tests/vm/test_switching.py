@@ -10,7 +10,7 @@ from tests.vm.agentd import answers, call, configure
 from tests.vm.emulated import Emulated
 from tests.vm.machine import Machine
 from tests.vm.sched_ext import scheduler, wait_for
-from tests.vm.scheduling import LONGEST, SETTINGS, running, shown, status, switch
+from tests.vm.scheduling import LONGEST, SETTINGS, running, shown, switch, wants
 
 PAIR = ("scx_simple", "scx_cpu0")
 """Two that get along with control groups that come and go, as scx_flatcg does not (unexpected !NULL cgv_node stash)."""
@@ -137,8 +137,7 @@ def test_a_power_profile_that_changes_during_a_lease_counts_once_that_is_over(ma
     machine.run("busctl", "set-property", *service, "ActiveProfile", "s", "performance")
 
     def of_profile() -> dict[str, Any] | None:
-        wants = status(machine)["wants"]
-        return next((one for one in wants if one["holder"] == "power profile performance"), None)
+        return next((one for one in wants(machine) if one["holder"] == "power profile performance"), None)
 
     waits = machine.wait_until(of_profile, 60, "agentd to hear of the profile")
     assert waits is not None

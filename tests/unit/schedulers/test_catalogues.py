@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from agentd.config.problems import Problems
 from agentd.core.schedulers.choosing import argv, choose
@@ -237,6 +238,26 @@ def test_each_shipped_scheduler_is_the_same_where_it_is_read_alone(tmp_path: Pat
     for name, scheduler in found.items():
         assert load(folder=tmp_path, only=name).catalogue == {name: scheduler}
     assert load(folder=tmp_path, only="scx_").catalogue == {}
+
+
+def test_one_that_is_read_alone_is_as_the_files_of_the_folder_make_it(tmp_path: Path) -> None:
+    (tmp_path / "0.yaml").write_text("{scx_bpfland: {limits: [hot]}, scx_lavd: {summary: Mine}}")
+    (tmp_path / "1.yaml").write_text("scx_bpfland: [")
+    (tmp_path / "2.yaml").write_text("scx_bpfland: {limits: [hotter]}\nscx_rusty: {flags: {none: 5}}")
+    whole, alone = load(folder=tmp_path), load(folder=tmp_path, only="scx_bpfland")
+    assert (
+        alone.catalogue["scx_bpfland"]
+        == whole.catalogue["scx_bpfland"]
+        == replace(load().catalogue["scx_bpfland"], limits=("hot",), file=f"{tmp_path}/0.yaml")
+    )
+    assert alone.warnings == whole.warnings
+    assert [Path(warning.partition(":")[0]).name for warning in alone.warnings] == ["1.yaml", "2.yaml"]
+
+
+def test_a_shipped_file_that_is_written_otherwise_is_read_as_a_whole(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(f"---\n{BASE}")
+    assert [*load(base, tmp_path / "none", only="scx_one").catalogue] == ["scx_one"]
 
 
 def test_what_is_read_alone_has_its_faults_at_their_lines_and_none_of_the_others(tmp_path: Path) -> None:
