@@ -230,3 +230,10 @@ def test_a_long_list_is_reckoned_by_the_minute(monkeypatch: pytest.MonkeyPatch) 
     assert len(set(clocks)) == 61
     assert len(reckoned) == 2 * 61
     assert times.clock(NOW, NOW, seconds=True) == "01:06:40"
+
+
+def test_a_length_of_time_that_comes_again_is_worded_once() -> None:
+    times.span.cache_clear()
+    texts = [times.span(number % 7 * MINUTE) for number in range(10_000)]
+    assert texts[:3] == ["0s", "1min", "2min"]
+    assert times.span.cache_info().misses == 7
