@@ -29,7 +29,7 @@ _CHECKOUT = Path(__file__).parents[2] / "config/schedulers.yaml"
 _MOST = 1 << 20
 _DEEP = 3  # a scheduler, its flags, a flag
 _WITHIN = {b"", b" ", b"#", b"\r"}
-"""The beginnings of lines that are no name of a scheduler."""
+"""The beginnings of lines at which no scheduler begins."""
 _KINDS = {**fields.KINDS, **records.KINDS}
 
 
@@ -50,7 +50,8 @@ def load(file: Path | None = None, folder: Path = FOLDER, owner: int | None = No
 
     With `owner`, files and folders that belong to somebody else, or that others may write, are errors as well. Of the
     shipped file `only` the scheduler of that name is wanted, where one is given, and no other is even parsed but those
-    that the files of the folder name: they take most of the time. Raises Problems where the shipped file has errors.
+    that the files of the folder name; all of them would take most of the time. Raises Problems where the shipped file
+    has errors.
     """
     nodes: dict[str, Node] = {}
     found: dict[str, Scheduler] = {}
@@ -127,15 +128,18 @@ def _take(file: Path, top: MappingNode, nodes: dict[str, Node], found: dict[str,
 
 def _without_others(text: bytes, names: Collection[str]) -> bytes:
     """Returns a file of the catalogue with the schedulers of those names alone, each line at its place; the whole file
-    where one is written in another way than a name at the beginning of a line."""
-    kept, wanted = [], False
+    where a line at the margin is no name with a colon. Relies on how the shipped file is written: no scheduler has an
+    alias of what is written in another, and no text goes on at the margin."""
+    kept, wanted, begun = [], False, False
     for line in text.split(b"\n"):
         if line[:1] not in _WITHIN:
             name, colon, _ = line.decode(errors="replace").partition(":")
             if not (colon and name.isidentifier()):
                 return text
-            wanted = name in names
-        kept.append(line if wanted else b"")
+            wanted, begun = name in names, True
+        elif not begun and line.strip() and not line.lstrip().startswith(b"#"):
+            return text
+        kept.append(line if wanted else b"#")  # a comment ends a text that keeps the empty lines behind it
     return b"\n".join(kept)
 
 

@@ -1,6 +1,6 @@
 """The folders in which only root can have put a program or an object of a scheduler.
 
-Apart from programs.py, as root's side of a start needs these alone: what that file imports takes longer.
+These are not in programs.py, as root's side of a start needs them alone, and what that module imports takes time.
 """
 
 from pathlib import Path

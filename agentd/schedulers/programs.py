@@ -1,7 +1,7 @@
 """The programs of schedulers: which are installed where only root can have put them, and what they tell of themselves.
 
-A program is asked for its version and its help without any rights, as
-one that reads no arguments would start its scheduler otherwise.
+A program is asked for its version and its help without any rights, as one that reads no arguments would start its
+scheduler otherwise.
 """
 
 import contextlib

@@ -36,11 +36,11 @@ until
     read state <$kernel/state
     read ops <$kernel/root/ops || ops=none
     {moment}
-do read -rt 0.005 -u "$idle"; done 2>/dev/null
+do read -rt 0.005 -u "$idle" || :; done 2>/dev/null
 kill -KILL "$agentd"
 """
-"""Asks agentd for a switch from $1 to $2, and kills it at a moment of that, as text for bash: a shell that did not rest
-between two looks took half of the processor, and the moments as long again."""
+"""The text for bash that asks agentd for a switch from $1 to $2, and kills agentd at a moment of that. The shell rests
+between two looks: one that did not took half of the processor, and a switch took nearly twice as long."""
 PROFILES = """
 import asyncio
 from dbus_next.aio import MessageBus
@@ -103,7 +103,7 @@ def test_agentd_killed_at_any_moment_of_a_switch_ends_on_what_was_wanted(machine
     old = shown(machine)["current"]
     (new,) = {*PAIR} - {old}
     deadly = DEADLY.format(moment=MOMENTS[moment], longest=LONGEST)
-    machine.run("bash", "-uc", deadly, "bash", old, new, timeout=LONGEST)
+    machine.run("bash", "-euc", deadly, "bash", old, new, timeout=LONGEST)
     answers(machine, LONGEST)
     told, now = settled(machine), scheduler(machine)
     # A wish that did not reach the disk is one that nobody heard.

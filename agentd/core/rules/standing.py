@@ -59,7 +59,7 @@ class Change(Struct, frozen=True):
 class Seen(Struct, frozen=True):
     """The things that a rule looks at: the look at the KPIs that have a value, as rules have it that do not fire; the
     jobs that run, whether a self-test failed since a moment; the KPIs that have another value than at the look before,
-    None where nobody knows, and when that look was (monotonic)."""
+    None where nobody knows, and when that look was (monotonic, None as for Standing.rouse())."""
 
     look: Look
     running: Collection[str] = ()
@@ -154,8 +154,9 @@ class Standing:
         return changes
 
     def rouse(self, before: int | None) -> None:
-        """Has a rule that rests rest no longer: it may have been passed over up to the latest look, at which all that
-        it needs was known; `before` is when that was (monotonic), None where nobody looked yet."""
+        """Has a rule that rests rest no longer: the rule may have been passed over up to the latest look, at which all
+        its KPIs had values. `before` is when that was (monotonic), None where nobody looked yet or no rule is passed
+        over."""
         if self.rests and before is not None:
             self._known = before
         self.rests = False

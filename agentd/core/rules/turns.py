@@ -76,8 +76,8 @@ class Turns:
         return places
 
     def roused(self, before: int | None) -> "Sequence[Standing]":
-        """Returns all rules, for something that happens to each, with the latest look `before` it (monotonic, None:
-        there was none). None rests any longer, and the next look asks all of them."""
+        """Returns all rules, for something that happens to each; `before` is when the latest look before that was
+        (monotonic, None: there was none). None of them rests any longer, and the next look asks all."""
         self._restless = {*range(len(self._standings))}
         for standing in self._standings:
             standing.rouse(before)

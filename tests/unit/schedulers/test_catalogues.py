@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from msgspec.structs import replace
@@ -256,8 +257,18 @@ def test_one_that_is_read_alone_is_as_the_files_of_the_folder_make_it(tmp_path: 
 
 def test_a_shipped_file_that_is_written_otherwise_is_read_as_a_whole(tmp_path: Path) -> None:
     base = tmp_path / "base.yaml"
-    base.write_text(f"---\n{BASE}")
-    assert [*load(base, tmp_path / "none", only="scx_one").catalogue] == ["scx_one"]
+    for text in (f"---\n{BASE}", indent(BASE, " ")):
+        base.write_text(text)
+        assert [*load(base, tmp_path / "none", only="scx_one").catalogue] == ["scx_one"]
+
+
+def test_a_text_of_several_lines_ends_where_its_scheduler_does(tmp_path: Path) -> None:
+    base = tmp_path / "base.yaml"
+    base.write_text(
+        BASE.replace("  algorithm: Any.\n", "") + f"  algorithm: |+\n    Any.\n{BASE.replace('scx_one', 'scx_two')}"
+    )
+    for only in ("scx_one", ""):
+        assert load(base, tmp_path / "none", only=only).catalogue["scx_one"].algorithm == "Any.\n"
 
 
 def test_what_is_read_alone_has_its_faults_at_their_lines_and_none_of_the_others(tmp_path: Path) -> None:
