@@ -62,6 +62,7 @@ class Configuring:
         self._load = load
         self._watched = watched
         self._one_by_one = asyncio.Lock()  # so that the files that were read last are applied last
+        self._next: asyncio.Future[list[str]] | None = None  # what a reading that has yet to begin will say
         self._watch: Watch | None = None
         self._zone_watch: Watch | None = None
         self._unkept = ""
@@ -130,12 +131,22 @@ class Configuring:
         self._tasks.do(reload())
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again, all or nothing. Raises Refused InvalidConfig, PeerFailed."""
+        """Reads the configuration again, all or nothing. Raises Refused InvalidConfig, PeerFailed.
+
+        All who ask while the files are being read share the reading after that: many who ask wait for two at most.
+        """
+        wanted = self._next = self._next or asyncio.get_running_loop().create_future()
         async with self._one_by_one:
-            try:
-                return await self._reload()
-            finally:
-                self._host.configured()
+            if not wanted.done():  # nobody who waited before has read them
+                if self._next is wanted:
+                    self._next = None  # whoever asks from here on may have changed what is read by then
+                try:
+                    wanted.set_result(await self._reload())
+                except Refused as refusal:
+                    wanted.set_exception(refusal)
+                finally:
+                    self._host.configured()
+        return wanted.result()
 
     async def _reload(self) -> list[str]:
         host = self._host

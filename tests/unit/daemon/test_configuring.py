@@ -1,6 +1,7 @@
 """The configuration in force: what is told of a change, and what no moment of a change leaves out."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import SimpleNamespace
@@ -192,6 +193,39 @@ def test_a_reload_tells_the_zone_once_and_only_those_jobs_that_were_changed(
             "new added: by hand only",
             "concurrency: 7 (was 100)",
         ]
+
+    run(scenario())
+
+
+def test_all_who_ask_while_the_files_are_read_share_the_reading_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        world = World(tmp_path, monkeypatch)
+        begun, go_on = threading.Event(), threading.Event()
+
+        def wait() -> None:
+            begun.set()
+            go_on.wait(PATIENCE)
+
+        world.after_load = wait
+        first = asyncio.create_task(world.configuring.reload())
+        await world.until(begun.is_set)
+        world.file.write_text(NOON.replace("at: '12:00'", "at: '13:00'", 1))
+        others = [asyncio.create_task(world.configuring.reload()) for _ in range(50)]
+        await asyncio.sleep(0)
+        others[0].cancel()  # who would have read them: another does
+        go_on.set()
+        assert await first == []
+        changes = await asyncio.gather(*others[1:])
+        assert (changes, world.loads) == ([["noon changed"]] * 49, 2)
+        world.after_load = lambda: None
+        world.file.write_text("jobs: 5\n")
+        errors = await asyncio.gather(*(world.configuring.reload() for _ in range(50)), return_exceptions=True)
+        assert {(type(error), str(error)) for error in errors} == {(Refused, errors_of(world.file))}
+        assert world.loads == 4  # of the first, and of all others
+        world.file.write_text(NOON)
+        assert await world.configuring.reload() == ["noon changed"]
 
     run(scenario())
 
