@@ -23,14 +23,12 @@ from tests.bus.harness import OBJECT, Agentd
 from tests.bus.stranger import MIB, NAME, Stranger
 from tests.contracts import CONTRACTS
 
-# Refusals come together where they come at all, 17 within 256 answers once: long enough for that to be less of a part.
-SECONDS = float(os.environ.get("AGENTD_FUZZ", "16"))
+SECONDS = float(os.environ.get("AGENTD_FUZZ", "8"))
 SEED = int(os.environ.get("AGENTD_FUZZ_SEED", "0") or "0") or (
     1 if os.environ.get("CI") else random.randrange(1, 1 << 32)
 )
 STALL = 0.1  # seconds that agentd's loop may be at work before it answers somebody else, on a machine with PACE
 PACE = 0.08  # seconds of processor time for pace() on such a machine
-ALONE = 2.0  # times as long as its own work the fuzzer takes where nothing but agentd is in its way
 GROWTH = 24 * MIB
 CONFIG = """timezone: UTC
 jobs:
@@ -231,12 +229,6 @@ def pace() -> float:
     return min(once() for _ in range(3))
 
 
-def turns() -> tuple[int, int]:
-    """Returns for how long this thread has had a processor so far, and for how long it has waited for one, in ns."""
-    ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
-    return int(ran), int(waited)
-
-
 class Other(threading.Thread):
     """Somebody else, who asks agentd the same again and again, and notes how long its loop was at work before it
     answered: its own processor time, which a busy machine does not change."""
@@ -264,8 +256,8 @@ class Other(threading.Thread):
                     if reply.header.message_type is MessageType.error:
                         error = str(reply.header.fields[HeaderFields.error_name])
                         if error.endswith(".LimitsExceeded"):
-                            # The fuzzer has all places of this user until it has read its answers, which takes as long
-                            # as others keep it from a processor. Nobody asks again at once who is told so.
+                            # The fuzzer has all places of this user, with calls that have agentd read files. Nobody
+                            # asks again at once who is told so.
                             self.refused += 1
                             time.sleep(0.1)
                         else:
@@ -297,23 +289,20 @@ def fuzzer(agentd: Agentd) -> Iterator[Fuzzer]:
 
 def test_random_messages_neither_end_nor_stall_nor_grow_agentd(agentd: Agentd, fuzzer: Fuzzer) -> None:
     other, began, had = Other(agentd), time.monotonic(), 0
-    ran, waited = turns()
     other.start()
     while (past := time.monotonic() - began) < SECONDS and not other.failure:
         fuzzer.go()
         if not had and past > SECONDS / 3:
             had = resident(agentd)
     other.end()
-    ran, waited = (now - before for now, before in zip(turns(), (ran, waited), strict=True))
-    late = max(1.0, (1 + waited / ran) / ALONE)  # a busy machine lets the fuzzer read later what holds the places
     grew, seed = resident(agentd) - had, f"AGENTD_FUZZ_SEED={SEED} does it again"
-    print(f"{fuzzer.sent} messages, {late:.1f} times late, {len(other.worked)} answers, {other.refused} refusals, "
+    print(f"{fuzzer.sent} messages, {len(other.worked)} answers, {other.refused} refusals, "
           f"at most {max(other.worked):.3f} s of work and {max(other.waited):.3f} s before one, "
           f"{grew >> 10} KiB more; {seed}")  # fmt: skip
     assert agentd.process is not None
     assert agentd.process.poll() is None, seed
     assert other.failure == "", seed
-    assert other.refused <= len(other.worked) / 20 * late, seed
+    assert other.refused <= len(other.worked) / 20, seed
     told = agentd.log.read_text()
     assert "defect" not in told, f"{seed}: {told[-3000:]}"
     assert "Traceback" not in told, f"{seed}: {told[-3000:]}"
