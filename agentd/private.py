@@ -11,25 +11,10 @@ from pathlib import Path
 
 _OWN = ("agentd.*", "bus.*", "configuration.*", "ended-*", "lock", "output", "unstored-*")
 """What agentd has in its state directory. It leaves alone what else lies there."""
-LONGEST_MESSAGE = 8 << 20  # bytes; writing.LONGEST_ANSWER leaves room for a header below it
 _LONGEST_SOCKET = 107  # bytes, of which unix(7) has one more, for the end
 _MOST_LINKS = 40  # on the way to a folder
-_BUS_CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <!-- a session bus: only the user that runs agentd may connect. The limits are those of the system bus: of one
-       connection 128 calls may wait for answers, so that a flood keeps no other caller waiting. But a message has at
-       most 8 MiB instead of 32: the bus answers nobody while it looks one through, and ends whoever sends a longer
-       one; agentd refuses to give longer answers -->
-  <type>session</type>
-  <limit name="max_message_size">{longest}</limit>
-  <listen>unix:path={socket}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow send_destination="*"/><allow receive_sender="*"/><allow own="*"/>
-  </policy>
-</busconfig>
-"""
+BUS_CONFIG = Path(__file__).with_name("private-bus.conf")
+"""What the private bus allows: writing.LONGEST_ANSWER leaves room for a header below its longest message."""
 
 
 class PrivateBus:
@@ -59,18 +44,22 @@ class PrivateBus:
             raise Unusable("dbus-daemon is not installed (apt install dbus-daemon)")
         take_folder(self._folder, "runtime")
         self._socket.unlink(missing_ok=True)
-        config = self._state / "bus.conf"
-        config.write_text(_BUS_CONFIG.format(socket=self._socket, longest=LONGEST_MESSAGE))
-        argv = [program, f"--config-file={config}", "--nofork", "--nopidfile", "--nosyslog"]
+        (self._state / "bus.conf").unlink(missing_ok=True)  # of an agentd that wrote one for each start
+        options = ["--nofork", "--nopidfile", "--nosyslog"]
+        argv = [program, f"--config-file={BUS_CONFIG}", f"--address={self.address}", *options]
         keep("bus", "the private bus", argv, self._state / "bus.log")
 
     def publish(self) -> None:
-        """Tells agentctl where the bus is, and whose state it is, once agentd answers there."""
+        """Tells agentctl where the bus is, and whose state it is, once agentd answers there. Raises Unusable."""
         new = self._folder / f"new.{os.getpid()}"
-        new.unlink(missing_ok=True)
-        with new.open("xb") as file:  # never what somebody put there
-            file.write(b"%s\n%d\n%s\n" % (self.address.encode(), os.getpid(), os.fsencode(self._state)))
-        new.rename(self._folder / address_file(self._state))
+        try:
+            new.unlink(missing_ok=True)
+            with new.open("xb") as file:  # never what somebody put there
+                file.write(b"%s\n%d\n%s\n" % (self.address.encode(), os.getpid(), os.fsencode(self._state)))
+            new.rename(self._folder / address_file(self._state))
+        except OSError as error:
+            why = (error.strerror or "").lower()
+            raise Unusable(f"{new}, by which agentctl finds agentd, cannot be written: {why}") from None
 
     def close(self) -> None:
         """Takes back what tells of the bus."""
@@ -205,7 +194,7 @@ async def lock(state: Path, patience: float = 15.0) -> int:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+            holder = os.pread(descriptor, 20, 0).decode(errors="replace").partition("\n")[0].strip()
             alive = holder.isdecimal() and _is_agentd(int(holder))
             if alive or asyncio.get_running_loop().time() > deadline:
                 os.close(descriptor)
@@ -220,8 +209,10 @@ async def lock(state: Path, patience: float = 15.0) -> int:
             except Unusable:
                 os.close(descriptor)
                 raise
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            # In the place of the one before, which takes no room of a full disk. Without it, nobody else is told which
+            # process has the directory; the lock holds all the same.
+            with contextlib.suppress(OSError):
+                os.pwrite(descriptor, f"{os.getpid():>10}\n".encode(), 0)
             return descriptor
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,23 @@ class Disk:
         ):
             while (disk := os.fstatvfs(file.fileno())).f_bavail * disk.f_frsize > leave:
                 file.write(b"x" * 4096)
+
+    @contextlib.contextmanager
+    def hogged(self) -> Iterator[None]:
+        """Has somebody else take all room at once, also what is given up meanwhile."""
+        over = threading.Event()
+
+        def hog() -> None:
+            while not over.wait(0.001):
+                self.fill()
+
+        other = threading.Thread(target=hog)
+        other.start()
+        try:
+            yield
+        finally:
+            over.set()
+            other.join()
 
     def free(self) -> None:
         (self.folder / "foreign").unlink()
@@ -100,8 +118,8 @@ def test_a_crash_on_a_full_disk_is_followed_by_an_agentd_that_says_so(agentd: Ag
     for _ in range(3):
         agentd.kill()
         disk.fill()
-        agentd.start()
-        disk.fill()  # also what the reserve gave
+        with disk.hogged():
+            agentd.start()
         agentd.until(lambda: any("cannot be stored" in text for text in agentd.property("Manager.Warnings")),
                      "the trouble to be told", 60)  # fmt: skip
         stood = count(other)
@@ -120,7 +138,8 @@ def test_an_agentd_that_was_stopped_starts_on_a_full_disk(agentd: Agentd, disk: 
     assert agentd.stop() == 0
     (disk.folder / "reserve").unlink(missing_ok=True)
     disk.fill()
-    agentd.start()
+    with disk.hogged():
+        agentd.start()
     agentd.until(lambda: any("cannot be stored" in text for text in agentd.property("Manager.Warnings")),
                  "the trouble to be told", 60)  # fmt: skip
     assert len(agentd.runs()) >= 2

@@ -1,12 +1,14 @@
 """Standalone mode takes nothing of somebody else's, follows no link, and leaves nothing for others to read."""
 
 import asyncio
+import errno
 import fcntl
 import os
 import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -30,6 +32,10 @@ def mode(file: Path) -> int:
     return stat.S_IMODE(file.lstat().st_mode)
 
 
+def full(*_: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def refusal(state: Path) -> str:
     with pytest.raises(Unusable) as caught:
         take(state)
@@ -42,6 +48,17 @@ def refusal(state: Path) -> str:
 def test_a_new_folder_is_this_users_alone(state: Path) -> None:
     take(state / "deep")
     assert (mode(state / "deep"), mode(state / "deep/lock")) == (0o700, 0o600)
+
+
+def test_on_a_full_disk_the_directory_is_taken_and_nothing_is_emptied(
+    state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(state)
+    before = (state / "lock").read_text()
+    assert before == f"{os.getpid():>10}\n"
+    monkeypatch.setattr(os, "pwrite", full)
+    take(state)
+    assert (state / "lock").read_text() == before
 
 
 @pytest.mark.parametrize("open_to", [0o020, 0o002])
@@ -220,6 +237,20 @@ def test_the_address_is_never_written_through_a_link(
     assert address.read_text() == f"{bus.address}\n{os.getpid()}\n{state}\n"
     bus.close()
     assert not address.exists()
+
+
+def test_the_bus_starts_without_a_file_that_has_to_be_written(
+    state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    state.mkdir()
+    (state / "bus.conf").touch()  # of an agentd before
+    bus = private.PrivateBus(state)
+    bus.start(lambda *_: None)
+    assert [*state.iterdir(), *(tmp_path / "agentd").iterdir()] == []
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(Unusable, match=r"agentd/new\.\d+, by which agentctl finds agentd, cannot be written: no space"):
+        bus.publish()
 
 
 def test_a_bus_that_is_not_installed_is_named(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import struct
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from dbus_next.signature import Variant
@@ -15,7 +16,7 @@ from agentd.bus.connection import plain, variant
 from agentd.bus.reading import ERROR, RETURN, body, head, sizes
 from agentd.bus.writing import LONGEST_ANSWER, answer, error
 from agentd.core.part import Refused
-from agentd.private import LONGEST_MESSAGE
+from agentd.private import BUS_CONFIG
 from tests.unit.bus.test_reading import bodies
 
 
@@ -139,7 +140,10 @@ def test_of_plain_values_no_variant_is_made(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_answer_that_no_bus_takes_is_refused() -> None:
-    assert LONGEST_ANSWER + (16 << 10) < LONGEST_MESSAGE
+    limit = ET.parse(BUS_CONFIG).find("limit[@name='max_message_size']")
+    assert limit is not None
+    longest = int(limit.text or 0)
+    assert longest > LONGEST_ANSWER + (16 << 10)
     made = 0
 
     def make(_: int) -> dict[str, Any]:
@@ -151,7 +155,7 @@ def test_an_answer_that_no_bus_takes_is_refused() -> None:
         with pytest.raises(Refused, match=r"the answer has more than 7\.9 MiB, .*; give a lower limit"):
             packed(signature, values)
     assert made <= 125  # no more is made than tells that it is too much
-    assert len(packed("s", ["x" * (LONGEST_ANSWER - 10)])) < LONGEST_MESSAGE
+    assert len(packed("s", ["x" * (LONGEST_ANSWER - 10)])) < longest
 
 
 def test_an_error_is_a_name_and_a_sentence() -> None:
