@@ -22,11 +22,12 @@ from agentd.jobs.link import Link
 from agentd.jobs.part import LEAD
 from agentd.jobs.supervisor import tree
 from agentd.jobs.supervisor.child import is_short
-from agentd.jobs.supervisor.wire import NOT_BEGUN
+from agentd.jobs.supervisor.wire import NOT_BEGUN, PATIENCE
 from agentd.linux import now
 
 _BURST = 32  # runs of each supervisor from which on one more is worth its start, 20 ms of a processor
 _MOST = 2  # supervisors: with four, 1,000 runs at once begin no sooner, measured with the whole daemon
+_CROWD = 16  # starts of a supervisor that are overdue together
 _SPARE = 10.0  # seconds for which a further supervisor, of 10 MiB, stays without a run
 
 
@@ -75,7 +76,10 @@ class Children:
 
     def _add_supervisor(self) -> Link:
         leftover = self._leftover
-        added = Link(leftover.new_note(), leftover.state, self._lock_file, self._umask, self._report, self._lost)
+        added = Link(
+            *(leftover.new_note(), leftover.state, self._lock_file, self._umask),
+            *(self._report, self._lost, self._is_disturbed),
+        )
         self._supervisors.append(added)
         return added
 
@@ -88,6 +92,21 @@ class Children:
         if (timer := self._spare.pop(link, None)) is not None:
             timer.cancel()
         return link
+
+    def _is_disturbed(self, link: Link) -> bool:
+        """Returns whether another supervisor is still starting a crowd, so that the reports of this one had better
+        wait: to deal with them takes time from the processes that start, 6 % of how late the last of 1,000 is.
+
+        A supervisor reports once its own crowd has started, so what counts is whether there is something to read of it.
+        Nobody waits for starts that are overdue by more than supervisors give them.
+        """
+        latest = time.monotonic()
+        for one in self._supervisors:
+            if one is not link and not one.has_reports:
+                overdue = (latest - self._unstarted.get(run_id, latest + 1) for run_id in one.under_way)
+                if sum(0 <= late < PATIENCE for late in overdue) > _CROWD:
+                    return True
+        return False
 
     @property
     def under_way(self) -> int:

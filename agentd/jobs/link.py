@@ -14,11 +14,13 @@ import msgspec
 from agentd.jobs.supervisor import tree, wire
 
 _PROGRAM = Path(wire.__file__).with_name("__main__.py")
+_PAUSE = 0.01  # seconds until reports that are left unread are looked at again
 
 
 class Link:
     """The link to one supervisor process; `note` is where it leaves the ends that nobody stored, `state` the value of
-    AGENTD_STATE in its runs, `umask` theirs (-1: as here). Raises OSError where there is no room for one more."""
+    AGENTD_STATE in its runs, `umask` theirs (-1: as here). Reports stay unread while `may_wait` says so. Raises OSError
+    where there is no room for one more."""
 
     def __init__(
         self,
@@ -28,11 +30,13 @@ class Link:
         umask: int,
         on_report: Callable[[dict[str, object]], None],
         on_lost: Callable[["Link"], None],
+        may_wait: Callable[["Link"], bool],
     ) -> None:
         self.under_way: set[str] = set()
         self.unstored: set[str] = set()  # runs under way, and ended ones whose end is not stored yet
         self._on_report = on_report
         self._on_lost = on_lost
+        self._may_wait = may_wait
         self._encode = msgspec.json.Encoder().encode
         self._outbox: deque[bytes] = deque()
         self._closed = False
@@ -49,7 +53,7 @@ class Link:
                 umask=umask,
             )
         self._socket.setblocking(False)
-        asyncio.get_running_loop().add_reader(self._socket, self._read)
+        self._listen()
 
     @property
     def pid(self) -> int:
@@ -60,6 +64,14 @@ class Link:
     def is_stopped(self) -> bool:
         """Whether somebody stopped the supervisor process."""
         return tree.is_stopped(self.pid)
+
+    @property
+    def has_reports(self) -> bool:
+        """Whether there is something to read of the supervisor, if only that it is gone."""
+        try:
+            return not self._closed and self._socket.recv_into(bytearray(1), 1, socket.MSG_PEEK) >= 0
+        except OSError as error:
+            return not isinstance(error, BlockingIOError)
 
     def order(self, **order: object) -> None:
         """Sends an order, as the package `supervisor` describes them; to nobody, when the supervisor is gone."""
@@ -104,7 +116,16 @@ class Link:
             self._outbox.popleft()
         loop.remove_writer(self._socket)
 
+    def _listen(self) -> None:
+        if not self._closed:
+            asyncio.get_running_loop().add_reader(self._socket, self._read)
+
     def _read(self) -> None:
+        if self._may_wait(self):
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            loop.call_later(_PAUSE, self._listen)
+            return
         # A bounded number at a time, so that the timer gets its turn among thousands of reports.
         for _ in range(64):
             data = wire.receive(self._socket)

@@ -13,11 +13,10 @@ from agentd.jobs.supervisor.child import Child, Order, usec
 from agentd.jobs.supervisor.lean import decoded, encoded, signal, socket, suppress
 from agentd.jobs.supervisor.notes import Note
 from agentd.jobs.supervisor.starting import CannotStart, Starter
-from agentd.jobs.supervisor.wire import GRACE_AFTER_CRASH, NOT_BEGUN, receive
+from agentd.jobs.supervisor.wire import GRACE_AFTER_CRASH, NOT_BEGUN, PATIENCE, receive
 
 GRACE_OF_THE_KILLED = 1.0  # seconds that a run's end waits for processes that had their SIGKILL
 SET_BACK = 5_000_000  # microseconds; a wall clock that was set back further is not waited for
-PATIENCE = 1.0  # seconds that all else may wait while more and more starts are overdue
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.6  # seconds until a look at what runs have left; each is twice the one before
 
 

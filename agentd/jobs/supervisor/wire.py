@@ -5,6 +5,8 @@ from agentd.jobs.supervisor.lean import socket
 LARGEST_MESSAGE = 1 << 20
 NOT_BEGUN = "not-begun"
 """The result of what was not due yet when the daemon, or its supervisor, went away."""
+PATIENCE = 1.0
+"""Seconds that all else may wait while more and more starts are overdue."""
 GRACE_AFTER_CRASH = 2.0
 """Seconds between SIGTERM and SIGKILL for runs whose daemon is gone."""
 

@@ -35,7 +35,7 @@ class FakeLink:
     made: ClassVar[list["FakeLink"]] = []
     room = 3
 
-    def __init__(self, _note: Path, _state: str, _lock: int, _umask: int, on_report: Any, on_lost: Any) -> None:
+    def __init__(self, _note: Path, _state: str, _lock: int, _umask: int, *callbacks: Any) -> None:
         if len(self.made) == self.room:
             raise OSError(24, "Too many open files")
         self.under_way: set[str] = set()
@@ -44,7 +44,7 @@ class FakeLink:
         self.unread: list[dict[str, Any]] = []
         self.pid = 0
         self.is_stopped = self.is_closed = False
-        self._on_report, self._on_lost = on_report, on_lost
+        self._on_report, self._on_lost, self._may_wait = callbacks
         self.made.append(self)
 
     def order(self, **order: Any) -> None:
@@ -53,6 +53,13 @@ class FakeLink:
     def read_all(self) -> None:
         while self.unread:
             self._on_report(self.unread.pop(0))
+
+    @property
+    def has_reports(self) -> bool:
+        return bool(self.unread)
+
+    def waits(self) -> bool:
+        return bool(self._may_wait(self))
 
     def ends(self, run_id: str) -> None:
         self.unread.append({"ev": "ended", "id": run_id, "result": "success", "exit_code": 0})
@@ -251,6 +258,69 @@ def test_a_large_burst_has_two_supervisors_and_one_goes_when_it_is_over(
         for run_id in runs:
             one.children.stored(run_id)
         await until(lambda: [link.is_closed for link in links] == [False, True])
+
+    asyncio.run(scenario())
+
+
+def test_reports_wait_while_another_supervisor_starts_a_crowd(tmp_path: Path, links: list[FakeLink]) -> None:
+    async def scenario() -> None:
+        one = World(tmp_path)
+        for seq in range(200):
+            one.start(seq, due=now())
+        first, second = links
+        first.ends("a.0")
+        assert (first.waits(), second.waits()) == (True, False)  # of the first there is something to read: it is done
+        crowd = sorted(second.under_way)
+        second.ends(crowd[0])
+        assert not first.waits()
+        second.read_all()
+        assert first.waits()
+        for run_id in crowd[1 : -children._CROWD]:
+            second.ends(run_id)
+        second.read_all()
+        assert not first.waits()  # for a few, nobody waits
+
+    asyncio.run(scenario())
+
+
+def test_nobody_waits_for_starts_that_come_later_or_do_not_come(tmp_path: Path, links: list[FakeLink]) -> None:
+    async def scenario() -> None:
+        one = World(tmp_path)
+        for seq in range(100):
+            one.start(seq, due=now() + SECOND)
+        assert not links[0].waits()
+        two = World(tmp_path)
+        for seq in range(100):
+            two.start(seq, due=now() - 2 * SECOND)  # the supervisor hangs, or somebody stopped it
+        assert not links[2].waits()
+
+    asyncio.run(scenario())
+
+
+def test_a_supervisor_that_is_done_is_heard_once_the_other_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children, "Link", Link)
+
+    async def scenario() -> None:
+        one = World(tmp_path)
+        told: list[int] = []
+        started: list[int] = []
+        one.children._on_ended = lambda *_: told.append(now())
+        one.children._on_started = lambda _, at: started.append(at)
+        one.children._lock_file = lock = os.open(tmp_path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        supervisors, due = one.children._supervisors, now() + LEAD
+        try:
+            for seq in range(400):
+                second = len(supervisors) == 2 and len(supervisors[0].under_way) > len(supervisors[1].under_way)
+                program = "/bin/true" if second else "/of/the/first/which/has/nothing/to/start"
+                one.children.start(
+                    Run(job="a", seq=seq, due=due, cause="schedule", state="running"), replace(JOB, run=(program,))
+                )
+            await until(lambda: len(told) == 400)
+        finally:
+            one.children.close()
+            os.close(lock)
+        assert len(started) > 150
+        assert min(told) >= max(started)
 
     asyncio.run(scenario())
 
