@@ -7,6 +7,8 @@ starts nothing: `asyncio-idle` wakes up once a second until it is ended.
 import asyncio
 import json
 import math
+import multiprocessing
+import os
 import resource
 import subprocess
 import sys
@@ -18,6 +20,8 @@ from typing import Any
 PROGRAM = "/bin/true"
 CAPTURE: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 POLL = 1.0  # seconds between two looks of a poller
+EACH_SECOND = 14
+"""Single starts a second. agentd decides 300 ms before each: with twenty, each start came as another was decided."""
 
 
 def lateness(due: float, stamps: Iterable[float], ended: float = 0.0) -> dict[str, float]:
@@ -65,12 +69,32 @@ def piped(count: int, _phase: float) -> dict[str, float]:
     return asyncio.run(_asyncio(count, CAPTURE))
 
 
-def spaced(count: int, _phase: float) -> dict[str, float]:
-    """Sleeps until each of `count` due times, 50 ms apart, and starts one process: what this machine allows."""
-    begin = time.time() + 0.1
+def _spawn(count: int, due: float) -> list[float]:
+    time.sleep(max(0.0, due - time.time()))
+    stamps = []
+    for _ in range(count):
+        os.posix_spawn(PROGRAM, [PROGRAM], os.environ)
+        stamps.append(time.time())
+    for _ in range(count):
+        os.wait()
+    return stamps
+
+
+def two_spawners(count: int, _phase: float) -> dict[str, float]:
+    """Two processes that start processes and do nothing else, with nothing redirected: what this machine allows."""
+    due = time.time() + 0.5
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        found = pool.starmap(_spawn, [(count // 2, due)] * 2)
+    return lateness(due, (stamp for stamps in found for stamp in stamps), time.time())
+
+
+def spaced(count: int, phase: float) -> dict[str, float]:
+    """Sleeps until each of `count` due times, EACH_SECOND, and starts one process: what this machine allows. The first
+    is due `phase` seconds after the begin of a second."""
+    begin = math.ceil(time.time() + 0.1) + phase
     late, processes = [], []
     for number in range(count):
-        due = begin + number * 0.05
+        due = begin + number / EACH_SECOND
         time.sleep(max(0.0, due - time.time()))
         processes.append(subprocess.Popen([PROGRAM]))
         late.append(time.time() - due)
@@ -186,6 +210,7 @@ PEERS: dict[str, Callable[[int, float], dict[str, float]]] = {
     "apscheduler-pipes": apscheduler_pipes,
     "apscheduler-asyncio": apscheduler_asyncio,
     "poll-1s": polling,
+    "two-spawners": two_spawners,
     "spaced": spaced,
     "asyncio-idle": asyncio_idle,
 }
