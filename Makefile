@@ -13,7 +13,7 @@ CONFIG ?= config/examples
 WORKERS := $(shell echo $$((2 * $$(nproc))))
 export PYTHON
 
-.PHONY: run test chaos lint bench bench-vm bench-interval soak first-model deb test-vm test-newest lock format clean help system-run system-develop system-vm
+.PHONY: run test chaos lint bench bench-vm bench-interval soak first-model deb built-deb tried-deb test-vm test-newest lock format clean help system-run system-develop system-vm
 
 help:
 	@echo "make run          set up what is missing, run agentd with the sample jobs of $(CONFIG)"
@@ -94,6 +94,13 @@ format: $(VENV)/develop
 
 deb:
 	@sh .ci/build-deb
+
+# The two halves of deb, for who has other work beside the second.
+built-deb:
+	@sh .ci/build-deb build
+
+tried-deb:
+	@nice -n 19 sh .ci/build-deb try
 
 # Builds the package unless AGENTD_DEB names one, and where they are not yet in the user's cache an image of a Debian 13
 # (some minutes), a Linux that runs as a program (some five; where that fails, the tests say what it means to them) and CPU

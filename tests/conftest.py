@@ -9,6 +9,9 @@ import pytest
 
 WAITING = Path(__file__).with_name("bus")
 """Where the tests are that wait more than they work: for a real agentd."""
+LONGEST = ("crash", "room", "reboot", "secrets", "notices", "pings", "learning", "growth", "autonomous", "readme")
+"""The files among them that take longest come first: one that began last kept a worker busy for half a minute after the
+others."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -29,6 +32,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     processors idle for a third of the time.
     """
     waiting = [test for test in items if WAITING in test.path.parents]
+    names = [f"test_{name}" for name in LONGEST]
+    waiting.sort(key=lambda test: names.index(test.path.stem) if test.path.stem in names else len(names))
     computing = [test for test in items if WAITING not in test.path.parents]
     woven: list[pytest.Item] = []
     placed = taken = 0
