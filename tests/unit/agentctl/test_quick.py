@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -138,6 +139,9 @@ def test_ctrl_c_ends_both_alike(daemon: FakeDaemon) -> None:
     process: subprocess.Popen[str]
 
     def interrupt(_wanted: object) -> None:
+        # Python looks for signals before it waits, and after: one that comes in between is seen when it has waited.
+        while Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")[2][0] != "S":
+            time.sleep(0.001)
         process.send_signal(signal.SIGINT)
         raise NoAnswer
 
