@@ -170,9 +170,9 @@ def scx_machine(scx_agentd: Machine) -> Machine:
 
 
 ORDER = (
-    *("switching", "scheduling", "reboot", "rights", "schedulers", "clock", "custom", "recovery", "debian", "rules"),
-    *("machine", "learning", "permissions", "notices", "jobs", "power", "power_again", "attacks", "package", "alone"),
-    *("llama", "bench_system"),
+    *("switching", "scheduling", "reboot", "rights", "schedulers", "custom", "machine", "clock", "debian", "recovery"),
+    *("jobs", "power", "rules", "permissions", "learning", "attacks", "package", "notices", "power_again", "llama"),
+    *("alone", "bench_system"),
 )
 """The files that take longest come first; where QEMU emulates one, another mostly waits meanwhile."""
 
