@@ -79,7 +79,7 @@ bench-interval: $(VENV)/develop
 
 # In a machine, so that systemd is there to be compared with: some minutes.
 bench-vm:
-	@$(MAKE) --no-print-directory test-vm TESTS="tests/vm/bench_system.py -s"
+	@$(MAKE) --no-print-directory test-vm TESTS=tests/vm/bench_system.py
 
 soak: $(VENV)/develop
 	$(BIN)/python tests/bench/soak.py --seconds $(or $(SECONDS),3600)

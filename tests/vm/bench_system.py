@@ -8,7 +8,7 @@ import json
 import statistics
 from datetime import timedelta
 
-from tests.vm.agentd import configure, history
+from tests.vm.agentd import configure, history, note
 from tests.vm.machine import Machine
 
 COUNT = 40
@@ -33,17 +33,16 @@ echo $((($(date +%s%N) - begin) / 5000))
 
 
 def test_starts_and_status_beside_systemctl(machine: Machine) -> None:
-    """Prints the figures; each round has agentd and systemctl in turn."""
+    """Keeps the figures, which make prints at the end; each round has agentd and systemctl in turn."""
     rates = [(_by_agentd(machine), _by_systemctl(machine)) for _ in range(ROUNDS)]
     asked = [tuple(_timed(machine, *words) for words in COMMANDS) for _ in range(ROUNDS)]
     pid = machine.run("systemctl", "show", "-P", "MainPID", "agentd").out.strip()
     resident = int(machine.run("ps", "-o", "rss=", "-p", pid).out) / 1024
-    print()
     for name, pairs, goal in (("job starts a second", rates, 0.9), ("agentctl status, us", asked, None)):
-        ours, theirs = (statistics.median(values) for values in zip(*pairs, strict=True))
-        ratio = statistics.median(one / other for one, other in pairs)
-        print(f"  {name:<34}{ours:>12,.2f}{theirs:>12,.2f}{ratio:>8.2f}  goal {goal or '-'}")
-    print(f"  {'memory of the daemon, MiB':<34}{resident:>12.1f}")
+        ours, theirs = (round(statistics.median(values), 2) for values in zip(*pairs, strict=True))
+        ratio = round(statistics.median(one / other for one, other in pairs), 2)
+        note(f"{name}, beside systemctl", {"agentd": ours, "systemctl": theirs, "ratio": ratio, "goal": goal})
+    note("memory of the daemon, MiB", round(resident, 1))
 
 
 COMMANDS = (("agentctl", "status"), ("systemctl", "status", "agentd"))
