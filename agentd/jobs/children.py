@@ -77,9 +77,9 @@ class Children:
     def _add_supervisor(self) -> Link:
         leftover = self._leftover
         added = Link(
-            *(leftover.new_note(), leftover.state, self._lock_file, self._umask),
-            *(self._report, self._lost, self._is_disturbed),
-        )
+            leftover.new_note(), leftover.state, self._lock_file, self._umask,
+            self._report, self._lost, self._may_wait,
+        )  # fmt: skip
         self._supervisors.append(added)
         return added
 
@@ -93,9 +93,9 @@ class Children:
             timer.cancel()
         return link
 
-    def _is_disturbed(self, link: Link) -> bool:
+    def _may_wait(self, link: Link) -> bool:
         """Returns whether another supervisor is still starting a crowd, so that the reports of this one had better
-        wait: to deal with them takes time from the processes that start, 6 % of how late the last of 1,000 is.
+        wait: to deal with them takes time from the starts, and made the last of 1,000 later by 7 to 19 %.
 
         A supervisor reports once its own crowd has started, so what counts is whether there is something to read of it.
         Nobody waits for starts that are overdue by more than supervisors give them.

@@ -89,8 +89,8 @@ def two_spawners(count: int, _phase: float) -> dict[str, float]:
 
 
 def spaced(count: int, phase: float) -> dict[str, float]:
-    """Sleeps until each of `count` due times, EACH_SECOND, and starts one process: what this machine allows. The first
-    is due `phase` seconds after the begin of a second."""
+    """Sleeps until each of `count` due times, EACH_SECOND of them a second, and starts one process: what this machine
+    allows. The first is due `phase` seconds after the begin of a second."""
     begin = math.ceil(time.time() + 0.1) + phase
     late, processes = [], []
     for number in range(count):

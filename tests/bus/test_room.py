@@ -120,6 +120,7 @@ def test_a_crash_on_a_full_disk_is_followed_by_an_agentd_that_says_so(agentd: Ag
         disk.fill()
         with disk.hogged():
             agentd.start()
+        disk.fill()  # also what was given up since
         agentd.until(lambda: any("cannot be stored" in text for text in agentd.property("Manager.Warnings")),
                      "the trouble to be told", 60)  # fmt: skip
         stood = count(other)
