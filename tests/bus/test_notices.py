@@ -170,7 +170,13 @@ def test_what_waits_can_be_dropped(agentd: Agentd, phone: Phone) -> None:
     phone.down()
     run(agentd, "backup")
     assert agentd.ctl("notices", "test", "team").returncode == 1
-    waiting = {one["channel"]: one["id"] for one in agentd.ctl_json("notices", "--state", "waiting")}
+
+    def tried() -> dict[str, int]:
+        found = agentd.ctl_json("notices", "--state", "waiting")
+        return {one["channel"]: one["id"] for one in found if one.get("attempts")}
+
+    agentd.until(lambda: len(tried()) == 2, "both couriers to come back")
+    waiting = tried()
     assert set(waiting) == {"phone", "team"}
     assert agentd.ctl_json("notices", "drop", str(waiting["team"])) == {"dropped": 1}
     again = agentd.ctl("notices", "drop", str(waiting["team"]))
@@ -182,6 +188,20 @@ def test_what_waits_can_be_dropped(agentd: Agentd, phone: Phone) -> None:
     phone.up()
     assert agentd.ctl("notices", "test", "team").returncode == 0
     assert phone.titles() == ["agentd: a test"]
+
+
+def test_what_a_courier_has_when_it_is_dropped_is_told_as_sent_once_it_arrives(agentd: Agentd, phone: Phone) -> None:
+    agentd.start()
+    phone.open.clear()
+    run(agentd, "backup")
+    agentd.until(lambda: phone.asked, "the courier to be at the server")
+    assert agentd.ctl_json("notices", "drop", "--all") == {"dropped": 1}
+    assert [one["state"] for one in agentd.ctl_json("notices")] == ["dropped"]
+    phone.open.set()
+    agentd.until(lambda: agentd.ctl_json("notices")[0]["state"] == "sent", "the message to be told as sent")
+    (told,) = agentd.ctl_json("notices")
+    assert told["why"] == "a courier had the message already: dropped by hand"
+    assert phone.titles() == ["backup failed: exit code 3"]
 
 
 def test_without_a_channel_that_is_told(agentd: Agentd) -> None:

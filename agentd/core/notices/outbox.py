@@ -39,6 +39,8 @@ class Outbox:
     def __init__(self, past: tuple[Message, ...], next_id: int, effects: list[Effect]) -> None:
         self.lines: dict[str, Line] = {}
         self._past = past
+        self._under_way: dict[int, Message] = {}
+        """The messages that ended here while a courier had them, which may still deliver them."""
         self._next_id = next_id
         self._effects = effects
         self._settings: NoticeSettings
@@ -56,10 +58,14 @@ class Outbox:
             if other:
                 self.retry(name, now)
         gone = [one for line in before.values() for one in line.waiting.values()]
+        flying = {number for line in before.values() for number in line.flight}
         gone += [one for one in self._past if one.state == "waiting" and one.channel not in self.lines]
         for message in gone:
             why = f"the channel {message.channel} is no more"
-            self._effects.append(MessageSaved(replace(message, state="dropped", ended=now, why=why)))
+            ended = replace(message, state="dropped", ended=now, why=why)
+            if message.id in flying:
+                self._under_way[message.id] = ended
+            self._effects.append(MessageSaved(ended))
             self._decide("drop", message, f"{why}: {message.title}", now)
         self._past = ()
 
@@ -163,6 +169,9 @@ class Outbox:
 
     def delivered(self, message_id: int, outcome: Outcome, now: int) -> None:
         """Takes note of what became of a message that a courier had."""
+        ended = self._under_way.pop(message_id, None)
+        if ended is not None and outcome.became == "sent":
+            self._arrive(ended, now)
         for line in self.lines.values():
             if message_id in line.flight:
                 line.told = True
@@ -181,8 +190,18 @@ class Outbox:
             line.sent(sent, now)
             self._effects += [MessageSaved(sent), NoticeChanged(sent)]
 
+    def _arrive(self, ended: Message, now: int) -> None:
+        """Takes note that a message was delivered which had ended here: what is shown of it is what happened."""
+        why = f"a courier had the message already: {ended.why}"
+        sent = replace(ended, state="sent", ended=now, attempts=ended.attempts + 1, why=why)
+        if (line := self.lines.get(sent.channel)) is not None:
+            line.sent(sent, now)
+        self._effects += [MessageSaved(sent), NoticeChanged(sent)]
+        self._decide("message", sent, f"to {sent.channel} is sent, {why}: {sent.title}", now)
+
     def courier_ended(self, channel: str, why: str, now: int) -> None:
         """Takes note that a courier is no more; `why` is a sentence where it did not do its work."""
+        self._under_way = {number: one for number, one in self._under_way.items() if one.channel != channel}
         line = self.lines.get(channel)
         if line is None or not line.busy:
             return
@@ -226,8 +245,9 @@ class Outbox:
         """Ends a message that was not delivered; the next one tells how many events that were."""
         lost = message.lost + (message.count if counts else 0)
         del line.waiting[message.id]
-        line.flight.discard(message.id)
         ended = replace(message, state=state, ended=now, why=why, lost=lost)
+        if message.id in line.flight:
+            self._under_way[message.id] = ended
         self._effects += [MessageSaved(ended), NoticeChanged(ended)]
         self._decide("drop", message, f"to {message.channel}: {why}: {message.title}", now)
         following = next((one for one in line.waiting.values() if one.id not in line.flight), None)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
@@ -372,6 +373,48 @@ def test_people_can_drop_what_waits() -> None:
     assert person.core.drop(0, NOW) == [2]
     person.go_on()
     assert (person.core.wakeup(), person.core.lost(), person.core.drop(0, NOW)) == (None, {}, [])
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize(
+    ("became", "state", "why"),
+    [
+        ("sent", "sent", "a courier had the message already: dropped by hand"),
+        ("again", "dropped", "dropped by hand"),
+        ("refused", "dropped", "dropped by hand"),
+    ],
+)
+def test_what_arrives_although_it_was_dropped_is_told_as_sent(
+    became: Literal["sent", "again", "refused"], state: str, why: str, restarted: bool
+) -> None:
+    person = Person()
+    person.deliver = list[CourierWanted]().append  # the courier is under way
+    person.happen(said("a"))
+    assert person.core.drop(0, NOW) == [1]
+    person.core.delivered(1, Outcome(became, "the server said so"), NOW + SECOND)
+    person.core.courier_ended("phone", "", NOW + SECOND)
+    person.go_on()
+    if restarted:
+        person.restart()
+    told = person.store.messages[1]
+    assert (told.state, told.why) == (state, why)
+    assert (person.core.wakeup(), person.core.lost()) == (None, {})
+    person.deliver = person.post
+    person.happen(said("b"))
+    assert person.titles() == ["b"]
+
+
+def test_what_arrives_although_its_channel_is_gone_is_told_as_sent() -> None:
+    person = Person(channels=channels("phone", "team"))
+    person.deliver = list[CourierWanted]().append
+    person.core.tell(said("hello"), NOW, to=["team"])
+    person.go_on()
+    person.reload(channels=channels("phone"))
+    assert person.store.messages[1].state == "dropped"
+    person.core.delivered(1, SENT, NOW + SECOND)
+    person.go_on()
+    told = person.store.messages[1]
+    assert (told.state, told.why) == ("sent", "a courier had the message already: the channel team is no more")
 
 
 @pytest.mark.parametrize(

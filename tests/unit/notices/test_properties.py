@@ -247,6 +247,11 @@ class AnyPost(RuleBasedStateMachine):
         self.core.tick(self.now)
         self.carry_out()
 
+    @rule()
+    def people_drop_what_waits(self) -> None:
+        self.core.drop(0, self.now)
+        self.carry_out()
+
     @rule(delta=STEPS)
     def the_clock_is_set(self, delta: int) -> None:
         self.now += delta
@@ -277,6 +282,7 @@ class AnyPost(RuleBasedStateMachine):
         assert all(times <= 1 + self.kills for times in self.sent.values())
         told = {key for key, one in self.store.messages.items() if one.state == "sent"}
         assert told <= self.sent.keys()
+        assert self.kills or told == self.sent.keys(), "what arrived is told as sent, dropped or not"
 
     @invariant()
     def the_order_of_each_channel_is_kept(self) -> None:
