@@ -170,9 +170,9 @@ def scx_machine(scx_agentd: Machine) -> Machine:
 
 
 ORDER = (
-    *("switching", "scheduling", "reboot", "rights", "schedulers", "custom", "machine", "clock", "debian", "recovery"),
-    *("jobs", "power", "rules", "permissions", "learning", "attacks", "package", "notices", "power_again", "llama"),
-    *("alone", "bench_system"),
+    *("scheduling", "reboot", "switching", "rights", "schedulers", "custom", "clock", "machine", "recovery", "debian"),
+    *("power_again", "power", "jobs", "attacks", "rules", "permissions", "learning", "package", "llama"),
+    *("alone", "notices", "bench_system"),
 )
 """The files that take longest come first; where QEMU emulates one, another mostly waits meanwhile."""
 

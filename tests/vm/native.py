@@ -12,15 +12,20 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.vm.guest import Agent, Channel, MachineError
 from tests.vm.machine import KEPT, Machine, Session, build_image
 
 MEMORY = 2 << 30
+KERNEL = "linux"
+"""The name of the kernel as a process of the host."""
 # The kernel executes its argv[0] for a reboot, and ends with 0 when it powers off: so each has a code of its own.
 REBOOTED = "/bin/false"
 AS = 'exec -a "$0" "$@"'
@@ -58,7 +63,7 @@ class Native(Machine):
             *(f"ssl0=fd:{theirs.fileno()}", "quiet", "init=/bin/sh", "--", "-c", f'"{INIT % clock.timestamp()}"'),
         ]
         with theirs:
-            argv = ["bash", "-c", AS, REBOOTED, build_kernel(), *words]
+            argv = ["taskset", "--cpu-list", str(processor()), "bash", "-c", AS, REBOOTED, build_kernel(), *words]
             self._boot(timeout, argv, pass_fds=[theirs.fileno()], env={**os.environ, **WHERE})
 
     def _connect(self, deadline: float) -> None:
@@ -119,6 +124,19 @@ class Native(Machine):
         self.power_cut()
         if how != "guest-shutdown":
             raise MachineError(f"the machine did not power off, it went down: {how}")
+
+
+def processor() -> int:
+    """Returns the processor that has the fewest such machines.
+
+    A machine's kernel and its programs take turns, at each system call. Where the host lets them do so on two
+    processors, a boot takes 2.4 s instead of 1.5, and a quarter more of processor time.
+    """
+    pinned = Counter[int]()
+    for process in psutil.process_iter(["name", "cpu_affinity"]):
+        if process.info["name"] == KERNEL and len(process.info["cpu_affinity"] or ()) == 1:
+            pinned[process.info["cpu_affinity"][0]] += 1
+    return min(sorted(os.sched_getaffinity(0)), key=pinned.__getitem__)
 
 
 def copy(disk: Path, to: Path) -> None:
