@@ -56,7 +56,7 @@ run: $(VENV)/run
 	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m agentd --standalone --config $(CONFIG) --state-dir $(STATE)
 
 test: $(VENV)/develop
-	$(BIN)/python -m pytest -q $(or $(TESTS),-n $(WORKERS) --dist worksteal)
+	AGENTD_PINNED=1 $(BIN)/python -m pytest -q $(or $(TESTS),-n $(WORKERS) --dist worksteal)
 
 # Each world keeps its folder in $TMPDIR where something was violated there.
 chaos: $(VENV)/develop
