@@ -19,8 +19,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Keeps each worker, and whatever its tests start, on one processor where AGENTD_PINNED is set.
 
     Processes that answer each other wake another processor each time otherwise, which is dear in a virtual machine:
-    480 s of processor time became 350. make test does so; the build of the package does not, so that what happens at
-    once is tried there.
+    about a fifth of the processor time of all. make test does so; the build of the package does not, so that what
+    happens at once is tried there.
     """
     worker = getattr(config, "workerinput", {}).get("workerid", "")
     if worker and os.environ.get("AGENTD_PINNED"):
